@@ -1,1 +1,20 @@
-//! turnup-core
+//! The pure domain of turnup: what an order is, which states it may take, who may do what, what
+//! travels in messages and events.
+//!
+//! Architecture invariant: no IO, no clock, no randomness, no async runtime. Whoever calls gives
+//! the time and the new ids; every decision here can be repeated and tested without a machine
+//! around it.
+
+pub mod delay;
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod lease;
+pub mod lifecycle;
+pub mod message;
+pub mod name;
+pub mod order;
+pub mod policy;
+pub mod problem;
+pub mod settle;
+pub mod words;

@@ -1,0 +1,119 @@
+//! Public events: CloudEvents 1.0 in structured mode (3-messaging, "Public event").
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::words::words;
+
+/// The content type of an event's body.
+pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
+/// The `source` of every event.
+pub const SOURCE: &str = "/turnup";
+
+words!(
+    /// What an event is about.
+    Entity, "entity" {
+        /// A service order.
+        Order = "order" / "order",
+        /// A service.
+        Service = "service" / "service",
+        /// A device of the inventory.
+        Device = "device" / "device",
+    }
+);
+
+/// An event as the status store keeps it: history and news are the same record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Stable over redeliveries.
+    pub id: Uuid,
+    /// What it is about.
+    pub entity: Entity,
+    /// Which one.
+    pub entity_id: String,
+    /// Gapless per entity, from 1.
+    pub sequence: i32,
+    /// What it is or does now, the last word of type and routing key: `completed`, `rejected`.
+    pub what: String,
+    /// When.
+    pub at: Timestamp,
+    /// Region, or `multi`.
+    pub region: String,
+    /// Service definition, or `-`.
+    pub definition: String,
+    /// The upstream system's own id.
+    pub correlation_id: Option<String>,
+    /// Facts.
+    pub data: Value,
+}
+
+impl Event {
+    /// `dev.turnup.order.completed.v1`.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        format!("dev.turnup.{}.{}.v1", self.entity, self.what)
+    }
+
+    /// `order.eu-west.l3vpn.completed`.
+    #[must_use]
+    pub fn routing_key(&self) -> String {
+        format!("{}.{}.{}.{}", self.entity, self.region, self.definition, self.what)
+    }
+
+    /// The CloudEvent. `cursor` is its place in the global log.
+    #[must_use]
+    pub fn cloud_event(&self, cursor: i64) -> Value {
+        let mut event = json!({
+            "specversion": "1.0",
+            "id": self.id,
+            "source": SOURCE,
+            "type": self.kind(),
+            "subject": format!("{}s/{}", self.entity, self.entity_id),
+            "time": time(self.at),
+            "datacontenttype": "application/json",
+            "sequence": format!("{:010}", self.sequence),
+            "cursor": cursor.to_string(),
+            "data": self.data,
+        });
+        if let Some(id) = &self.correlation_id {
+            event["correlationid"] = json!(id);
+        }
+        event
+    }
+}
+
+/// RFC 3339 UTC with milliseconds, as on every interface.
+#[must_use]
+pub fn time(at: Timestamp) -> String {
+    format!("{at:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_cloud_event() {
+        let event = Event {
+            id: Uuid::from_u128(1),
+            entity: Entity::Order,
+            entity_id: "01890000".to_owned(),
+            sequence: 4,
+            what: "completed".to_owned(),
+            at: Timestamp::from_millisecond(1_800_000_000_120).unwrap(),
+            region: "eu-west".to_owned(),
+            definition: "eline".to_owned(),
+            correlation_id: Some("CRM-7".to_owned()),
+            data: json!({"state": "completed"}),
+        };
+        assert_eq!(event.routing_key(), "order.eu-west.eline.completed");
+        let cloud = event.cloud_event(12);
+        assert_eq!(cloud["type"], "dev.turnup.order.completed.v1");
+        assert_eq!(cloud["subject"], "orders/01890000");
+        assert_eq!(cloud["time"], "2027-01-15T08:00:00.120Z");
+        assert_eq!(cloud["sequence"], "0000000004");
+        assert_eq!(cloud["cursor"], "12", "a string: CloudEvents integers have 32 bits");
+        assert_eq!(cloud["correlationid"], "CRM-7");
+    }
+}

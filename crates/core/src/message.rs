@@ -1,0 +1,367 @@
+//! What travels between turnup's roles over the broker: versioned JSON with a size cap
+//! (3-messaging, "Message forms").
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    failure::Failure,
+    id::{DeploymentId, OrderId},
+    lifecycle::DeploymentEvent,
+    name::{CredentialRef, DeviceName, PlatformName, RegionName},
+    words::words,
+};
+
+/// Largest message in bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+/// Number of queues over which state changes are spread.
+pub const STATE_SHARDS: u8 = 8;
+
+/// A message that can't be read: it is parked with this reason, never requeued.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Too large.
+    #[error("the message has {0} bytes, at most {MAX_BYTES} are read")]
+    TooLarge(usize),
+    /// Not the JSON that the schema wants.
+    #[error("the message is not a {schema}: {source}")]
+    Json {
+        /// The wanted schema.
+        schema: &'static str,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// Another schema or version.
+    #[error("the message says schema {found:?}, this release reads {wanted:?}")]
+    Schema {
+        /// The wanted schema.
+        wanted: &'static str,
+        /// The one found.
+        found: String,
+    },
+}
+
+/// A message body with a schema name.
+pub trait Body: Serialize + DeserializeOwned {
+    /// Name and version, the value of the field `schema`.
+    const SCHEMA: &'static str;
+
+    /// The JSON to publish.
+    ///
+    /// # Errors
+    /// If it can't be written as JSON, or is larger than [`MAX_BYTES`].
+    fn encode(&self) -> Result<Vec<u8>, Unreadable> {
+        #[derive(Serialize)]
+        struct Envelope<'a, T> {
+            schema: &'static str,
+            #[serde(flatten)]
+            body: &'a T,
+        }
+        let bytes = serde_json::to_vec(&Envelope { schema: Self::SCHEMA, body: self })
+            .map_err(|source| Unreadable::Json { schema: Self::SCHEMA, source })?;
+        if bytes.len() > MAX_BYTES {
+            return Err(Unreadable::TooLarge(bytes.len()));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Unreadable`] with the reason.
+    fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default)]
+            schema: String,
+        }
+        if bytes.len() > MAX_BYTES {
+            return Err(Unreadable::TooLarge(bytes.len()));
+        }
+        let json = |source| Unreadable::Json { schema: Self::SCHEMA, source };
+        let head: Head = serde_json::from_slice(bytes).map_err(json)?;
+        if head.schema != Self::SCHEMA {
+            let found = head.schema.chars().take(64).collect();
+            return Err(Unreadable::Schema { wanted: Self::SCHEMA, found });
+        }
+        serde_json::from_slice(bytes).map_err(json)
+    }
+}
+
+/// An order's time has (nearly) come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// The order.
+    pub order: OrderId,
+    /// Its schedule revision when this was sent; an older one is a no-op.
+    pub revision: i32,
+    /// The instant before which it must not start.
+    pub due: Timestamp,
+}
+
+impl Body for Due {
+    const SCHEMA: &'static str = "turnup.due.v1";
+}
+
+/// Everything a worker needs for one network transaction, except secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Its id, also the `persist` id on the devices.
+    pub deployment: DeploymentId,
+    /// Which attempt this message starts; a worker that takes over from another claims the next.
+    pub attempt: i32,
+    /// How many times its orders have been started: rises with each new try of a failed order.
+    pub generation: i32,
+    /// The region whose workers run it.
+    pub region: RegionName,
+    /// The orders that it deploys.
+    pub orders: Vec<OrderId>,
+    /// The devices, each once.
+    pub devices: Vec<DeviceWork>,
+    /// Deadlines and limits.
+    pub limits: Limits,
+}
+
+impl Body for Deployment {
+    const SCHEMA: &'static str = "turnup.deployment.v1";
+}
+
+/// What is to be done at one device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceWork {
+    /// Its name in the inventory.
+    pub device: DeviceName,
+    /// Host name or address.
+    pub address: String,
+    /// NETCONF over SSH port.
+    pub port: u16,
+    /// Decides the driver.
+    pub platform: PlatformName,
+    /// Pinned host key (OpenSSH public key, or `SHA256:` fingerprint). None: not trusted yet, so refused.
+    pub host_key: Option<String>,
+    /// Where the worker finds user name and secret.
+    pub credential: Option<CredentialRef>,
+    /// The lease's epoch.
+    pub epoch: i64,
+    /// One edit per order.
+    pub edits: Vec<DeviceEdit>,
+}
+
+/// One order's change at one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceEdit {
+    /// The order.
+    pub order: OrderId,
+    /// Content of `<config>` for edit-config (RFC 6241 §7.2): merges what is wanted, removes what goes.
+    pub edit: String,
+    /// The edit that undoes it.
+    pub inverse: String,
+    /// Content of a subtree filter (RFC 6241 §6) for what the edit touches.
+    pub filter: String,
+    /// Holds when the edit is in force.
+    pub after: Condition,
+    /// Held before the edit.
+    pub before: Condition,
+    /// Keys of the lists in the configuration, by list name: which elements identify an entry.
+    pub keys: BTreeMap<String, Vec<String>>,
+}
+
+/// A condition on the configuration read back from a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Everything in this configuration is there with these values.
+    Contains(String),
+    /// None of the list entries in this configuration is there.
+    Lacks(String),
+}
+
+/// Deadlines and limits of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// TCP, SSH, subsystem and hello together, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// One RPC, in milliseconds.
+    pub rpc_timeout_ms: u64,
+    /// How long to ask for a lock that another session holds, in milliseconds.
+    pub lock_wait_ms: u64,
+    /// How often to try an unreachable or busy device.
+    pub tries: u32,
+    /// The confirm timer on the device, in seconds (RFC 6241 §8.4.5).
+    pub confirm_timeout_s: u32,
+    /// The whole deployment, in milliseconds; less than the broker's consumer timeout.
+    pub total_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 10_000,
+            rpc_timeout_ms: 30_000,
+            lock_wait_ms: 20_000,
+            tries: 3,
+            confirm_timeout_s: 120,
+            total_timeout_ms: 600_000,
+        }
+    }
+}
+
+/// A worker's report. `sequence` is gapless from 1 within an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The attempt that reports; one that is no longer current changes nothing.
+    pub attempt: i32,
+    /// Place within the attempt.
+    pub sequence: i32,
+    /// Which worker.
+    pub worker: String,
+    /// When, by the worker's clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: DeploymentEvent,
+    /// The phase that is running or ended, such as `prepare`, `commit`, `confirm`.
+    pub phase: String,
+    /// Per device, as far as known.
+    #[serde(default)]
+    pub devices: Vec<DeviceReport>,
+    /// When the deployment ended: what became of each order.
+    #[serde(default)]
+    pub orders: Vec<OrderReport>,
+}
+
+impl Body for StateChange {
+    const SCHEMA: &'static str = "turnup.state.v1";
+}
+
+words!(
+    /// Which configuration is in force at a device.
+    InForce, "configuration in force" {
+        /// As before the deployment.
+        Old = "old" / "old",
+        /// As the deployment wants it.
+        New = "new" / "new",
+        /// Not known.
+        Unknown = "unknown" / "in doubt",
+    }
+);
+
+/// What is known of one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// The device.
+    pub device: DeviceName,
+    /// Which configuration is in force.
+    pub in_force: InForce,
+    /// The steps taken, in order.
+    pub steps: Vec<Step>,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
+
+/// One step at a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// NETCONF operation or phase, such as `connect`, `lock`, `edit-config`.
+    pub step: String,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+}
+
+/// What became of one order of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderReport {
+    /// The order.
+    pub order: OrderId,
+    /// Empty: deployed. Else why not; the gravest class decides between Invalid and Failed Deploy.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+}
+
+words!(
+    /// What a worker that was handed a redelivered deployment, or had to wait, asks the scheduler.
+    ClaimKind, "claim" {
+        /// Make me the current attempt: whatever an earlier one reports later is void.
+        TakeOver = "take_over" / "take over",
+        /// Am I still the current attempt?
+        Check = "check" / "check",
+    }
+);
+
+/// A worker's question to the scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// Attempt the worker has or knows of.
+    pub attempt: i32,
+    /// What is asked.
+    pub claim: ClaimKind,
+    /// Which worker asks.
+    pub worker: String,
+}
+
+impl Body for Claim {
+    const SCHEMA: &'static str = "turnup.claim.v1";
+}
+
+/// The scheduler's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimAnswer {
+    /// The attempt the worker may go on as; none: the deployment has ended or another attempt is
+    /// current, so the message is acknowledged and nothing is touched.
+    pub attempt: Option<i32>,
+}
+
+impl Body for ClaimAnswer {
+    const SCHEMA: &'static str = "turnup.claim-answer.v1";
+}
+
+/// The shard of a deployment's state changes: always the same, so that they are read in order.
+#[must_use]
+pub fn state_shard(deployment: DeploymentId) -> u8 {
+    deployment.0.as_bytes()[15] % STATE_SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn due() -> Due {
+        Due {
+            order: OrderId(Uuid::from_u128(7)),
+            revision: 3,
+            due: Timestamp::from_second(1_800_000_000).unwrap(),
+        }
+    }
+
+    #[test]
+    fn bodies_carry_their_schema_and_come_back() {
+        let bytes = due().encode().unwrap();
+        assert!(String::from_utf8_lossy(&bytes).starts_with(r#"{"schema":"turnup.due.v1""#));
+        assert_eq!(Due::decode(&bytes).unwrap(), due());
+    }
+
+    #[test]
+    fn unknown_versions_and_rubbish_are_named() {
+        let other = br#"{"schema":"turnup.due.v2","order":"x"}"#;
+        assert!(matches!(Due::decode(other), Err(Unreadable::Schema { .. })));
+        assert!(matches!(Due::decode(b"\xff"), Err(Unreadable::Json { .. })));
+        assert!(matches!(Due::decode(br#"{"schema":"turnup.due.v1"}"#), Err(Unreadable::Json { .. })));
+        assert!(matches!(Due::decode(&vec![b' '; MAX_BYTES + 1]), Err(Unreadable::TooLarge(_))));
+    }
+
+    #[test]
+    fn shards_cover_the_range() {
+        let shards: std::collections::BTreeSet<u8> =
+            (0..64).map(|n| state_shard(DeploymentId(Uuid::from_u128(n)))).collect();
+        assert_eq!(shards.into_iter().collect::<Vec<_>>(), (0..STATE_SHARDS).collect::<Vec<_>>());
+    }
+}
