@@ -1,0 +1,97 @@
+//! One shared connection, opened when first needed and again when it has died.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+use secrecy::ExposeSecret;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::error::BrokerError;
+use crate::health::Health;
+use crate::settings::Settings;
+
+/// A connection that several channels share. Whoever finds it dead replaces it; waiting between
+/// tries is the caller's.
+#[derive(Debug)]
+pub(crate) struct Link {
+    settings: Arc<Settings>,
+    purpose: &'static str,
+    current: Mutex<Option<Connection>>,
+    pub(crate) health: Health,
+}
+
+impl Link {
+    pub(crate) fn new(settings: Arc<Settings>, purpose: &'static str) -> Self {
+        Self { settings, purpose, current: Mutex::new(None), health: Health::default() }
+    }
+
+    /// A new channel, on a new connection if the current one is gone.
+    pub(crate) async fn channel(&self) -> Result<Channel, BrokerError> {
+        let limit = self.settings.connect_timeout();
+        let mut current = self.current.lock().await;
+        if !current.as_ref().is_some_and(|c| c.status().connected()) {
+            if current.take().is_some() {
+                self.health.lost();
+                metrics::counter!("turnup_broker_reconnects_total", "purpose" => self.purpose).increment(1);
+            }
+            *current = Some(deadline("connect", limit, self.connect()).await?);
+        }
+        let Some(connection) = current.as_ref() else {
+            return Err(BrokerError::Unreachable { reason: "no connection".to_owned() });
+        };
+        match rpc("channel.open", self.settings.rpc_timeout(), connection.create_channel()).await {
+            Ok(channel) => {
+                self.health.progress();
+                Ok(channel)
+            }
+            Err(e) => {
+                // Connected in name only.
+                if matches!(e, BrokerError::Timeout { .. } | BrokerError::Broken { .. }) {
+                    *current = None;
+                    self.health.lost();
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// Drops the current connection, so that the next caller opens a new one.
+    pub(crate) async fn discard(&self) {
+        *self.current.lock().await = None;
+        self.health.lost();
+    }
+
+    async fn connect(&self) -> Result<Connection, BrokerError> {
+        let unreachable = |e: &dyn std::fmt::Display| BrokerError::Unreachable { reason: e.to_string() };
+        let mut uri: AMQPUri =
+            self.settings.url.expose_secret().parse().map_err(|e: String| unreachable(&e))?;
+        uri.query.heartbeat = Some(self.settings.heartbeat_s);
+        let name = format!("{} ({})", self.settings.connection_name, self.purpose);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connection = Connection::connect_uri(uri, properties).await.map_err(|e| unreachable(&e))?;
+        tracing::info!(purpose = self.purpose, "connected to the broker");
+        Ok(connection)
+    }
+}
+
+/// Waits for a future of ours, but not longer than `limit`.
+async fn deadline<T>(
+    operation: &'static str,
+    limit: Duration,
+    future: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    timeout(limit, future).await.unwrap_or(Err(BrokerError::Timeout { operation, after: limit }))
+}
+
+/// Waits for the answer to an AMQP method, but not longer than `limit`.
+pub(crate) async fn rpc<T>(
+    operation: &'static str,
+    limit: Duration,
+    future: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BrokerError> {
+    deadline(operation, limit, async { future.await.map_err(|e| BrokerError::from_lapin(operation, &e)) })
+        .await
+}
