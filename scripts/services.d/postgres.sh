@@ -123,11 +123,16 @@ postgres_private() {
 }
 
 postgres_private_stop() {
-  local home=$state/postgres bin user
+  local home bin user code=0
+  home=$(readlink -f "$state/postgres") || return 0 # the server's user may not get at it by our path
   [[ -s $home/data/postmaster.pid ]] || return 0
-  bin=$(postgres_bin) || { say "a private Postgres seems to run from $home/data, but pg_ctl is gone; end pid $(head -n 1 "$home/data/postmaster.pid") by hand"; return 1; }
-  user=$(stat -c %U "$home/data/")
-  run_as "$user" "$bin/pg_ctl" status -D "$home/data" >/dev/null 2>&1 || return 0
+  if ! bin=$(postgres_bin); then
+    say "a private Postgres seems to run from $home/data, but pg_ctl is gone; end process $(head -n 1 "$home/data/postmaster.pid") by hand"
+    return 1
+  fi
+  user=$(stat -c %U "$home/data")
+  run_as "$user" "$bin/pg_ctl" status -D "$home/data" >/dev/null || code=$?
+  ((code != 3)) || return 0 # not running: a stale file
   run_as "$user" timeout 70 "$bin/pg_ctl" stop -D "$home/data" -m fast -w -t 60 </dev/null >&2 ||
     { say "the private Postgres in $home/data did not stop within 60 s"; return 1; }
 }
