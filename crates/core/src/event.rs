@@ -4,7 +4,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::words::words;
+use crate::{
+    id::{OrderId, ServiceId},
+    lifecycle::OrderState,
+    order::OrderKind,
+    words::words,
+};
 
 /// The content type of an event's body.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf-8";
@@ -80,6 +85,59 @@ impl Event {
             event["correlationid"] = json!(id);
         }
         event
+    }
+}
+
+/// What every event of an order tells about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderFacts {
+    /// The order.
+    pub id: OrderId,
+    /// What it asks for.
+    pub kind: OrderKind,
+    /// Its service definition.
+    pub definition: String,
+    /// The service it creates or touches.
+    pub service_id: ServiceId,
+    /// Region of its devices, or `multi`.
+    pub region: String,
+    /// The upstream system's own id.
+    pub external_id: Option<String>,
+    /// Who ordered.
+    pub requester: String,
+}
+
+impl OrderFacts {
+    /// The event "this order is now `state`", with `more` facts beside those of the order.
+    #[must_use]
+    pub fn event(&self, id: Uuid, sequence: i32, state: OrderState, at: Timestamp, more: Value) -> Event {
+        let mut data = json!({
+            "order": self.id,
+            "kind": self.kind,
+            "definition": self.definition,
+            "service": self.service_id,
+            "region": self.region,
+            "state": state,
+            "requester": self.requester,
+        });
+        if let Some(external_id) = &self.external_id {
+            data["external_id"] = json!(external_id);
+        }
+        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+            data.extend(more);
+        }
+        Event {
+            id,
+            entity: Entity::Order,
+            entity_id: self.id.to_string(),
+            sequence,
+            what: state.word().to_owned(),
+            at,
+            region: self.region.clone(),
+            definition: self.definition.clone(),
+            correlation_id: self.external_id.clone(),
+            data,
+        }
     }
 }
 

@@ -1,1 +1,47 @@
-//! turnup-store
+//! The status store: the truth about every order, service, device and deployment, in Postgres.
+//! The only crate that imports tokio-postgres and deadpool-postgres.
+//!
+//! Architecture invariants:
+//! - Every change of an order's state is a guarded update in a transaction that also writes the
+//!   history entry (which is the public event) and the outbox rows.
+//! - Everything is set-based: the wall is the number of durable commits, not of rows.
+//! - Row locks are taken in one order everywhere, deployments → orders → leases, each sorted, so
+//!   that transactions wait for each other but never in a circle.
+//! - Statements live in `queries/`, one per file; a test prepares each against the migrated schema.
+
+mod accept;
+mod claim;
+mod control;
+mod deployment;
+mod device;
+mod entry;
+mod error;
+mod event;
+mod listen;
+mod migrate;
+mod order;
+mod outbox;
+mod pool;
+mod service;
+mod settle;
+mod start;
+mod sweep;
+mod token;
+
+pub use accept::{Accepted, NewOrder};
+pub use control::{Control, Refused};
+pub use deployment::DeploymentView;
+pub use device::{Device, DeviceChange};
+pub use entry::Entry;
+pub use error::StoreError;
+pub use event::{EventFilter, Logged};
+pub use listen::{Channel, Listener};
+pub use migrate::SCHEMA_VERSION;
+pub use order::{HistoryEntry, OrderFilter, OrderView, Page};
+pub use outbox::{OutboxRow, RelayLease, Work};
+pub use pool::{Settings, Store};
+pub use service::{FootprintRow, ServiceFilter, ServiceView};
+pub use settle::{DeploymentChange, DeploymentToSettle, OrderToSettle, ServiceChange, Settled, Settling};
+pub use start::{Decision, DueOrder, Start, Starting};
+pub use sweep::Swept;
+pub use token::{NewToken, TokenView};

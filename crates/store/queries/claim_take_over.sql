@@ -1,0 +1,4 @@
+UPDATE deployments
+SET attempt = attempt + 1, sequence = 0, worker = $2, updated_at = now()
+WHERE id = $1 AND state IN ('pending', 'running', 'in_doubt')
+RETURNING attempt

@@ -1,0 +1,1 @@
+DELETE FROM lease_waits WHERE order_id = ANY ($1)

@@ -1,0 +1,1 @@
+INSERT INTO leases (device) VALUES ($1) ON CONFLICT DO NOTHING

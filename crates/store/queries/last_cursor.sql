@@ -1,0 +1,1 @@
+SELECT numbered FROM event_log

@@ -1,0 +1,8 @@
+WITH locked AS (
+    SELECT device FROM leases
+    WHERE device IN (SELECT device FROM lease_waits WHERE order_id = $1)
+    ORDER BY device FOR UPDATE
+), gone AS (
+    DELETE FROM lease_waits WHERE order_id = $1 AND device IN (SELECT device FROM locked) RETURNING device
+)
+SELECT device FROM gone

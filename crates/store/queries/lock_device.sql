@@ -1,0 +1,1 @@
+SELECT * FROM devices WHERE name = $1 FOR UPDATE

@@ -1,0 +1,1 @@
+UPDATE event_log SET published = greatest(published, $1)

@@ -1,0 +1,1 @@
+SELECT state, count(*) FROM orders GROUP BY state ORDER BY state

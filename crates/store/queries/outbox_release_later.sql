@@ -1,0 +1,6 @@
+WITH ready AS (
+    DELETE FROM outbox
+    WHERE id IN (SELECT id FROM outbox WHERE not_before <= $1 ORDER BY not_before LIMIT $2)
+    RETURNING order_id, revision, due
+)
+INSERT INTO outbox (order_id, revision, due) SELECT order_id, revision, due FROM ready

@@ -1,0 +1,1 @@
+DELETE FROM footprints WHERE service_id = ANY ($1)

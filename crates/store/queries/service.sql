@@ -1,0 +1,1 @@
+SELECT * FROM services WHERE id = $1

@@ -1,0 +1,1 @@
+SELECT id, state, attempt, sequence, in_doubt_since FROM deployments WHERE id = ANY ($1) ORDER BY id FOR UPDATE

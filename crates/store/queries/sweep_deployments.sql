@@ -1,0 +1,6 @@
+INSERT INTO outbox (deployment_id)
+SELECT id FROM deployments
+WHERE state IN ('pending', 'running', 'in_doubt') AND updated_at < $1
+  AND NOT EXISTS (SELECT FROM outbox WHERE outbox.deployment_id = deployments.id)
+ORDER BY updated_at
+LIMIT $2

@@ -1,0 +1,68 @@
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_postgres::Row;
+use turnup_core::{
+    id::{DeploymentId, OrderId},
+    lifecycle::DeploymentState,
+    message::DeviceReport,
+};
+
+use crate::{
+    StoreError,
+    order::{optional_time, time},
+    pool::statement,
+};
+
+/// A deployment as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeploymentView {
+    /// Its id, also the persist id on the devices.
+    pub id: DeploymentId,
+    /// Region whose workers run it.
+    pub region: String,
+    /// The order's generation that it belongs to.
+    pub generation: i32,
+    /// Current attempt.
+    pub attempt: i32,
+    /// State.
+    pub state: DeploymentState,
+    /// Phase last reported.
+    pub phase: Option<String>,
+    /// Worker that last reported.
+    pub worker: Option<String>,
+    /// Per device: what is in force, steps, failures.
+    pub devices: Vec<DeviceReport>,
+    /// Since when a commit's outcome is unknown.
+    #[serde(serialize_with = "optional_time")]
+    pub in_doubt_since: Option<Timestamp>,
+    /// When it was dispatched.
+    #[serde(serialize_with = "time")]
+    pub created_at: Timestamp,
+    /// When it last changed.
+    #[serde(serialize_with = "time")]
+    pub updated_at: Timestamp,
+}
+
+pub(crate) async fn of_order(
+    client: &deadpool_postgres::Object,
+    order: OrderId,
+) -> Result<Vec<DeploymentView>, StoreError> {
+    let statement = statement!(client, "order_deployments");
+    client.query(&statement, &[&order.0]).await?.iter().map(view).collect()
+}
+
+fn view(row: &Row) -> Result<DeploymentView, StoreError> {
+    Ok(DeploymentView {
+        id: DeploymentId(row.get("id")),
+        region: row.get("region"),
+        generation: row.get("generation"),
+        attempt: row.get("attempt"),
+        state: row.get::<_, &str>("state").parse()?,
+        phase: row.get("phase"),
+        worker: row.get("worker"),
+        devices: serde_json::from_value(row.get("devices"))?,
+        in_doubt_since: row.get("in_doubt_since"),
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
+    })
+}

@@ -1,0 +1,154 @@
+use std::{future::Future, time::Duration};
+
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
+use tokio_postgres::{NoTls, config::SslMode};
+
+use crate::StoreError;
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `postgres://user@host:port/database`.
+    pub url: String,
+    /// Most connections of this process.
+    pub max_connections: usize,
+    /// Deadline of one store call, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// The status store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: Pool,
+    config: tokio_postgres::Config,
+    timeout: Duration,
+}
+
+impl Store {
+    /// Makes a pool; connects at the first use.
+    ///
+    /// # Errors
+    /// If the URL can't be read.
+    pub fn new(settings: &Settings) -> Result<Self, StoreError> {
+        let mut config: tokio_postgres::Config =
+            settings.url.parse().map_err(|error| StoreError::Away(format!("bad database URL: {error}")))?;
+        let timeout = Duration::from_millis(settings.timeout_ms);
+        if config.get_application_name().is_none() {
+            config.application_name("turnup");
+        }
+        config.connect_timeout(Duration::from_secs(3)).tcp_user_timeout(timeout);
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(StoreError::Away(
+                "sslmode=require is not supported; use a local proxy or socket".to_owned(),
+            ));
+        }
+        let manager = Manager::from_config(
+            config.clone(),
+            NoTls,
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let limit_ms = settings.timeout_ms;
+        let pool = Pool::builder(manager)
+            .max_size(settings.max_connections)
+            .timeouts(Timeouts { wait: Some(timeout), create: Some(timeout), recycle: Some(timeout) })
+            .runtime(Runtime::Tokio1)
+            .post_create(Hook::async_fn(move |client, _| {
+                Box::pin(async move {
+                    let limits = format!(
+                        "SET statement_timeout = {limit_ms}; SET lock_timeout = {limit_ms}; \
+                         SET idle_in_transaction_session_timeout = {}; SET synchronous_commit = on; SET jit = off; \
+                         SET TIME ZONE 'UTC'",
+                        limit_ms * 2
+                    );
+                    client.batch_execute(&limits).await.map_err(HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|error| StoreError::Away(error.to_string()))?;
+        Ok(Self { pool, config, timeout })
+    }
+
+    /// A connection from the pool.
+    pub(crate) async fn client(&self) -> Result<Object, StoreError> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// A connection of its own, outside the pool, with its driver.
+    pub(crate) fn config(&self) -> &tokio_postgres::Config {
+        &self.config
+    }
+
+    /// The deadline of a store call.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Puts the deadline of a store call on `work`.
+    pub(crate) async fn timed<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| {
+            Err(StoreError::Away(format!("no answer within {} ms", self.timeout.as_millis())))
+        })
+    }
+
+    /// Whether the database answers and has the schema that this release needs.
+    ///
+    /// # Errors
+    /// [`StoreError::Away`] or [`StoreError::Version`].
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let found = self.version().await?;
+        if found == crate::SCHEMA_VERSION {
+            Ok(())
+        } else {
+            Err(StoreError::Version { found, wanted: crate::SCHEMA_VERSION })
+        }
+    }
+}
+
+/// A transaction that owns its connection, so that decisions can be made outside the store between
+/// its statements. Dropped before [`Tx::commit`], it closes the connection, and Postgres rolls back.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    client: Option<Object>,
+}
+
+impl Tx {
+    pub(crate) async fn begin(store: &Store) -> Result<Self, StoreError> {
+        let client = store.client().await?;
+        let tx = Self { client: Some(client) };
+        tx.client()?.batch_execute("BEGIN").await?;
+        Ok(tx)
+    }
+
+    pub(crate) fn client(&self) -> Result<&Object, StoreError> {
+        self.client.as_ref().ok_or_else(|| StoreError::Refused("the transaction has ended".to_owned()))
+    }
+
+    /// Commits, then wakes the relay. The notification is a transaction of its own: inside this
+    /// one it would make all commits wait for each other.
+    pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
+        self.client()?.batch_execute("COMMIT; NOTIFY turnup_work").await?;
+        self.client = None;
+        Ok(())
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// Prepares (once per connection) the statement of a file in `queries/`.
+macro_rules! statement {
+    ($client:expr, $file:literal) => {
+        $client.prepare_cached(include_str!(concat!("../queries/", $file, ".sql"))).await?
+    };
+}
+pub(crate) use statement;

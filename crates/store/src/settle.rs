@@ -1,0 +1,268 @@
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use tokio_postgres::types::Json;
+use turnup_core::{
+    event::OrderFacts,
+    failure::Failure,
+    id::{DeploymentId, OrderId, ServiceId},
+    lifecycle::{DeploymentState, OrderState, ServiceState},
+    message::DeviceReport,
+};
+use uuid::Uuid;
+
+use crate::{
+    Entry, Store, StoreError,
+    control::nudge,
+    entry,
+    pool::{Tx, statement},
+};
+
+/// A deployment that a worker reported about, locked until the batch is finished.
+#[derive(Debug, Clone)]
+pub struct DeploymentToSettle {
+    /// State.
+    pub state: DeploymentState,
+    /// The attempt whose reports count.
+    pub attempt: i32,
+    /// Last report of that attempt that was applied.
+    pub sequence: i32,
+    /// Since when it is in doubt.
+    pub in_doubt_since: Option<Timestamp>,
+}
+
+/// An order of such a deployment, locked until the batch is finished.
+#[derive(Debug, Clone)]
+pub struct OrderToSettle {
+    /// What its events tell.
+    pub facts: OrderFacts,
+    /// State.
+    pub state: OrderState,
+    /// Number of its last history entry.
+    pub sequence: i32,
+    /// Its service, where that exists: state and number of its last event.
+    pub service: Option<(ServiceState, i32)>,
+}
+
+/// A batch of reports that are to be applied: rows locked, nothing decided yet.
+#[derive(Debug)]
+pub struct Settling {
+    tx: Tx,
+    /// The deployments that exist.
+    pub deployments: HashMap<DeploymentId, DeploymentToSettle>,
+    /// Their orders.
+    pub orders: HashMap<OrderId, OrderToSettle>,
+}
+
+/// What the reports of a batch change.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Deployments: new state, last applied sequence, phase, worker, per-device knowledge.
+    pub deployments: Vec<DeploymentChange>,
+    /// Orders that have ended: new state, number of the history entry, reasons.
+    pub orders: Vec<(OrderId, OrderState, i32, Vec<Failure>)>,
+    /// Services.
+    pub services: Vec<ServiceChange>,
+    /// Log entries of orders and services.
+    pub entries: Vec<Entry>,
+}
+
+/// A deployment's new row.
+#[derive(Debug)]
+pub struct DeploymentChange {
+    /// Which.
+    pub id: DeploymentId,
+    /// New state.
+    pub state: DeploymentState,
+    /// Last applied report of the attempt.
+    pub sequence: i32,
+    /// Phase reported.
+    pub phase: String,
+    /// Worker that reported.
+    pub worker: String,
+    /// Per device.
+    pub devices: Vec<DeviceReport>,
+    /// Since when it is in doubt.
+    pub in_doubt_since: Option<Timestamp>,
+}
+
+/// What an ended order does to its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceChange {
+    /// It exists from now on, as the order wanted it; its footprints are those of this deployment.
+    Create {
+        /// The provision order.
+        order: OrderId,
+        /// The deployment that put it in force.
+        deployment: DeploymentId,
+    },
+    /// It takes this state.
+    State {
+        /// Which.
+        service: ServiceId,
+        /// Its new state.
+        state: ServiceState,
+        /// The order that did it.
+        order: OrderId,
+        /// Number of its event.
+        sequence: i32,
+    },
+    /// It is gone, and what it owned is free.
+    Remove {
+        /// Which.
+        service: ServiceId,
+    },
+}
+
+impl Store {
+    /// Locks deployments with their orders and services, to apply reports.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn begin_settle(&self, deployments: &[DeploymentId]) -> Result<Settling, StoreError> {
+        self.timed(async {
+            let ids: Vec<Uuid> = deployments.iter().map(|id| id.0).collect();
+            let tx = Tx::begin(self).await?;
+            let client = tx.client()?;
+            let lock = statement!(client, "settle_lock_deployments");
+            let mut found = HashMap::new();
+            for row in client.query(&lock, &[&ids]).await? {
+                found.insert(
+                    DeploymentId(row.get(0)),
+                    DeploymentToSettle {
+                        state: row.get::<_, &str>(1).parse()?,
+                        attempt: row.get(2),
+                        sequence: row.get(3),
+                        in_doubt_since: row.get(4),
+                    },
+                );
+            }
+            let lock = statement!(client, "settle_lock_orders");
+            let mut orders = HashMap::new();
+            for row in client.query(&lock, &[&ids]).await? {
+                let facts = OrderFacts {
+                    id: OrderId(row.get("id")),
+                    kind: row.get::<_, &str>("kind").parse()?,
+                    definition: row.get("definition"),
+                    service_id: ServiceId(row.get("service_id")),
+                    region: row.get("region"),
+                    external_id: row.get("external_id"),
+                    requester: row.get("requester"),
+                };
+                let service = match row.get::<_, Option<&str>>("service_state") {
+                    Some(state) => Some((state.parse()?, row.get("service_sequence"))),
+                    None => None,
+                };
+                let order = OrderToSettle {
+                    state: row.get::<_, &str>("state").parse()?,
+                    sequence: row.get("sequence"),
+                    service,
+                    facts,
+                };
+                orders.insert(order.facts.id, order);
+            }
+            Ok(Settling { tx, deployments: found, orders })
+        })
+        .await
+    }
+}
+
+impl Settling {
+    /// Writes what the reports change, gives back the leases of ended orders, admits who waits
+    /// for them, and commits.
+    ///
+    /// # Errors
+    /// If the database is away or refuses: then nothing of the batch has happened.
+    pub async fn finish(self, settled: &Settled, now: Timestamp) -> Result<(), StoreError> {
+        let client = self.tx.client()?;
+        self.update_deployments(client, settled, now).await?;
+        let ids: Vec<Uuid> = settled.orders.iter().map(|(id, ..)| id.0).collect();
+        if !ids.is_empty() {
+            let states: Vec<&str> = settled.orders.iter().map(|(_, state, ..)| state.word()).collect();
+            let sequences: Vec<i32> = settled.orders.iter().map(|(_, _, sequence, _)| *sequence).collect();
+            let errors: Vec<Json<&Vec<Failure>>> =
+                settled.orders.iter().map(|(.., errors)| Json(errors)).collect();
+            let update = statement!(client, "settle_orders");
+            client.execute(&update, &[&ids, &states, &sequences, &errors, &now]).await?;
+            self.change_services(client, settled, now).await?;
+            let lock = statement!(client, "lock_leases_of");
+            let devices: Vec<String> =
+                client.query(&lock, &[&ids]).await?.iter().map(|row| row.get(0)).collect();
+            let release = statement!(client, "release_leases");
+            client.execute(&release, &[&devices, &ids]).await?;
+            nudge(client, &devices).await?;
+        }
+        entry::append(client, &settled.entries).await?;
+        self.tx.commit().await
+    }
+
+    async fn update_deployments(
+        &self,
+        client: &deadpool_postgres::Object,
+        settled: &Settled,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let changes = &settled.deployments;
+        let ids: Vec<Uuid> = changes.iter().map(|c| c.id.0).collect();
+        let states: Vec<&str> = changes.iter().map(|c| c.state.word()).collect();
+        let sequences: Vec<i32> = changes.iter().map(|c| c.sequence).collect();
+        let phases: Vec<&str> = changes.iter().map(|c| c.phase.as_str()).collect();
+        let workers: Vec<&str> = changes.iter().map(|c| c.worker.as_str()).collect();
+        let devices: Vec<Json<&Vec<DeviceReport>>> = changes.iter().map(|c| Json(&c.devices)).collect();
+        let doubts: Vec<Option<Timestamp>> = changes.iter().map(|c| c.in_doubt_since).collect();
+        let statement = statement!(client, "settle_deployments");
+        client
+            .execute(&statement, &[&ids, &states, &sequences, &phases, &workers, &devices, &doubts, &now])
+            .await?;
+        Ok(())
+    }
+
+    async fn change_services(
+        &self,
+        client: &deadpool_postgres::Object,
+        settled: &Settled,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (mut created, mut created_by) = (Vec::new(), Vec::new());
+        let (mut changed, mut states, mut orders, mut sequences) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut removed = Vec::new();
+        for change in &settled.services {
+            match change {
+                ServiceChange::Create { order, deployment } => {
+                    created.push(order.0);
+                    created_by.push(deployment.0);
+                }
+                ServiceChange::State { service, state, order, sequence } => {
+                    changed.push(service.0);
+                    states.push(state.word());
+                    orders.push(order.0);
+                    sequences.push(*sequence);
+                }
+                ServiceChange::Remove { service } => removed.push(service.0),
+            }
+        }
+        if !created.is_empty() {
+            let create = statement!(client, "create_services");
+            client.execute(&create, &[&created, &now]).await?;
+            let own = statement!(client, "create_footprints");
+            client.execute(&own, &[&created_by]).await?;
+            let own = statement!(client, "own_nodes");
+            client.execute(&own, &[&created_by]).await?;
+        }
+        if !changed.is_empty() {
+            let change = statement!(client, "change_services");
+            client.execute(&change, &[&changed, &states, &orders, &sequences, &now]).await?;
+        }
+        if !removed.is_empty() {
+            for file in [
+                statement!(client, "free_nodes"),
+                statement!(client, "remove_footprints"),
+                statement!(client, "remove_services"),
+            ] {
+                client.execute(&file, &[&removed]).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio_postgres::types::Json;
+use turnup_core::{
+    failure::Failure,
+    id::{DeploymentId, OrderId, ServiceId},
+    lease::{Board, Candidate},
+    lifecycle::{OrderState, ServiceState},
+    name::DeviceName,
+    order::Priority,
+};
+use uuid::Uuid;
+
+use crate::{
+    Device, Entry, OrderView, Store, StoreError,
+    control::nudge,
+    device, entry, order,
+    pool::{Tx, statement},
+};
+
+/// An order whose time has come, locked until the batch is finished.
+#[derive(Debug)]
+pub struct DueOrder {
+    /// The order.
+    pub order: OrderView,
+    /// Its devices.
+    pub devices: BTreeSet<DeviceName>,
+    /// Its place in the queue, if it has asked for its devices before.
+    pub ticket: Option<i64>,
+}
+
+impl DueOrder {
+    /// As one who asks for its devices.
+    #[must_use]
+    pub fn candidate(&self) -> Candidate {
+        Candidate { order: self.order.id, devices: self.devices.clone(), ticket: self.ticket }
+    }
+}
+
+/// A batch of orders that are to be started: rows locked, nothing decided yet.
+#[derive(Debug)]
+pub struct Starting {
+    tx: Tx,
+    /// Those whose message is current; the others need nothing.
+    pub orders: Vec<DueOrder>,
+    /// Who holds and who waits for their devices.
+    pub board: Board,
+    /// Epoch of each device's last lease.
+    pub epochs: HashMap<DeviceName, i64>,
+    /// Their devices, as far as the inventory has them.
+    pub devices: HashMap<DeviceName, Device>,
+    /// Services that exist, of orders that need one.
+    pub services: HashMap<ServiceId, ServiceState>,
+    /// Footprints of those services.
+    pub footprints: HashMap<ServiceId, BTreeMap<DeviceName, Value>>,
+}
+
+/// What is to be done with one order of the batch.
+#[derive(Debug)]
+pub enum Decision {
+    /// Stays Scheduled, in the queue for its devices.
+    Wait,
+    /// Starts: takes its devices, dispatches deployments.
+    Start(Vec<Start>),
+    /// Is Invalid, found out before any device was touched.
+    Invalid(Vec<Failure>),
+}
+
+/// A deployment to dispatch.
+#[derive(Debug)]
+pub struct Start {
+    /// Its id.
+    pub deployment: DeploymentId,
+    /// Region whose workers run it.
+    pub region: String,
+    /// Urgency.
+    pub priority: Priority,
+    /// The message for the worker.
+    pub message: Vec<u8>,
+    /// What the service owns once it is committed: JSON array of `{service_id, device, footprint, nodes}`.
+    pub footprints: Value,
+}
+
+impl Store {
+    /// Locks the orders of due messages and everything that decides about them. Messages whose
+    /// revision or state is no longer current are left out.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn begin_start(&self, due: &[(OrderId, i32)]) -> Result<Starting, StoreError> {
+        self.timed(async {
+            let ids: Vec<Uuid> = due.iter().map(|(id, _)| id.0).collect();
+            let revisions: Vec<i32> = due.iter().map(|(_, revision)| *revision).collect();
+            let tx = Tx::begin(self).await?;
+            let client = tx.client()?;
+            let statement = statement!(client, "start_lock_orders");
+            let mut orders = Vec::with_capacity(due.len());
+            for row in client.query(&statement, &[&ids, &revisions]).await? {
+                let order = order::view(&row)?;
+                let devices = order.devices.iter().map(DeviceName::new).collect::<Result<_, _>>()?;
+                orders.push(DueOrder { order, devices, ticket: row.get("ticket") });
+            }
+            // As they came: first due, first served.
+            orders.sort_by_key(|due| (due.order.scheduled_for, due.order.id));
+            let mut starting = Starting {
+                tx,
+                board: Board::default(),
+                epochs: HashMap::new(),
+                devices: HashMap::new(),
+                services: HashMap::new(),
+                footprints: HashMap::new(),
+                orders,
+            };
+            if !starting.orders.is_empty() {
+                starting.load().await?;
+            }
+            Ok(starting)
+        })
+        .await
+    }
+}
+
+impl Starting {
+    async fn load(&mut self) -> Result<(), StoreError> {
+        let client = self.tx.client()?;
+        let names: BTreeSet<&DeviceName> = self.orders.iter().flat_map(|due| &due.devices).collect();
+        let names: Vec<&str> = names.into_iter().map(DeviceName::as_str).collect();
+        let leases = statement!(client, "lock_leases");
+        for row in client.query(&leases, &[&names]).await? {
+            let device = DeviceName::new(row.get::<_, String>(0))?;
+            if let Some(holder) = row.get::<_, Option<Uuid>>(1) {
+                self.board.held.insert(device.clone(), OrderId(holder));
+            }
+            self.epochs.insert(device, row.get(2));
+        }
+        // One more than there are candidates: enough to know whether somebody else is in front.
+        let depth = i64::try_from(self.orders.len()).unwrap_or(i64::MAX).saturating_add(1);
+        let waits = statement!(client, "first_waits");
+        let devices = statement!(client, "devices_by_name");
+        let services: Vec<Uuid> = self.orders.iter().map(|due| due.order.service_id.0).collect();
+        let existing = statement!(client, "start_services");
+        let footprints = statement!(client, "start_footprints");
+        let (waits, devices, existing, footprints) = futures_util::try_join!(
+            async { client.query(&waits, &[&names, &depth]).await },
+            async { client.query(&devices, &[&names]).await },
+            async { client.query(&existing, &[&services]).await },
+            async { client.query(&footprints, &[&services]).await },
+        )?;
+        for row in waits {
+            let device = DeviceName::new(row.get::<_, String>(0))?;
+            self.board.waiting.entry(device).or_default().insert(row.get(1), OrderId(row.get(2)));
+        }
+        for row in devices {
+            let device = device::view(&row)?;
+            self.devices.insert(device.name.clone(), device);
+        }
+        for row in existing {
+            self.services.insert(ServiceId(row.get(0)), row.get::<_, &str>(1).parse()?);
+        }
+        for row in footprints {
+            let device = DeviceName::new(row.get::<_, String>(1))?;
+            self.footprints.entry(ServiceId(row.get(0))).or_default().insert(device, row.get(2));
+        }
+        Ok(())
+    }
+
+    /// Which of the `(device, node)` belong to which service already.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn owners(
+        &self,
+        nodes: &[(String, String)],
+    ) -> Result<HashMap<(String, String), ServiceId>, StoreError> {
+        if nodes.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let client = self.tx.client()?;
+        let devices: Vec<&str> = nodes.iter().map(|(device, _)| device.as_str()).collect();
+        let paths: Vec<&str> = nodes.iter().map(|(_, node)| node.as_str()).collect();
+        let statement = statement!(client, "owners");
+        let rows = client.query(&statement, &[&devices, &paths]).await?;
+        Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), ServiceId(row.get(2)))).collect())
+    }
+
+    /// Writes the decisions (one per order of the batch, in its order) with their log entries, and commits.
+    ///
+    /// # Errors
+    /// If the database is away or refuses: then nothing of the batch has happened.
+    pub async fn finish(
+        self,
+        decisions: &[Decision],
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let client = self.tx.client()?;
+        self.update_orders(client, decisions, now).await?;
+        self.take_leases(client, decisions, now).await?;
+        self.queue_waiting(client, decisions).await?;
+        dispatch(client, &self.orders, decisions, now).await?;
+        entry::append(client, entries).await?;
+        self.tx.commit().await
+    }
+
+    fn decided<'a>(
+        &'a self,
+        decisions: &'a [Decision],
+    ) -> impl Iterator<Item = (&'a DueOrder, &'a Decision)> {
+        self.orders.iter().zip(decisions)
+    }
+
+    async fn update_orders(
+        &self,
+        client: &deadpool_postgres::Object,
+        decisions: &[Decision],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (mut ids, mut states, mut generations, mut sequences, mut errors) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (due, decision) in self.decided(decisions) {
+            let (state, steps, failures) = match decision {
+                Decision::Wait => continue,
+                Decision::Start(_) => (OrderState::InProgress, 1, &[][..]),
+                Decision::Invalid(failures) => (OrderState::Invalid, 2, failures.as_slice()),
+            };
+            ids.push(due.order.id.0);
+            states.push(state.word());
+            generations.push(due.order.generation + 1);
+            sequences.push(due.order.sequence + steps);
+            errors.push(Json(failures));
+        }
+        let statement = statement!(client, "update_orders");
+        client.execute(&statement, &[&ids, &states, &generations, &sequences, &errors, &now]).await?;
+        Ok(())
+    }
+
+    async fn take_leases(
+        &self,
+        client: &deadpool_postgres::Object,
+        decisions: &[Decision],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (mut devices, mut orders, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let mut dequeued = Vec::new();
+        for (due, decision) in self.decided(decisions) {
+            match decision {
+                Decision::Wait => continue,
+                Decision::Start(_) => {
+                    devices.extend(due.order.devices.iter().map(String::as_str));
+                    orders.extend(due.order.devices.iter().map(|_| due.order.id.0));
+                }
+                Decision::Invalid(_) if due.ticket.is_some() => {
+                    left.extend(due.order.devices.iter().cloned())
+                }
+                Decision::Invalid(_) => {}
+            }
+            if due.ticket.is_some() {
+                dequeued.push(due.order.id.0);
+            }
+        }
+        let take = statement!(client, "take_leases");
+        let taken = client.execute(&take, &[&devices, &orders, &now]).await?;
+        if usize::try_from(taken).ok() != Some(devices.len()) {
+            return Err(StoreError::Refused("a device was not free after all".to_owned()));
+        }
+        if !dequeued.is_empty() {
+            let dequeue = statement!(client, "dequeue");
+            client.execute(&dequeue, &[&dequeued]).await?;
+            nudge(client, &left).await?;
+        }
+        Ok(())
+    }
+
+    async fn queue_waiting(
+        &self,
+        client: &deadpool_postgres::Object,
+        decisions: &[Decision],
+    ) -> Result<(), StoreError> {
+        let newcomers: Vec<&DueOrder> = self
+            .decided(decisions)
+            .filter(|(due, decision)| due.ticket.is_none() && matches!(decision, Decision::Wait))
+            .map(|(due, _)| due)
+            .collect();
+        if newcomers.is_empty() {
+            return Ok(());
+        }
+        let count = i64::try_from(newcomers.len()).unwrap_or(i64::MAX);
+        let draw = statement!(client, "draw_tickets");
+        let drawn: Vec<i64> = client.query(&draw, &[&count]).await?.iter().map(|row| row.get(0)).collect();
+        let (mut devices, mut tickets, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+        for (due, ticket) in newcomers.iter().zip(drawn) {
+            for device in &due.order.devices {
+                devices.push(device.as_str());
+                tickets.push(ticket);
+                orders.push(due.order.id.0);
+            }
+        }
+        let queue = statement!(client, "queue_waits");
+        client.execute(&queue, &[&devices, &tickets, &orders]).await?;
+        Ok(())
+    }
+}
+
+async fn dispatch(
+    client: &deadpool_postgres::Object,
+    orders: &[DueOrder],
+    decisions: &[Decision],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut starts = Vec::new();
+    for (due, decision) in orders.iter().zip(decisions) {
+        if let Decision::Start(deployments) = decision {
+            starts.extend(deployments.iter().map(|start| (due, start)));
+        }
+    }
+    if starts.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = starts.iter().map(|(_, start)| start.deployment.0).collect();
+    let regions: Vec<&str> = starts.iter().map(|(_, start)| start.region.as_str()).collect();
+    let priorities: Vec<&str> = starts.iter().map(|(_, start)| start.priority.word()).collect();
+    let generations: Vec<i32> = starts.iter().map(|(due, _)| due.order.generation + 1).collect();
+    let messages: Vec<&[u8]> = starts.iter().map(|(_, start)| start.message.as_slice()).collect();
+    let footprints: Vec<Json<&Value>> = starts.iter().map(|(_, start)| Json(&start.footprints)).collect();
+    let order_ids: Vec<Uuid> = starts.iter().map(|(due, _)| due.order.id.0).collect();
+    let statement = statement!(client, "dispatch");
+    client
+        .execute(
+            &statement,
+            &[&ids, &regions, &priorities, &generations, &messages, &footprints, &order_ids, &now],
+        )
+        .await?;
+    Ok(())
+}
