@@ -48,6 +48,9 @@ impl Capabilities {
         Self { uris: uris.filter(|uri| !uri.is_empty()).collect() }
     }
 
+    /// No capabilities.
+    pub const EMPTY: Self = Self { uris: Vec::new() };
+
     /// All of them, in the order sent.
     pub fn uris(&self) -> impl Iterator<Item = &str> {
         self.uris.iter().map(String::as_str)

@@ -25,4 +25,6 @@ pub mod message;
 pub mod namespace;
 pub mod operation;
 pub mod session;
+pub mod ssh;
+mod transport;
 pub mod xml;

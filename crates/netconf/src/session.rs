@@ -1,1 +1,46 @@
-//! x
+//! The protocol of a session without IO: bytes in, events out, bytes to send. Both sides.
+
+mod client;
+mod server;
+
+use thiserror::Error;
+
+pub use client::{ClientSession, Event};
+pub use server::{Request, ServerSession};
+
+use crate::framing::FramingError;
+use crate::message::MessageError;
+
+/// Why a session's protocol broke. The session can't go on after any of them.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The byte stream can't be cut into messages.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    /// A message can't be understood.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// Something came before hello, or hello came twice.
+    #[error("{got} came where {expected} was due: the peer breaks RFC 6241 §8.1")]
+    OutOfOrder {
+        /// What came.
+        got: &'static str,
+        /// What was due.
+        expected: &'static str,
+    },
+    /// The peers share no base version.
+    #[error("the peer offers neither base:1.0 nor a base version in common: it isn't usable")]
+    NoCommonBase,
+    /// The server's hello has no session-id.
+    #[error("the server's hello has no session-id: it breaks RFC 6241 §8.1")]
+    NoSessionId,
+    /// A reply to nothing that was asked, or out of order.
+    #[error("a reply with message-id {got:?} came where {expected:?} was due: the session can't be trusted")]
+    UnexpectedReply {
+        /// The reply's message-id.
+        got: Option<String>,
+        /// The oldest request without answer.
+        expected: Option<u64>,
+    },
+}

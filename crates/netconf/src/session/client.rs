@@ -1,0 +1,167 @@
+//! The client's side.
+
+use std::collections::VecDeque;
+
+use super::ProtocolError;
+use crate::capability::{BASE_1_0, BASE_1_1, Capabilities};
+use crate::framing::{Decoder, Framing};
+use crate::message::{Hello, Message, Reply};
+use crate::operation::Operation;
+use crate::xml::{Element, Limits};
+
+/// What happened in a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The server's hello; requests may be sent now.
+    Established,
+    /// The answer to the oldest request without answer.
+    Reply {
+        /// The request's message-id.
+        message_id: u64,
+        /// The answer.
+        reply: Reply,
+    },
+    /// An event (RFC 5277).
+    Notification(Element),
+}
+
+/// A client session: send [`ClientSession::hello`], hand received bytes to [`ClientSession::receive`], take
+/// events until there are none, and after [`Event::Established`] encode requests.
+///
+/// RFC 6241 §4.5 has servers answer in order, so a reply must bear the message-id of the oldest request. A
+/// reply without message-id (§4.3 allows it for requests the server couldn't read) counts as its answer.
+#[derive(Debug)]
+pub struct ClientSession {
+    decoder: Decoder,
+    limits: Limits,
+    offer_base_1_1: bool,
+    server: Option<Hello>,
+    next_message_id: u64,
+    waiting: VecDeque<u64>,
+}
+
+impl ClientSession {
+    /// A session that offers base:1.0 and, if `offer_base_1_1`, base:1.1. `limits` hold for every message
+    /// from the server.
+    pub fn new(limits: Limits, offer_base_1_1: bool) -> Self {
+        Self {
+            decoder: Decoder::new(limits.max_bytes),
+            limits,
+            offer_base_1_1,
+            server: None,
+            next_message_id: 1,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// The bytes of our hello, to be sent at once when the transport is up (RFC 6241 §8.1).
+    pub fn hello(&self) -> Vec<u8> {
+        let bases: &[&str] = if self.offer_base_1_1 { &[BASE_1_0, BASE_1_1] } else { &[BASE_1_0] };
+        let hello = Hello { capabilities: Capabilities::new(bases), session_id: None };
+        let mut bytes = Vec::new();
+        Framing::EndOfMessage.encode(document(&hello.to_element()).as_bytes(), &mut bytes);
+        bytes
+    }
+
+    /// Hands over received bytes.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        Ok(self.decoder.push(bytes)?)
+    }
+
+    /// The next event, or `None` if more bytes are needed.
+    pub fn next_event(&mut self) -> Result<Option<Event>, ProtocolError> {
+        let Some(bytes) = self.decoder.next_message()? else { return Ok(None) };
+        let message = Message::parse(&bytes, &self.limits)?;
+        let event = match (message, self.server.is_some()) {
+            (Message::Hello(hello), false) => self.established(hello)?,
+            (Message::Hello(_), true) => return Err(out_of_order("a second hello", "a reply")),
+            (Message::Reply(reply), true) => self.answered(reply)?,
+            (Message::Notification(notification), true) => Event::Notification(notification),
+            (Message::Rpc(_), _) => return Err(out_of_order("a request", "a message of a server")),
+            (_, false) => return Err(out_of_order("another message", "hello")),
+        };
+        Ok(Some(event))
+    }
+
+    fn established(&mut self, hello: Hello) -> Result<Event, ProtocolError> {
+        if hello.session_id.is_none() {
+            return Err(ProtocolError::NoSessionId);
+        }
+        if self.offer_base_1_1 && hello.capabilities.base_1_1() {
+            self.decoder.set_framing(Framing::Chunked);
+        } else if !hello.capabilities.base_1_0() {
+            return Err(ProtocolError::NoCommonBase);
+        }
+        self.server = Some(hello);
+        Ok(Event::Established)
+    }
+
+    fn answered(&mut self, reply: Reply) -> Result<Event, ProtocolError> {
+        let expected = self.waiting.front().copied();
+        let matches = |due: u64| match reply.message_id() {
+            Some(id) => id.trim() == due.to_string(),
+            None => true,
+        };
+        match expected {
+            Some(due) if matches(due) => {
+                self.waiting.pop_front();
+                Ok(Event::Reply { message_id: due, reply })
+            }
+            _ => {
+                let got = reply.message_id().map(|id| id.chars().take(80).collect());
+                Err(ProtocolError::UnexpectedReply { got, expected })
+            }
+        }
+    }
+
+    /// Appends a request with its framing to `out` and returns its message-id. Several requests may be
+    /// appended and sent in one write (pipelining, RFC 6241 §4.5). To be called after
+    /// [`Event::Established`] only, since the framing is unknown before.
+    pub fn request(&mut self, operation: &Operation, out: &mut Vec<u8>) -> u64 {
+        let message_id = self.next_message_id;
+        self.next_message_id += 1;
+        self.waiting.push_back(message_id);
+        let mut text = String::with_capacity(512);
+        text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?><rpc xmlns=\"");
+        text.push_str(crate::namespace::BASE);
+        text.push_str("\" message-id=\"");
+        text.push_str(&message_id.to_string());
+        text.push_str("\">");
+        operation.element().write_xml(&mut text);
+        text.push_str("</rpc>");
+        self.decoder.framing().encode(text.as_bytes(), out);
+        message_id
+    }
+
+    /// The server's capabilities; empty before hello.
+    pub fn capabilities(&self) -> Option<&Capabilities> {
+        self.server.as_ref().map(|hello| &hello.capabilities)
+    }
+
+    /// The server's number for this session (for `kill-session`, and to recognise it in `lock-denied`).
+    pub fn session_id(&self) -> Option<u32> {
+        self.server.as_ref().and_then(|hello| hello.session_id)
+    }
+
+    /// The framing agreed.
+    pub fn framing(&self) -> Framing {
+        self.decoder.framing()
+    }
+
+    /// Requests that wait for their answers.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+/// A message as an XML document.
+pub(super) fn document(root: &Element) -> String {
+    let mut text = String::with_capacity(512);
+    text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
+    root.write_xml(&mut text);
+    text
+}
+
+fn out_of_order(got: &'static str, expected: &'static str) -> ProtocolError {
+    ProtocolError::OutOfOrder { got, expected }
+}

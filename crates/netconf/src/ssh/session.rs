@@ -1,0 +1,224 @@
+//! An open session with a device.
+
+use russh::ChannelMsg;
+use russh::client::Msg;
+use russh::{ChannelReadHalf, ChannelWriteHalf};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::Connection;
+use super::host_key::PresentedHostKey;
+use super::Target;
+use crate::capability::Capabilities;
+use crate::message::Reply;
+use crate::operation::Operation;
+use crate::session::{ClientSession, Event, ProtocolError};
+use crate::xml::Element;
+
+/// An open NETCONF session. Dropping it closes the connection at once; [`Session::close`] does so politely.
+///
+/// One request (or one pipeline of requests) at a time. A session that failed once, or whose call was
+/// given up before it ended, is closed and refuses every further request.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) target: Target,
+    pub(super) protocol: ClientSession,
+    pub(super) reader: ChannelReadHalf,
+    pub(super) writer: ChannelWriteHalf<Msg>,
+    pub(super) connection: Connection,
+    pub(super) host_key: PresentedHostKey,
+    pub(super) usable: bool,
+    pub(super) notifications: Vec<Element>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Error)]
+pub enum RpcFailure {
+    /// The device can't have received the whole request: nothing came of it.
+    #[error("the request was not sent ({cause}): nothing happened on the device; open a new session and repeat")]
+    NotSent {
+        /// Why.
+        cause: Cause,
+    },
+    /// The request was sent and the answer didn't come: it may have been carried out or not.
+    #[error(
+        "no answer after {} of {sent} requests ({cause}): what the others did is unknown; read the device back",
+        answered.len()
+    )]
+    NoAnswer {
+        /// Why.
+        cause: Cause,
+        /// Answers that did come, in order (of a pipeline).
+        answered: Vec<Reply>,
+        /// Requests sent.
+        sent: usize,
+    },
+}
+
+impl RpcFailure {
+    /// Why.
+    pub fn cause(&self) -> &Cause {
+        match self {
+            Self::NotSent { cause } | Self::NoAnswer { cause, .. } => cause,
+        }
+    }
+
+    /// Whether the device may have acted on the request.
+    pub fn in_doubt(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. })
+    }
+}
+
+/// What ended a session.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The connection was closed by the device or lost.
+    #[error("the connection was lost")]
+    Closed,
+    /// The device broke the protocol.
+    #[error("{0}")]
+    Protocol(#[from] ProtocolError),
+}
+
+/// Notifications kept until they are taken; older ones are dropped.
+const MAX_NOTIFICATIONS: usize = 1000;
+
+impl Session {
+    /// Sends one request and waits for its answer. An `rpc-error` is an answer, see
+    /// [`Reply::into_result`](crate::message::Reply::into_result).
+    pub async fn rpc(&mut self, operation: &Operation, deadline: Instant) -> Result<Reply, RpcFailure> {
+        let mut replies = self.pipeline(std::slice::from_ref(operation), deadline).await?;
+        // The pipeline gives exactly one reply per operation.
+        replies.pop().ok_or(RpcFailure::NoAnswer { cause: Cause::Closed, answered: Vec::new(), sent: 1 })
+    }
+
+    /// Sends several requests in one write (RFC 6241 §4.5) and waits for all answers, which are given in
+    /// the same order. The device carries them out one after the other, whatever the answers are.
+    pub async fn pipeline(
+        &mut self,
+        operations: &[Operation],
+        deadline: Instant,
+    ) -> Result<Vec<Reply>, RpcFailure> {
+        if !self.is_usable() {
+            return Err(RpcFailure::NotSent { cause: Cause::Closed });
+        }
+        if deadline <= Instant::now() {
+            // Nothing was sent: the session stays good.
+            return Err(RpcFailure::NotSent { cause: Cause::Deadline });
+        }
+        // Until the answers are in, also if the caller drops this future.
+        self.usable = false;
+        let mut bytes = Vec::with_capacity(1024);
+        for operation in operations {
+            self.protocol.request(operation, &mut bytes);
+        }
+        let mut exchange = Exchange { written: false, replies: Vec::with_capacity(operations.len()) };
+        let run = self.exchange(bytes, operations.len(), &mut exchange);
+        let cause = match timeout_at(deadline, run).await {
+            Ok(Ok(())) => {
+                self.usable = true;
+                return Ok(exchange.replies);
+            }
+            Ok(Err(cause)) => cause,
+            Err(_) => Cause::Deadline,
+        };
+        self.connection.cut();
+        tracing::debug!(target = %self.target, %cause, "NETCONF session failed");
+        // The end of a message is handed to SSH last, so of a single request that wasn't written to its end
+        // the device has at most a part. Of several, some may be there as a whole.
+        if !exchange.written && operations.len() == 1 {
+            Err(RpcFailure::NotSent { cause })
+        } else {
+            Err(RpcFailure::NoAnswer { cause, answered: exchange.replies, sent: operations.len() })
+        }
+    }
+
+    /// Writes and reads at the same time: a device may stop reading until its answers are read.
+    async fn exchange(&mut self, bytes: Vec<u8>, wanted: usize, exchange: &mut Exchange) -> Result<(), Cause> {
+        let Self { writer, reader, protocol, notifications, .. } = self;
+        let write = writer.data_bytes(bytes);
+        tokio::pin!(write);
+        while exchange.replies.len() < wanted || !exchange.written {
+            tokio::select! {
+                biased;
+                result = &mut write, if !exchange.written => {
+                    result.map_err(|_| Cause::Closed)?;
+                    exchange.written = true;
+                }
+                message = reader.wait() => match message {
+                    Some(ChannelMsg::Data { data }) => {
+                        protocol.receive(&data)?;
+                        while let Some(event) = protocol.next_event()? {
+                            match event {
+                                Event::Reply { reply, .. } => exchange.replies.push(reply),
+                                Event::Notification(event) => keep(notifications, event),
+                                Event::Established => {}
+                            }
+                        }
+                    }
+                    None | Some(ChannelMsg::Eof | ChannelMsg::Close) => return Err(Cause::Closed),
+                    // Standard error of the subsystem, window changes, exit codes.
+                    Some(_) => {}
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a request may be sent. False as soon as the device is known to have closed the session.
+    pub fn is_usable(&self) -> bool {
+        self.usable && self.connection.is_open()
+    }
+
+    /// The device's capabilities.
+    pub fn capabilities(&self) -> &Capabilities {
+        static NONE: Capabilities = Capabilities::EMPTY;
+        self.protocol.capabilities().unwrap_or(&NONE)
+    }
+
+    /// The device's number for this session.
+    pub fn session_id(&self) -> u32 {
+        self.protocol.session_id().unwrap_or_default()
+    }
+
+    /// The device.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The host key that the device presented and that matched.
+    pub fn host_key(&self) -> &PresentedHostKey {
+        &self.host_key
+    }
+
+    /// Takes the notifications (RFC 5277) that came in between answers.
+    pub fn take_notifications(&mut self) -> Vec<Element> {
+        std::mem::take(&mut self.notifications)
+    }
+
+    /// Ends the session with `close-session` (RFC 6241 §7.8), waiting for the answer until `deadline`, and
+    /// closes the connection in any case.
+    pub async fn close(mut self, deadline: Instant) {
+        if self.is_usable() {
+            // The answer changes nothing: the connection is closed either way.
+            let _ = self.rpc(&Operation::close_session(), deadline).await;
+        }
+        self.connection.disconnect(deadline).await;
+    }
+}
+
+struct Exchange {
+    written: bool,
+    replies: Vec<Reply>,
+}
+
+fn keep(notifications: &mut Vec<Element>, event: Element) {
+    if notifications.len() >= MAX_NOTIFICATIONS {
+        notifications.remove(0);
+    }
+    notifications.push(event);
+}
