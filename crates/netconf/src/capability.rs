@@ -174,6 +174,3 @@ fn parameter<'u>(uri: &'u str, name: &str) -> Option<&'u str> {
 fn split(list: &str) -> Vec<String> {
     list.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
-
-
-

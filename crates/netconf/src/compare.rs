@@ -80,14 +80,15 @@ impl<'e> Comparison<'e, '_> {
                 return;
             }
             self.path.push(child);
-            let absent = matches!(
-                child.attribute_ns(namespace::BASE, "operation"),
-                Some("remove" | "delete")
-            );
+            let absent =
+                matches!(child.attribute_ns(namespace::BASE, "operation"), Some("remove" | "delete"));
             let found = match key_values(child, self.keys) {
                 Some(values) => {
                     let index = index.get_or_insert_with(|| self.index(data));
-                    index.get(&entry_id(child, &values)).copied().or_else(|| self.same_keys(data, child, &values))
+                    index
+                        .get(&entry_id(child, &values))
+                        .copied()
+                        .or_else(|| self.same_keys(data, child, &values))
                 }
                 None => self.counterpart(data, wanted, child, absent),
             };
@@ -126,10 +127,9 @@ impl<'e> Comparison<'e, '_> {
         match candidates.next() {
             None if only || self.has_all(first, child) => Some(first),
             None => None,
-            Some(second) => [first, second]
-                .into_iter()
-                .chain(candidates)
-                .find(|candidate| self.has_all(candidate, child)),
+            Some(second) => {
+                [first, second].into_iter().chain(candidates).find(|candidate| self.has_all(candidate, child))
+            }
         }
     }
 
@@ -172,6 +172,3 @@ fn step(element: &Element, keys: &dyn ListKeys) -> String {
     }
     out
 }
-
-
-

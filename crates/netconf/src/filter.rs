@@ -49,7 +49,8 @@ fn select(data: &Element, specs: &[&Element], keys: &dyn ListKeys) -> Option<Ele
         let matching: Vec<&Element> = specs.iter().copied().filter(|spec| names_match(child, spec)).collect();
         let selected = select(child, &matching, keys);
         found |= selected.is_some();
-        let is_key = || child.namespace() == data.namespace() && names.iter().any(|name| name == child.name());
+        let is_key =
+            || child.namespace() == data.namespace() && names.iter().any(|name| name == child.name());
         match selected {
             Some(selected) => kept.push(Node::Element(selected)),
             None if is_key() => kept.push(child.clone()),
@@ -93,6 +94,3 @@ fn names_match(data: &Element, spec: &Element) -> bool {
 fn non_empty(specs: Vec<&Element>) -> Option<Vec<&Element>> {
     (!specs.is_empty()).then_some(specs)
 }
-
-
-

@@ -24,6 +24,7 @@ pub mod keys;
 pub mod message;
 pub mod namespace;
 pub mod operation;
+pub mod server;
 pub mod session;
 pub mod ssh;
 mod transport;

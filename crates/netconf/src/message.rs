@@ -73,9 +73,9 @@ pub struct Hello {
 
 impl Hello {
     fn from_element(root: &Element) -> Result<Self, MessageError> {
-        let capabilities = root.own_child("capabilities").ok_or_else(|| MessageError::NotNetconf {
-            reason: "hello without capabilities".to_owned(),
-        })?;
+        let capabilities = root
+            .own_child("capabilities")
+            .ok_or_else(|| MessageError::NotNetconf { reason: "hello without capabilities".to_owned() })?;
         let uris = capabilities
             .children()
             .filter(|child| child.name() == "capability")
@@ -91,9 +91,8 @@ impl Hello {
 
     /// The message as XML.
     pub fn to_element(&self) -> Element {
-        let capabilities = Element::base("capabilities").with_children(
-            self.capabilities.uris().map(|uri| Element::base("capability").with_text(uri)),
-        );
+        let capabilities = Element::base("capabilities")
+            .with_children(self.capabilities.uris().map(|uri| Element::base("capability").with_text(uri)));
         let hello = Element::base("hello").with_child(capabilities);
         match self.session_id {
             None => hello,
@@ -246,6 +245,3 @@ fn message_id(attributes: &[Attribute]) -> Option<&str> {
 fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }
-
-
-

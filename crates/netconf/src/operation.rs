@@ -299,13 +299,11 @@ impl Operation {
     /// `get-schema`, RFC 6022 §3.1, in YANG. The answer's [`data`](crate::message::Reply::data) holds the
     /// text of the module.
     pub fn get_schema(identifier: &str, version: Option<&str>) -> Self {
-        let mut element = Element::new(namespace::MONITORING, "get-schema").with_leaf("identifier", identifier);
+        let mut element =
+            Element::new(namespace::MONITORING, "get-schema").with_leaf("identifier", identifier);
         if let Some(version) = version {
             element = element.with_leaf("version", version);
         }
         Self::new(element.with_leaf("format", "yang"))
     }
 }
-
-
-

@@ -6,6 +6,7 @@ mod server;
 use thiserror::Error;
 
 pub use client::{ClientSession, Event};
+pub(crate) use server::encode_reply;
 pub use server::{Request, ServerSession};
 
 use crate::framing::FramingError;

@@ -148,7 +148,9 @@ impl std::fmt::Display for Phase {
 #[non_exhaustive]
 pub enum ConnectError {
     /// No connection, or it was lost before the session was up.
-    #[error("{target} can't be reached ({phase}: {reason}): check address, port and the device; worth retrying")]
+    #[error(
+        "{target} can't be reached ({phase}: {reason}): check address, port and the device; worth retrying"
+    )]
     Unreachable {
         /// The device.
         target: Target,
@@ -181,7 +183,9 @@ pub enum ConnectError {
         presented: String,
     },
     /// The device refused the credentials.
-    #[error("{target} refuses user {username} (tried: {tried}; offered: {offered}): check the credentials; don't retry")]
+    #[error(
+        "{target} refuses user {username} (tried: {tried}; offered: {offered}): check the credentials; don't retry"
+    )]
     AuthenticationFailed {
         /// The device.
         target: Target,

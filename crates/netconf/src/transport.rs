@@ -71,7 +71,11 @@ impl<S> CutStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for CutStream<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<(), Error>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<(), Error>> {
         self.check(&self.cut.0.reader, cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }

@@ -454,7 +454,8 @@ fn is_name_char(c: char) -> bool {
 fn prefix_uses(text: &str) -> impl Iterator<Item = (usize, usize)> {
     text.match_indices(':').filter_map(|(colon, _)| {
         let before = &text[..colon];
-        let start = before.len() - before.chars().rev().take_while(|c| is_name_char(*c)).map(char::len_utf8).sum::<usize>();
+        let start = before.len()
+            - before.chars().rev().take_while(|c| is_name_char(*c)).map(char::len_utf8).sum::<usize>();
         (start < colon).then_some((start, colon))
     })
 }
@@ -464,6 +465,3 @@ fn local_of(expanded: &str) -> Option<&str> {
     let local = expanded.strip_prefix('{')?.split_once('}')?.1;
     local.chars().all(is_name_char).then_some(local)
 }
-
-
-

@@ -1,7 +1,7 @@
 //! The server's side.
 
-use super::client::document;
 use super::ProtocolError;
+use super::client::document;
 use crate::capability::Capabilities;
 use crate::framing::{Decoder, Framing};
 use crate::message::{ErrorTag, ErrorType, Hello, Message, MessageError, Reply, Rpc, RpcError};

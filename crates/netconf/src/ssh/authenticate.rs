@@ -22,7 +22,8 @@ pub(super) async fn authenticate<H: Handler>(
     target: &Target,
     credentials: &Credentials,
 ) -> Result<(), ConnectError> {
-    let mut login = Login { handle, target, username: &credentials.username, offered: None, tried: Vec::new() };
+    let mut login =
+        Login { handle, target, username: &credentials.username, offered: None, tried: Vec::new() };
     for method in &credentials.methods {
         if login.by(method).await? {
             return Ok(());
@@ -167,8 +168,7 @@ impl<H: Handler> Login<'_, H> {
         for identity in identities.into_iter().take(MAX_AGENT_KEYS) {
             let AgentIdentity::PublicKey { key, .. } = identity else { continue };
             let hash = if key.algorithm().is_rsa() { self.rsa_hash().await? } else { None };
-            let result =
-                self.handle.authenticate_publickey_with(self.username, key, hash, &mut agent).await;
+            let result = self.handle.authenticate_publickey_with(self.username, key, hash, &mut agent).await;
             if result.map(|result| self.note(result)).map_err(|e| self.unusable(format!("SSH agent: {e}")))? {
                 return Ok(true);
             }

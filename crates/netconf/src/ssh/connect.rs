@@ -15,7 +15,7 @@ use super::authenticate::authenticate;
 use super::host_key::{PinnedHostKey, PresentedHostKey};
 use super::{ConnectError, Credentials, Options, Phase, Session, Target};
 use crate::session::{ClientSession, Event, ProtocolError};
-use crate::transport::{Cut, CutOnDrop, CutStream};
+use crate::transport::{CutOnDrop, CutStream};
 
 /// Opens a session: TCP, SSH with this host key and these credentials, subsystem `netconf`, hello in both
 /// directions, settling; all within [`Options::connect_timeout`]. Credentials are sent only after the host
@@ -84,14 +84,12 @@ impl Connection {
 
     /// Says good-bye if that is possible before `deadline`, and ends the connection.
     pub(super) async fn disconnect(self, deadline: Instant) {
-        if !self.cut.0.is_cut() {
-            let bye = async {
-                self.handle.0.disconnect(Disconnect::ByApplication, "", "").await?;
-                while !self.handle.0.is_closed() && !self.closed.load(Ordering::Acquire) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                Ok::<(), russh::Error>(())
-            };
+        let Self { handle: HandleDebug(handle), cut, .. } = self;
+        let bye = async {
+            handle.disconnect(Disconnect::ByApplication, "", "").await?;
+            handle.await
+        };
+        if !cut.0.is_cut() {
             // Whether it was heard changes nothing.
             let _ = timeout_at(deadline, bye).await;
         }
@@ -142,11 +140,8 @@ async fn dial(
     options: &Options,
     phase: &mut Phase,
 ) -> Result<(Connection, PresentedHostKey), ConnectError> {
-    let unreachable = |phase: Phase, reason: String| ConnectError::Unreachable {
-        target: target.clone(),
-        phase,
-        reason,
-    };
+    let unreachable =
+        |phase: Phase, reason: String| ConnectError::Unreachable { target: target.clone(), phase, reason };
     *phase = Phase::Tcp;
     let stream = TcpStream::connect((target.address.as_str(), target.port))
         .await
@@ -155,11 +150,10 @@ async fn dial(
     stream.set_nodelay(true).map_err(|e| unreachable(Phase::Tcp, e.to_string()))?;
     *phase = Phase::KeyExchange;
     let (stream, cut) = CutStream::new(stream);
-    let cut: CutOnDrop = CutOnDrop(cut);
+    let cut = CutOnDrop(cut);
     let presented = Arc::new(OnceLock::new());
     let closed = Arc::new(AtomicBool::new(false));
-    let handler =
-        Handler { pinned: pinned.cloned(), presented: presented.clone(), closed: closed.clone() };
+    let handler = Handler { pinned: pinned.cloned(), presented: presented.clone(), closed: closed.clone() };
     let config = Arc::new(ssh_config(pinned, options));
     let result = client::connect_stream(config, stream, handler).await;
     match (result, presented.get(), pinned) {

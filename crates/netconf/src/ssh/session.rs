@@ -6,9 +6,9 @@ use russh::{ChannelReadHalf, ChannelWriteHalf};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use super::Target;
 use super::connect::Connection;
 use super::host_key::PresentedHostKey;
-use super::Target;
 use crate::capability::Capabilities;
 use crate::message::Reply;
 use crate::operation::Operation;
@@ -35,7 +35,9 @@ pub struct Session {
 #[derive(Debug, Error)]
 pub enum RpcFailure {
     /// The device can't have received the whole request: nothing came of it.
-    #[error("the request was not sent ({cause}): nothing happened on the device; open a new session and repeat")]
+    #[error(
+        "the request was not sent ({cause}): nothing happened on the device; open a new session and repeat"
+    )]
     NotSent {
         /// Why.
         cause: Cause,
@@ -138,7 +140,12 @@ impl Session {
     }
 
     /// Writes and reads at the same time: a device may stop reading until its answers are read.
-    async fn exchange(&mut self, bytes: Vec<u8>, wanted: usize, exchange: &mut Exchange) -> Result<(), Cause> {
+    async fn exchange(
+        &mut self,
+        bytes: Vec<u8>,
+        wanted: usize,
+        exchange: &mut Exchange,
+    ) -> Result<(), Cause> {
         let Self { writer, reader, protocol, notifications, .. } = self;
         let write = writer.data_bytes(bytes);
         tokio::pin!(write);

@@ -43,7 +43,9 @@ impl Default for Limits {
 #[non_exhaustive]
 pub enum XmlError {
     /// Larger than a limit.
-    #[error("the document has more than {limit} {what}: raise the limit if the peer is trusted to send this much")]
+    #[error(
+        "the document has more than {limit} {what}: raise the limit if the peer is trusted to send this much"
+    )]
     TooLarge {
         /// What there is too much of: bytes, levels, attributes, nodes, namespace bindings.
         what: &'static str,
@@ -293,7 +295,9 @@ impl<'l> Builder<'l> {
         let namespace = match prefix {
             "" => self.none.clone(),
             "xml" => self.share(namespace::XML),
-            prefix => self.lookup(prefix).ok_or_else(|| self.malformed("undeclared prefix of an attribute"))?,
+            prefix => {
+                self.lookup(prefix).ok_or_else(|| self.malformed("undeclared prefix of an attribute"))?
+            }
         };
         if element.attribute_ns(&namespace, local).is_some() {
             return Err(self.malformed("the same attribute twice"));
