@@ -130,6 +130,9 @@ impl Broker {
         if let Some(publisher) = self.0.publisher.get() {
             ages.push(publisher.last_progress()?);
         }
+        if let Some(requester) = self.0.requester.get() {
+            ages.push(requester.last_progress()?);
+        }
         if self.0.consuming.health.in_use() {
             ages.push(self.0.consuming.health.age()?);
         }

@@ -25,12 +25,15 @@ mod health;
 mod link;
 mod message;
 mod names;
+mod owner;
 pub mod parked;
 mod publisher;
+mod pulse;
 mod request;
 mod retry;
 mod settings;
 pub mod topology;
+mod window;
 
 pub use consumer::{ConsumeOptions, Consumer, StopHandle, StreamOffset};
 pub use declare::{Difference, check, declare, delete};

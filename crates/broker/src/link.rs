@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, ConnectionStatus};
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -23,6 +23,13 @@ pub(crate) struct Link {
     pub(crate) health: Health,
 }
 
+/// A channel, and the state of the connection that it lives on.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    pub(crate) channel: Channel,
+    pub(crate) connection: ConnectionStatus,
+}
+
 impl Link {
     pub(crate) fn new(settings: Arc<Settings>, purpose: &'static str) -> Self {
         Self { settings, purpose, current: Mutex::new(None), health: Health::default() }
@@ -30,6 +37,11 @@ impl Link {
 
     /// A new channel, on a new connection if the current one is gone.
     pub(crate) async fn channel(&self) -> Result<Channel, BrokerError> {
+        Ok(self.open().await?.channel)
+    }
+
+    /// A new channel, and the state of its connection.
+    pub(crate) async fn open(&self) -> Result<Opened, BrokerError> {
         let limit = self.settings.connect_timeout();
         let mut current = self.current.lock().await;
         if !current.as_ref().is_some_and(|c| c.status().connected()) {
@@ -45,7 +57,7 @@ impl Link {
         match rpc("channel.open", self.settings.rpc_timeout(), connection.create_channel()).await {
             Ok(channel) => {
                 self.health.progress();
-                Ok(channel)
+                Ok(Opened { channel, connection: connection.status().clone() })
             }
             Err(e) => {
                 // Connected in name only.
