@@ -54,13 +54,16 @@ impl<H: Handler> Login<'_, H> {
     async fn by(&mut self, method: &Authentication) -> Result<bool, ConnectError> {
         match method {
             Authentication::Password(password) => {
-                if self.offers(MethodKind::Password) && self.password(password).await? {
+                if self.offered.is_none() && self.probe().await? {
                     return Ok(true);
                 }
-                // Many devices ask for the password by prompt only.
-                let only_prompts =
-                    !self.offers(MethodKind::Password) && self.offers(MethodKind::KeyboardInteractive);
-                if only_prompts { self.prompts(password).await } else { Ok(false) }
+                // Many devices ask for the password by prompt only. The same password is never tried
+                // both ways: wrong ones count, and accounts get locked.
+                match self.offers(MethodKind::Password) {
+                    true => self.password(password).await,
+                    false if self.offers(MethodKind::KeyboardInteractive) => self.prompts(password).await,
+                    false => Ok(false),
+                }
             }
             Authentication::KeyboardInteractive(answer) if self.offers(MethodKind::KeyboardInteractive) => {
                 self.prompts(answer).await
@@ -99,6 +102,12 @@ impl<H: Handler> Login<'_, H> {
                 false
             }
         }
+    }
+
+    /// Asks which methods are offered (RFC 4252 §5.2); true if none is needed.
+    async fn probe(&mut self) -> Result<bool, ConnectError> {
+        let result = self.handle.authenticate_none(self.username).await;
+        result.map(|result| self.note(result)).map_err(|e| self.lost(e))
     }
 
     async fn password(&mut self, password: &SecretString) -> Result<bool, ConnectError> {

@@ -10,6 +10,7 @@ use super::Target;
 use super::connect::Connection;
 use super::host_key::PresentedHostKey;
 use crate::capability::Capabilities;
+use crate::framing::Framing;
 use crate::message::Reply;
 use crate::operation::Operation;
 use crate::session::{ClientSession, Event, ProtocolError};
@@ -190,6 +191,11 @@ impl Session {
     /// The device's number for this session.
     pub fn session_id(&self) -> u32 {
         self.protocol.session_id().unwrap_or_default()
+    }
+
+    /// Whether base:1.1 with its chunked framing was agreed.
+    pub fn is_chunked(&self) -> bool {
+        self.protocol.framing() == Framing::Chunked
     }
 
     /// The device.
