@@ -4,14 +4,12 @@ WITH fresh AS MATERIALIZED (
 ), counted AS (
     SELECT count(*) AS n FROM fresh
 ), log AS (
-    UPDATE event_log
-    SET numbered = numbered + counted.n, published = greatest(published, $2)
+    UPDATE event_log SET numbered = numbered + counted.n
     FROM counted
-    WHERE counted.n > 0 OR published < $2
+    WHERE counted.n > 0
     RETURNING numbered - counted.n AS before
 )
 UPDATE events
 SET cursor = log.before + fresh.place
 FROM fresh, log
 WHERE events.id = fresh.id AND events.at = fresh.at AND events.cursor IS NULL
-RETURNING events.*

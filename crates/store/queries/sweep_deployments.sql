@@ -1,6 +1,6 @@
 INSERT INTO outbox (deployment_id)
 SELECT id FROM deployments
-WHERE state IN ('pending', 'running', 'in_doubt') AND updated_at < $1
+WHERE state IN ('pending', 'running', 'in_doubt') AND updated_at < $1 AND ($2::text[] IS NULL OR region = ANY ($2))
   AND NOT EXISTS (SELECT FROM outbox WHERE outbox.deployment_id = deployments.id)
 ORDER BY updated_at
-LIMIT $2
+LIMIT $3

@@ -147,23 +147,31 @@ impl RelayLease {
         Ok(())
     }
 
-    /// Numbers up to `limit` new events, notes that all up to cursor `published` have been
-    /// published, and returns the numbered ones in cursor order.
+    /// Puts off rows that no queue takes until `until`.
     ///
     /// # Errors
     /// If the database is away.
-    pub async fn number_events(&self, published: i64, limit: i64) -> Result<Vec<Logged>, StoreError> {
-        let sql = include_str!("../queries/number_events.sql");
-        let rows = self.timed(async { self.client.query(sql, &[&limit, &published]).await }).await?;
-        if !rows.is_empty() {
-            self.timed(self.client.batch_execute("NOTIFY turnup_news")).await?;
-        }
-        let mut events = rows.iter().map(event::logged).collect::<Result<Vec<_>, _>>()?;
-        events.sort_by_key(|logged| logged.cursor);
-        Ok(events)
+    pub async fn defer(&self, ids: &[i64], until: Timestamp) -> Result<(), StoreError> {
+        let sql = include_str!("../queries/outbox_defer.sql");
+        self.timed(async { self.client.execute(sql, &[&ids, &until]).await }).await?;
+        Ok(())
     }
 
-    /// Events that were numbered but perhaps not published by a relay before this one.
+    /// Numbers up to `limit` new events, in the order of their writing, and wakes who reads the
+    /// log. Returns how many.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn number_events(&self, limit: i64) -> Result<u64, StoreError> {
+        let sql = include_str!("../queries/number_events.sql");
+        let numbered = self.timed(async { self.client.execute(sql, &[&limit]).await }).await?;
+        if numbered > 0 {
+            self.timed(self.client.batch_execute("NOTIFY turnup_news")).await?;
+        }
+        Ok(numbered)
+    }
+
+    /// The next events that were numbered but not yet noted as published, in cursor order.
     ///
     /// # Errors
     /// If the database is away.

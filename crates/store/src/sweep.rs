@@ -19,7 +19,7 @@ pub struct Swept {
 impl Store {
     /// Finds what should have moved and has not, whatever lost it, and sends it again; every
     /// receiver bears a repetition. `overdue`: orders due before then; `silent`: deployments last
-    /// heard of before then. At most `limit` of each.
+    /// heard of before then, in `regions` (none: in all). At most `limit` of each.
     ///
     /// # Errors
     /// If the database is away.
@@ -38,10 +38,23 @@ impl Store {
             let swept = Swept {
                 orders: client.execute(&orders, &[&overdue, &limit]).await?,
                 waiting: client.execute(&waiting, &[&overdue, &limit]).await?,
-                deployments: client.execute(&deployments, &[&silent, &limit]).await?,
+                deployments: client.execute(&deployments, &[&silent, &regions, &limit]).await?,
             };
             tx.commit().await?;
             Ok(swept)
+        })
+        .await
+    }
+
+    /// Regions with deployments last heard of before `silent`.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn silent_regions(&self, silent: Timestamp) -> Result<Vec<String>, StoreError> {
+        self.timed(async {
+            let client = self.client().await?;
+            let statement = statement!(client, "silent_regions");
+            Ok(client.query(&statement, &[&silent]).await?.iter().map(|row| row.get(0)).collect())
         })
         .await
     }
@@ -62,7 +75,7 @@ impl Store {
             let swept = Swept {
                 orders: client.execute(&orders, &[&reach]).await?,
                 waiting: 0,
-                deployments: client.execute(&deployments, &[&now, &i64::MAX]).await?,
+                deployments: client.execute(&deployments, &[&now, &None::<&[String]>, &i64::MAX]).await?,
             };
             tx.commit().await?;
             Ok(swept)
