@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::mpsc;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{Delivery, Session};
@@ -81,6 +81,9 @@ pub struct Consumer {
     inbox: mpsc::Receiver<Delivery>,
     /// Received for a batch that was not handed out yet.
     batch: Vec<Delivery>,
+    /// When that batch is handed out, full or not. Kept here so that a caller who gives up waiting
+    /// and comes back does not begin anew.
+    batch_until: Option<Instant>,
     stop: CancellationToken,
 }
 
@@ -90,7 +93,7 @@ impl Consumer {
         let (outbox, inbox) = mpsc::channel(usize::from(options.prefetch.max(1)));
         let feed = Feed { broker: broker.clone(), queue, options, outbox, stop: stop.clone() };
         tokio::spawn(feed.run());
-        Self { inbox, batch: Vec::new(), stop }
+        Self { inbox, batch: Vec::new(), batch_until: None, stop }
     }
 
     /// The next delivery; `None` after [`stop`](Self::stop).
@@ -111,6 +114,7 @@ impl Consumer {
                 while self.inbox.try_recv().is_ok() {}
                 return Vec::new();
             }
+            self.batch_until = None;
             // What belongs to a dead channel comes again.
             self.batch.retain(|d| !d.is_stale());
             if !self.batch.is_empty() {
@@ -132,7 +136,7 @@ impl Consumer {
             if self.batch.len() == 1 || linger.is_zero() {
                 return true;
             }
-            let until = tokio::time::Instant::now() + linger;
+            let until = *self.batch_until.get_or_insert_with(|| Instant::now() + linger);
             while self.batch.len() < max {
                 match timeout_at(until, self.inbox.recv()).await {
                     Ok(Some(delivery)) => self.batch.push(delivery),

@@ -92,33 +92,24 @@ pub async fn declare(broker: &Broker, table: &Table) -> Result<(), BrokerError> 
 /// # Errors
 /// When the broker is away.
 pub async fn check(broker: &Broker, table: &Table) -> Result<Vec<Difference>, BrokerError> {
+    let exchanges = table.exchanges.iter().map(Item::Exchange);
+    let queues = table.queues.iter().map(Item::Queue);
     let mut found = Vec::new();
     let mut channel = None;
-    for exchange in &table.exchanges {
-        let there =
-            attempt(broker, &mut channel, async |c| declare_exchange(broker, c, exchange, true).await);
-        if let Some(refusal) = there.await? {
-            found.extend(difference("exchange", &exchange.name, refusal));
-            continue;
+    for item in exchanges.chain(queues) {
+        let mut refusal = attempt(broker, &mut channel, item, true).await?;
+        if refusal.is_none() {
+            refusal = attempt(broker, &mut channel, item, false).await?;
         }
-        let same =
-            attempt(broker, &mut channel, async |c| declare_exchange(broker, c, exchange, false).await);
-        if let Some(refusal) = same.await? {
-            found.extend(difference("exchange", &exchange.name, refusal));
-        }
-    }
-    for queue in &table.queues {
-        let there = attempt(broker, &mut channel, async |c| declare_queue(broker, c, queue, true).await);
-        if let Some(refusal) = there.await? {
-            found.extend(difference("queue", &queue.name, refusal));
-            continue;
-        }
-        let same = attempt(broker, &mut channel, async |c| declare_queue(broker, c, queue, false).await);
-        if let Some(refusal) = same.await? {
-            found.extend(difference("queue", &queue.name, refusal));
-        }
+        found.extend(refusal.and_then(|r| difference(item, r)));
     }
     Ok(found)
+}
+
+#[derive(Clone, Copy)]
+enum Item<'a> {
+    Exchange(&'a Exchange),
+    Queue(&'a Queue),
 }
 
 struct Refusal {
@@ -126,8 +117,11 @@ struct Refusal {
     reason: String,
 }
 
-fn difference(what: &'static str, name: &str, refusal: Refusal) -> Option<Difference> {
-    let name = name.to_owned();
+fn difference(item: Item<'_>, refusal: Refusal) -> Option<Difference> {
+    let (what, name) = match item {
+        Item::Exchange(e) => ("exchange", e.name.clone()),
+        Item::Queue(q) => ("queue", q.name.clone()),
+    };
     match refusal.code {
         NOT_FOUND => Some(Difference::Missing { what, name }),
         ACCESS_REFUSED => None,
@@ -135,17 +129,22 @@ fn difference(what: &'static str, name: &str, refusal: Refusal) -> Option<Differ
     }
 }
 
-/// Asks something that the broker may refuse, which closes the channel.
+/// Declares something that the broker may refuse, which closes the channel.
 async fn attempt(
     broker: &Broker,
     channel: &mut Option<Channel>,
-    ask: impl AsyncFn(&Channel) -> Result<(), BrokerError>,
+    item: Item<'_>,
+    passive: bool,
 ) -> Result<Option<Refusal>, BrokerError> {
     let open = match channel.take() {
         Some(open) => open,
         None => broker.0.consuming.channel().await?,
     };
-    match ask(&open).await {
+    let declared = match item {
+        Item::Exchange(exchange) => declare_exchange(broker, &open, exchange, passive).await,
+        Item::Queue(queue) => declare_queue(broker, &open, queue, passive).await,
+    };
+    match declared {
         Ok(()) => {
             *channel = Some(open);
             Ok(None)

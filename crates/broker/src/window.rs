@@ -264,12 +264,11 @@ mod tests {
                     *fate = Some(result.is_ok());
                 }
             };
-            let finish = (0..1000).map(|n| (n % 4, prop::sample::Index::default()));
-            let mut rest = vec![];
-            rest.extend(steps);
-            let random = rest.len();
-            for (at, (step, pick)) in rest.into_iter().chain(finish).enumerate() {
-                let choose = |n: usize| if at < random { pick.index(n) } else { 0 };
+            // At random first, then in turn until all is done.
+            let steps = steps.into_iter().map(|(step, pick)| (step, Some(pick)));
+            let in_turn = (0..1000).map(|n: u16| (u8::try_from(n % 4).unwrap(), None));
+            for (at, (step, pick)) in steps.chain(in_turn).enumerate() {
+                let choose = |n: usize| pick.map_or(0, |pick| pick.index(n));
                 match step {
                     0 if sent < routable.len() => {
                         let n = send(&mut window, &sent.to_string(), sent as u64);
