@@ -105,7 +105,10 @@ impl Definition {
             };
             if !seen.insert(device) {
                 if !self.same_device {
-                    let detail = format!("a service of {} touches each device once, {device} is here twice", self.name);
+                    let detail = format!(
+                        "a service of {} touches each device once, {device} is here twice",
+                        self.name
+                    );
                     fault("same_device", detail);
                 }
                 continue;

@@ -149,9 +149,8 @@ impl Definition {
         devices
             .into_iter()
             .map(|device| {
-                let name = platforms
-                    .get(device)
-                    .ok_or_else(|| PlanError::NoPlatform { device: device.clone() })?;
+                let name =
+                    platforms.get(device).ok_or_else(|| PlanError::NoPlatform { device: device.clone() })?;
                 let platform = self.platforms.get(name).ok_or_else(|| PlanError::UnsupportedPlatform {
                     device: device.clone(),
                     platform: name.clone(),
@@ -176,9 +175,10 @@ impl Definition {
                 let output = self.templates.render(&platform.template, &context).map_err(|source| {
                     PlanError::Template { device: device.clone(), template: template(), source }
                 })?;
-                let footprint = Footprint::new(name.clone(), &output, platform.shape.clone()).map_err(
-                    |source| PlanError::Content { device: device.clone(), template: template(), source },
-                )?;
+                let footprint =
+                    Footprint::new(name.clone(), &output, platform.shape.clone()).map_err(|source| {
+                        PlanError::Content { device: device.clone(), template: template(), source }
+                    })?;
                 Ok((device.clone(), footprint))
             })
             .collect()

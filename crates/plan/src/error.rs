@@ -52,9 +52,7 @@ pub enum BadContent {
         key: String,
     },
     /// The same node twice.
-    #[error(
-        "{path} is there twice; if it is a list, declare its keys, and give each entry other key values"
-    )]
+    #[error("{path} is there twice; if it is a list, declare its keys, and give each entry other key values")]
     Duplicate {
         /// Path of the node.
         path: String,

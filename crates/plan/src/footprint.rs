@@ -205,7 +205,11 @@ fn arrange_inside(element: Element, shape: &Shape, parent: &str) -> Result<Eleme
     for child in rest {
         let child = arrange_inside(child, shape, &path)?;
         let mut step = step_of(&child, shape, &path)?;
-        let same = format!("{step} {} {}", child.namespace(), if child.is_leaf() { child.raw_text() } else { "".into() });
+        let same = format!(
+            "{step} {} {}",
+            child.namespace(),
+            if child.is_leaf() { child.raw_text() } else { "".into() }
+        );
         if !seen.insert(same) {
             step.insert(0, '/');
             return Err(BadContent::Duplicate { path: path + &step });

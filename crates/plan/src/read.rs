@@ -7,10 +7,10 @@ use std::{
     str::FromStr,
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use turnup_core::{
-    id::ServiceId,
-    name::{DefinitionName, DeviceName, PlatformName},
+    id::{OrderId, ServiceId},
+    name::{DefinitionName, PlatformName},
     order::{Endpoint, MAX_ENDPOINTS},
 };
 
@@ -58,6 +58,9 @@ pub(crate) fn definition(
         }
     };
     let fields = reader.map(&root, "a definition", Some(&FIELDS));
+    if !matches!(root.content, Content::Map(_)) {
+        return Err(reader.mistakes);
+    }
     let name = reader.definition_name(fields, root.line);
     let version = reader.required(fields, "version", root.line);
     let version = version.and_then(|node| reader.count(node, "version", 1, u32::MAX as usize));
@@ -74,7 +77,7 @@ pub(crate) fn definition(
     let (Some(name), Some(version), Some(title), Some(attributes), Some(roles), Some(templates)) =
         (name, version, title, attributes, roles, templates)
     else {
-        return Err(reader.mistakes);
+        return Err(reader.sorted());
     };
     let definition = Definition {
         name,
@@ -93,7 +96,7 @@ pub(crate) fn definition(
     if let (Some(example), true) = (find(fields, "example"), reader.mistakes.is_empty()) {
         reader.example(&definition, example);
     }
-    if reader.mistakes.is_empty() { Ok(definition) } else { Err(reader.mistakes) }
+    if reader.mistakes.is_empty() { Ok(definition) } else { Err(reader.sorted()) }
 }
 
 fn find<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Node> {
@@ -122,9 +125,18 @@ impl Reader<'_> {
         self.mistakes.push(Mistake { file: self.file.to_owned(), line, message: message.into() });
     }
 
+    fn sorted(mut self) -> Vec<Mistake> {
+        self.mistakes.sort();
+        self.mistakes
+    }
+
     fn template_mistake(&mut self, template: &str, line: usize, message: impl Into<String>) {
         let line = u32::try_from(line).unwrap_or(u32::MAX);
-        self.mistakes.push(Mistake { file: self.file.with_file_name(template), line, message: message.into() });
+        self.mistakes.push(Mistake {
+            file: self.file.with_file_name(template),
+            line,
+            message: message.into(),
+        });
     }
 
     /// The entries of a map; with `known`, other keys are mistakes.
@@ -200,7 +212,7 @@ impl Reader<'_> {
 
     /// Without a node: an object that takes no attributes.
     fn schema(&mut self, node: Option<&Node>) -> Option<Schema> {
-        let source = node.map_or_else(|| Value::Object(serde_json::Map::new()), Node::to_json);
+        let source = node.map_or_else(|| Value::Object(Map::new()), Node::to_json);
         match Schema::compile(source) {
             Ok(schema) => Some(schema),
             Err(found) => {
@@ -228,7 +240,12 @@ impl Reader<'_> {
             let attributes = self.schema(find(fields, "attributes"));
             if let (Some(min), Some(max), Some(attributes)) = (min, max, attributes) {
                 if min > max {
-                    self.mistake(*line, format!("role {key:?} has a min of {min} and a max of {max}; both are 1 unless given"));
+                    self.mistake(
+                        *line,
+                        format!(
+                            "role {key:?} has a min of {min} and a max of {max}; both are 1 unless given"
+                        ),
+                    );
                 }
                 let title = title.unwrap_or_default();
                 roles.push(Role { name: key.clone(), title, min, max, attributes });
@@ -287,7 +304,8 @@ impl Reader<'_> {
         for (i, path) in paths.iter().enumerate() {
             let line = node.line_at(&format!("/{i}"));
             if !path.split('/').all(is_node_name) {
-                let message = format!("{path:?} is no path; write it like interfaces/interface, without prefixes");
+                let message =
+                    format!("{path:?} is no path; write it like interfaces/interface, without prefixes");
                 self.mistake(line, message);
             }
             let around = |other: &String| format!("{path}/").starts_with(&format!("{other}/"));
@@ -350,8 +368,7 @@ impl Reader<'_> {
     fn names_used(&mut self, definition: &Definition, template: &str, source: &str) {
         for used in definition.templates.names_used(template) {
             let mut steps = used.split('.');
-            let (root, first, second) =
-                (steps.next().unwrap_or_default(), steps.next(), steps.next());
+            let (root, first, second) = (steps.next().unwrap_or_default(), steps.next(), steps.next());
             let wrong = match (root, first, second) {
                 ("attributes", Some(name), _) if !definition.attributes.is_open() => {
                     let known: Vec<&str> = definition.attributes.names().collect();
@@ -384,7 +401,7 @@ impl Reader<'_> {
         let fields = self.map(example, "'example'", Some(&EXAMPLE_FIELDS));
         let attributes = match find(fields, "attributes").map(Node::to_json) {
             Some(Value::Object(attributes)) => attributes,
-            _ => serde_json::Map::new(),
+            _ => Map::new(),
         };
         let endpoints = find(fields, "endpoints").map_or(Value::Null, Node::to_json);
         let endpoints: Vec<Endpoint> = match serde_json::from_value(endpoints) {
@@ -404,12 +421,11 @@ impl Reader<'_> {
                     return;
                 }
             };
-            let platforms: BTreeMap<DeviceName, PlatformName> = checked.platforms;
             let service = ServiceId(uuid::Uuid::nil());
             let planned = definition
-                .footprints(service, &checked.attributes, &checked.endpoints, &platforms)
+                .footprints(service, &checked.attributes, &checked.endpoints, &checked.platforms)
                 .and_then(|footprints| {
-                    let order = turnup_core::id::OrderId(uuid::Uuid::nil());
+                    let order = OrderId(uuid::Uuid::nil());
                     footprints.values().try_for_each(|new| change(order, None, Some(new)).map(drop))
                 });
             match planned {

@@ -104,7 +104,15 @@ impl Schema {
         }
         unknown_keywords(&source, "", &mut mistakes);
         for error in draft202012::meta::validator().iter_errors(&source) {
-            mistakes.push((error.instance_path().as_str().to_owned(), clip(&error.to_string())));
+            let at = error.instance_path().as_str();
+            let message = match error.kind() {
+                Kind::AnyOf { .. } if at.ends_with("/type") => format!(
+                    "{} is no type; use array, boolean, integer, null, number, object or string",
+                    error.instance()
+                ),
+                _ => error.to_string(),
+            };
+            mistakes.push((at.to_owned(), clip(&message)));
         }
         if !mistakes.is_empty() {
             return Err(mistakes);
@@ -189,9 +197,10 @@ impl Schema {
                 return;
             }
             Kind::Type { .. } => "wrong_type",
-            Kind::MinLength { .. } | Kind::MaxLength { .. } | Kind::MinItems { .. } | Kind::MaxItems { .. } => {
-                "length"
-            }
+            Kind::MinLength { .. }
+            | Kind::MaxLength { .. }
+            | Kind::MinItems { .. }
+            | Kind::MaxItems { .. } => "length",
             Kind::Minimum { .. }
             | Kind::Maximum { .. }
             | Kind::ExclusiveMinimum { .. }
@@ -347,10 +356,7 @@ mod tests {
             "qos": {"type": "object", "properties": {"class": {"type": "string", "default": "gold"}}},
             "none": {"type": "object", "properties": {"x": {"default": 1}}},
         }}));
-        assert_eq!(
-            check(&schema, json!({"qos": {}})),
-            Ok(json!({"mtu": 1500, "qos": {"class": "gold"}}))
-        );
+        assert_eq!(check(&schema, json!({"qos": {}})), Ok(json!({"mtu": 1500, "qos": {"class": "gold"}})));
     }
 
     #[test]
@@ -374,9 +380,9 @@ mod tests {
         assert_eq!(
             faults,
             [
+                ("/attributes/address", "bad_value"),
                 ("/attributes/a~1b/deep", "wrong_type"),
                 ("/attributes/a~1b/depe", "unknown_attribute"),
-                ("/attributes/address", "bad_value"),
                 ("/attributes/mtu", "out_of_range"),
                 ("/attributes/mut", "unknown_attribute"),
                 ("/attributes/name", "bad_value"),
@@ -388,8 +394,7 @@ mod tests {
 
     #[test]
     fn near_misses_are_named_where_the_name_stands() {
-        let schema =
-            schema(json!({"properties": {"qos": {"type": "object", "properties": {"burst": {}}}}}));
+        let schema = schema(json!({"properties": {"qos": {"type": "object", "properties": {"burst": {}}}}}));
         let mut faults = Vec::new();
         let given = json!({"qos": {"brust": 1}});
         schema.check(given.as_object().unwrap(), "/attributes", &mut faults);
@@ -425,7 +430,8 @@ mod tests {
         for place in ["/properties/a/type", "/properties/b/maximun", "/properties/c/items/minLenght"] {
             assert!(places.contains(&place), "{place} is not among {found:?}");
         }
-        let found = mistakes(json!({"properties": {"mtu": {"type": "integer", "maximum": 9, "default": 10}}}));
+        let found =
+            mistakes(json!({"properties": {"mtu": {"type": "integer", "maximum": 9, "default": 10}}}));
         assert_eq!(found[0].0, "/properties/mtu/default");
         assert!(mistakes(json!({"properties": {"x": {"pattern": "("}}}))[0].0.starts_with("/properties/x"));
         assert!(!mistakes(json!({"properties": {"x": {"format": "ipv5"}}})).is_empty());

@@ -12,11 +12,7 @@ use minijinja::{
 };
 use serde::Serialize;
 use serde_json::Map;
-use turnup_core::{
-    id::ServiceId,
-    name::DeviceName,
-    order::Endpoint,
-};
+use turnup_core::{id::ServiceId, name::DeviceName, order::Endpoint};
 
 /// Largest output of a template in bytes.
 pub(crate) const MAX_OUTPUT_BYTES: usize = 256 << 10;
@@ -126,9 +122,7 @@ impl Templates {
     /// [`RenderError`] with the line in the template.
     pub(crate) fn render(&self, file: &str, context: &Context<'_>) -> Result<String, RenderError> {
         let mut output = Capped(Vec::with_capacity(1024));
-        self.environment
-            .get_template(file)?
-            .render_captured_to(Value::from(Serde(context)), &mut output)?;
+        self.environment.get_template(file)?.render_captured_to(Value::from(Serde(context)), &mut output)?;
         String::from_utf8(output.0).map_err(|error| RenderError { line: 1, reason: error.to_string() })
     }
 }

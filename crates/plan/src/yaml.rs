@@ -72,10 +72,7 @@ impl Node {
             Content::Text(text) => Value::String(text.clone()),
             Content::List(items) => items.iter().map(Self::to_json).collect(),
             Content::Map(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|entry| (entry.key.clone(), entry.value.to_json()))
-                    .collect::<Map<_, _>>(),
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect::<Map<_, _>>(),
             ),
         }
     }
@@ -86,10 +83,9 @@ impl Node {
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
             let next = match &node.content {
-                Content::Map(entries) => entries
-                    .iter()
-                    .find(|entry| entry.key == token)
-                    .map(|entry| (&entry.value, entry.line)),
+                Content::Map(entries) => {
+                    entries.iter().find(|entry| entry.key == token).map(|entry| (&entry.value, entry.line))
+                }
                 Content::List(items) => {
                     token.parse::<usize>().ok().and_then(|i| items.get(i)).map(|item| (item, item.line))
                 }

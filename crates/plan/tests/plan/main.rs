@@ -1,0 +1,72 @@
+//! The crate as its callers use it, with the catalogue that turnup ships and with bad ones.
+
+mod device;
+mod folder;
+mod golden;
+mod mistakes;
+mod orders;
+mod properties;
+mod templates;
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::{Value, json};
+use turnup_core::{
+    id::{OrderId, ServiceId},
+    name::{DeviceName, PlatformName},
+    order::Endpoint,
+};
+use turnup_plan::{Catalogue, Checked, Definition, Footprint};
+use uuid::Uuid;
+
+/// The catalogue that turnup ships.
+fn shipped() -> Catalogue {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/services");
+    Catalogue::load(&dir).unwrap_or_else(|mistakes| {
+        panic!("{}", mistakes.iter().map(|m| format!("{m}\n")).collect::<String>())
+    })
+}
+
+fn definition<'c>(catalogue: &'c Catalogue, name: &str) -> &'c Definition {
+    catalogue.get(&name.parse().unwrap()).unwrap()
+}
+
+fn service() -> ServiceId {
+    ServiceId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001))
+}
+
+fn order() -> OrderId {
+    OrderId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0002))
+}
+
+fn endpoints(value: Value) -> Vec<Endpoint> {
+    serde_json::from_value(value).unwrap()
+}
+
+fn line_endpoints() -> Value {
+    json!([
+        {"role": "a", "device": "pe1-ams", "attributes": {"port": "ge-0/0/1", "vlan": 100}},
+        {"role": "z", "device": "pe1-par", "attributes": {"port": "ge-0/0/7", "vlan": 200}},
+    ])
+}
+
+/// Checks an order with all devices of one platform.
+fn check(
+    definition: &Definition,
+    attributes: Value,
+    given: Value,
+    platform: &str,
+) -> Result<Checked, Vec<turnup_core::problem::Fault>> {
+    let platform: PlatformName = platform.parse().unwrap();
+    definition.check(attributes.as_object().unwrap(), &endpoints(given), |_| Some(platform.clone()))
+}
+
+fn plan(
+    definition: &Definition,
+    attributes: Value,
+    given: Value,
+    platform: &str,
+) -> BTreeMap<DeviceName, Footprint> {
+    let checked = check(definition, attributes, given, platform).unwrap();
+    definition.footprints(service(), &checked.attributes, &checked.endpoints, &checked.platforms).unwrap()
+}
