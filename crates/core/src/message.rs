@@ -19,6 +19,10 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// Number of queues over which state changes are spread.
 pub const STATE_SHARDS: u8 = 8;
 
+/// Header of messages that may have been published before: a receiver that must not do its work
+/// twice asks first ([`Claim`]).
+pub const REPUBLISHED: &str = "turnup-republished";
+
 /// A message that can't be read: it is parked with this reason, never requeued.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {

@@ -1,0 +1,323 @@
+//! What a batch of reports changes: pure, over the rows that the store has locked.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use turnup_core::{
+    event::{Entity, Event},
+    failure::{Failure, FailureClass},
+    id::{DeploymentId, OrderId},
+    lifecycle::{DeploymentState, OrderState, deployment_transition, order_transition, service_transition},
+    message::{OrderReport, StateChange},
+    settle::{order_event, service_event},
+};
+use turnup_store::{DeploymentChange, DeploymentToSettle, Entry, OrderToSettle, ServiceChange, Settled};
+use uuid::Uuid;
+
+/// Applies `reports`, in their order, to what is known. A report that is not of the current
+/// attempt, or not newer than the last one applied, or of a deployment that has ended, changes
+/// nothing.
+#[must_use]
+pub fn apply<S: std::hash::BuildHasher>(
+    reports: &[&StateChange],
+    deployments: &HashMap<DeploymentId, DeploymentToSettle, S>,
+    orders: &HashMap<OrderId, OrderToSettle, S>,
+    now: Timestamp,
+) -> Settled {
+    let mut known: BTreeMap<DeploymentId, DeploymentToSettle> = BTreeMap::new();
+    let mut changes: BTreeMap<DeploymentId, DeploymentChange> = BTreeMap::new();
+    let mut settled = Settled::default();
+    let mut ended: Vec<OrderId> = Vec::new();
+    for report in reports {
+        let Some(stored) = deployments.get(&report.deployment) else {
+            tracing::warn!(deployment = %report.deployment, "a report of an unknown deployment is dropped");
+            continue;
+        };
+        let current = known.entry(report.deployment).or_insert_with(|| stored.clone());
+        let Some(state) = next_state(current, report) else {
+            tracing::debug!(
+                deployment = %report.deployment, attempt = report.attempt, sequence = report.sequence,
+                "a report that is late or repeated is dropped"
+            );
+            continue;
+        };
+        current.state = state;
+        current.sequence = report.sequence;
+        current.in_doubt_since = match state {
+            DeploymentState::InDoubt => current.in_doubt_since.or(Some(report.at)),
+            _ => None,
+        };
+        changes.insert(
+            report.deployment,
+            DeploymentChange {
+                id: report.deployment,
+                state,
+                sequence: report.sequence,
+                phase: report.phase.clone(),
+                worker: report.worker.clone(),
+                devices: report.devices.clone(),
+                in_doubt_since: current.in_doubt_since,
+            },
+        );
+        if state.is_final() {
+            for order in &report.orders {
+                if !ended.contains(&order.order)
+                    && let Some(stored) = orders.get(&order.order)
+                {
+                    ended.push(order.order);
+                    end_order(&mut settled, order, stored, report, state, now);
+                }
+            }
+        }
+    }
+    settled.deployments = changes.into_values().collect();
+    settled
+}
+
+fn next_state(current: &DeploymentToSettle, report: &StateChange) -> Option<DeploymentState> {
+    if report.attempt != current.attempt || report.sequence <= current.sequence {
+        return None;
+    }
+    deployment_transition(current.state, report.event)
+}
+
+/// Why an order did not deploy, from its own failures; a deployment that was not committed never
+/// counts as deployed, whatever the report of the order says.
+fn failures(order: &OrderReport, state: DeploymentState) -> Vec<Failure> {
+    if state == DeploymentState::Committed {
+        return Vec::new();
+    }
+    if order.failures.is_empty() {
+        let message = format!("the deployment ended {}, and the worker gave no reason", state.title());
+        return vec![Failure::new(FailureClass::InDoubt, "deploy", message)];
+    }
+    order.failures.clone()
+}
+
+fn end_order(
+    settled: &mut Settled,
+    report: &OrderReport,
+    order: &OrderToSettle,
+    change: &StateChange,
+    state: DeploymentState,
+    now: Timestamp,
+) {
+    let failures = failures(report, state);
+    let event = order_event(&failures);
+    let Ok(to) = order_transition(order.state, event) else {
+        tracing::warn!(order = %report.order, state = %order.state, %event, "the end of an order that is not in progress");
+        return;
+    };
+    let sequence = order.sequence + 1;
+    let mut more = json!({"deployment": change.deployment, "worker": change.worker});
+    if !failures.is_empty() {
+        more["errors"] = json!(failures);
+    }
+    let why = failures.first().map(|failure| match &failure.device {
+        Some(device) => format!("{device}: {}", failure.message),
+        None => failure.message.clone(),
+    });
+    settled.entries.push(Entry {
+        event: order.facts.event(Uuid::now_v7(), sequence, to, now, more),
+        change: Some((Some(order.state), to)),
+        why,
+        by: change.worker.clone(),
+    });
+    settled.orders.push((report.order, to, sequence, failures));
+    if let Some(service) = service_event(order.facts.kind, event) {
+        change_service(settled, order, service, change, to, now);
+    }
+}
+
+fn change_service(
+    settled: &mut Settled,
+    order: &OrderToSettle,
+    event: turnup_core::lifecycle::ServiceEvent,
+    change: &StateChange,
+    order_state: OrderState,
+    now: Timestamp,
+) {
+    let before = order.service.map(|(state, _)| state);
+    let sequence = order.service.map_or(0, |(_, sequence)| sequence) + 1;
+    let after = service_transition(before, event);
+    let service = order.facts.service_id;
+    let (service_change, what) = match (before, after) {
+        (None, Some(state)) => {
+            (ServiceChange::Create { order: order.facts.id, deployment: change.deployment }, state.word())
+        }
+        (Some(_), Some(state)) => {
+            (ServiceChange::State { service, state, order: order.facts.id, sequence }, state.word())
+        }
+        (Some(_), None) => (ServiceChange::Remove { service }, "removed"),
+        (None, None) => return,
+    };
+    settled.services.push(service_change);
+    let data: Value = json!({
+        "service": service,
+        "definition": order.facts.definition,
+        "region": order.facts.region,
+        "state": after,
+        "order": order.facts.id,
+        "order_state": order_state,
+    });
+    settled.entries.push(Entry {
+        event: Event {
+            id: Uuid::now_v7(),
+            entity: Entity::Service,
+            entity_id: service.to_string(),
+            sequence,
+            what: what.to_owned(),
+            at: now,
+            region: order.facts.region.clone(),
+            definition: order.facts.definition.clone(),
+            correlation_id: order.facts.external_id.clone(),
+            data,
+        },
+        change: None,
+        why: None,
+        by: change.worker.clone(),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use turnup_core::{
+        event::OrderFacts,
+        id::ServiceId,
+        lifecycle::{DeploymentEvent, ServiceState},
+        order::OrderKind,
+    };
+
+    fn deployment() -> DeploymentId {
+        DeploymentId(Uuid::from_u128(1))
+    }
+
+    fn order() -> OrderId {
+        OrderId(Uuid::from_u128(2))
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    fn world(
+        kind: OrderKind,
+    ) -> (HashMap<DeploymentId, DeploymentToSettle>, HashMap<OrderId, OrderToSettle>) {
+        let stored = DeploymentToSettle {
+            state: DeploymentState::Pending,
+            attempt: 2,
+            sequence: 0,
+            in_doubt_since: None,
+        };
+        let facts = OrderFacts {
+            id: order(),
+            kind,
+            definition: "eline".to_owned(),
+            service_id: ServiceId(Uuid::from_u128(3)),
+            region: "eu".to_owned(),
+            external_id: None,
+            requester: "crm".to_owned(),
+        };
+        let service = (kind == OrderKind::Decommission).then_some((ServiceState::Deployed, 4));
+        let stored_order = OrderToSettle { facts, state: OrderState::InProgress, sequence: 3, service };
+        (HashMap::from([(deployment(), stored)]), HashMap::from([(order(), stored_order)]))
+    }
+
+    fn report(attempt: i32, sequence: i32, event: DeploymentEvent, failures: Vec<Failure>) -> StateChange {
+        StateChange {
+            deployment: deployment(),
+            attempt,
+            sequence,
+            worker: "w1".to_owned(),
+            at: now(),
+            event,
+            phase: "x".to_owned(),
+            devices: vec![],
+            orders: vec![OrderReport { order: order(), failures }],
+        }
+    }
+
+    fn run(kind: OrderKind, reports: &[StateChange]) -> Settled {
+        let (deployments, orders) = world(kind);
+        apply(&reports.iter().collect::<Vec<_>>(), &deployments, &orders, now())
+    }
+
+    #[test]
+    fn a_committed_provision_completes_and_creates() {
+        let settled = run(OrderKind::Provision, &[report(2, 1, DeploymentEvent::Committed, vec![])]);
+        assert_eq!(settled.orders, [(order(), OrderState::Completed, 4, vec![])]);
+        assert_eq!(settled.services, [ServiceChange::Create { order: order(), deployment: deployment() }]);
+        let kinds: Vec<String> = settled.entries.iter().map(|e| e.event.kind()).collect();
+        assert_eq!(kinds, ["dev.turnup.order.completed.v1", "dev.turnup.service.deployed.v1"]);
+    }
+
+    #[test]
+    fn reports_of_other_attempts_change_nothing() {
+        for attempt in [1, 3] {
+            let settled =
+                run(OrderKind::Provision, &[report(attempt, 1, DeploymentEvent::Committed, vec![])]);
+            assert!(
+                settled.orders.is_empty() && settled.deployments.is_empty() && settled.entries.is_empty()
+            );
+        }
+    }
+
+    #[test]
+    fn repetitions_and_late_reports_change_nothing() {
+        let done = report(2, 3, DeploymentEvent::Committed, vec![]);
+        let late = report(2, 2, DeploymentEvent::Doubted, vec![]);
+        let failed =
+            report(2, 4, DeploymentEvent::RolledBack, vec![Failure::new(FailureClass::Busy, "lock", "x")]);
+        let settled = run(OrderKind::Provision, &[done.clone(), late, done, failed]);
+        assert_eq!(settled.orders.len(), 1);
+        assert_eq!(settled.entries.len(), 2);
+        assert_eq!(settled.deployments[0].state, DeploymentState::Committed);
+    }
+
+    #[test]
+    fn failures_decide_between_invalid_and_failed() {
+        let busy = Failure::new(FailureClass::Busy, "lock", "held by session 7");
+        let bad = Failure::new(FailureClass::Invalid, "edit-config", "mtu out of range");
+        let failed =
+            run(OrderKind::Provision, &[report(2, 1, DeploymentEvent::RolledBack, vec![busy.clone()])]);
+        assert_eq!(failed.orders[0].1, OrderState::FailedDeploy);
+        assert!(failed.services.is_empty(), "a failed provision leaves no service");
+        let invalid = run(OrderKind::Provision, &[report(2, 1, DeploymentEvent::Rejected, vec![busy, bad])]);
+        assert_eq!(invalid.orders[0].1, OrderState::Invalid);
+    }
+
+    #[test]
+    fn never_completed_without_a_commit() {
+        for event in [DeploymentEvent::RolledBack, DeploymentEvent::Rejected, DeploymentEvent::GivenUp] {
+            let settled = run(OrderKind::Provision, &[report(2, 1, event, vec![])]);
+            assert_eq!(settled.orders[0].1, OrderState::FailedDeploy, "{event}");
+            assert!(!settled.orders[0].3.is_empty());
+        }
+    }
+
+    #[test]
+    fn decommission_removes_or_fails_the_service() {
+        let gone = run(OrderKind::Decommission, &[report(2, 1, DeploymentEvent::Committed, vec![])]);
+        assert!(matches!(gone.services[..], [ServiceChange::Remove { .. }]));
+        assert_eq!(gone.entries[1].event.what, "removed");
+        assert_eq!(gone.entries[1].event.sequence, 5);
+        let down = Failure::new(FailureClass::Unreachable, "connect", "refused");
+        let failed = run(OrderKind::Decommission, &[report(2, 1, DeploymentEvent::RolledBack, vec![down])]);
+        assert!(matches!(
+            failed.services[..],
+            [ServiceChange::State { state: ServiceState::FailDeploy, sequence: 5, .. }]
+        ));
+    }
+
+    #[test]
+    fn doubt_is_kept_with_its_beginning() {
+        let settled = run(
+            OrderKind::Provision,
+            &[report(2, 1, DeploymentEvent::Doubted, vec![]), report(2, 2, DeploymentEvent::Doubted, vec![])],
+        );
+        assert_eq!(settled.deployments[0].in_doubt_since, Some(now()));
+        assert!(settled.orders.is_empty());
+    }
+}

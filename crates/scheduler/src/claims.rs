@@ -1,0 +1,39 @@
+//! Answers workers that were handed a deployment for the second time, or had to wait.
+
+use std::time::Duration;
+
+use turnup_broker::{ConsumeOptions, Delivery, Outgoing};
+use turnup_core::message::{Body as _, Claim};
+
+use crate::Context;
+
+/// A worker asks again when it hears nothing, so an answer is not worth much patience.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(context: &Context) {
+    let mut consumer = context.broker.consume(context.broker.names().claim(), ConsumeOptions::new(100));
+    loop {
+        let delivery = tokio::select! {
+            () = context.shutdown.cancelled() => break,
+            delivery = consumer.next() => delivery,
+        };
+        let Some(delivery) = delivery else { break };
+        if let Err(reason) = answer(context, &delivery).await {
+            tracing::warn!(reason, "a worker's claim was not answered; it will ask again");
+        }
+        delivery.ack().await;
+    }
+}
+
+async fn answer(context: &Context, delivery: &Delivery) -> Result<(), String> {
+    let claim = Claim::decode(&delivery.body).map_err(|error| error.to_string())?;
+    let reply_to = delivery.reply_to.as_deref().ok_or("it names no queue for the answer")?;
+    let answer = context.store.claim(&claim).await.map_err(|error| error.to_string())?;
+    tracing::info!(
+        deployment = %claim.deployment, claim = %claim.claim, worker = claim.worker, attempt = answer.attempt,
+        "claim answered"
+    );
+    let body = answer.encode().map_err(|error| error.to_string())?;
+    let reply = Outgoing::reply(reply_to, delivery.correlation_id.clone(), body);
+    context.broker.publisher().publish(reply, DEADLINE).await.map_err(|error| error.to_string())
+}

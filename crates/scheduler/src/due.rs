@@ -1,0 +1,120 @@
+//! Due messages → held until their instant → started in batches.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use turnup_broker::{ConsumeOptions, Delivery, ack_many};
+use turnup_core::{
+    id::OrderId,
+    message::{Body as _, Due},
+};
+use turnup_store::StoreError;
+
+use crate::{Context, hold::Hold, start};
+
+/// Longest sleep: the wall clock may be set while we sleep.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// Pause after the database was away.
+const RETRY: Duration = Duration::from_millis(500);
+
+struct Held {
+    due: Due,
+    delivery: Delivery,
+}
+
+pub(crate) async fn run(context: &Context) {
+    let settings = &context.settings;
+    let mut consumer =
+        context.broker.consume(context.broker.names().due(), ConsumeOptions::new(settings.hold));
+    let stop = consumer.stop_handle();
+    let mut hold = Hold::new();
+    loop {
+        let sleep = hold.next().map_or(MAX_SLEEP, |next| until(next).min(MAX_SLEEP));
+        tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => break,
+            () = tokio::time::sleep(sleep), if sleep.is_zero() || hold.next().is_some() => {}
+            batch = consumer.next_batch(settings.batch, Duration::from_millis(1)) => {
+                if batch.is_empty() { break; }
+                for delivery in batch { receive(delivery, &mut hold).await; }
+            }
+        }
+        let ready: Vec<Held> = hold
+            .take_due(Timestamp::now(), settings.batch)
+            .into_iter()
+            // The broker gives these to somebody again.
+            .filter(|held: &Held| !held.delivery.is_stale())
+            .collect();
+        if !ready.is_empty() {
+            start(context, ready).await;
+        }
+    }
+    stop.stop();
+}
+
+fn until(due: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+}
+
+async fn receive(delivery: Delivery, hold: &mut Hold<Held>) {
+    match Due::decode(&delivery.body) {
+        Ok(due) => hold.put(due.due, Held { due, delivery }),
+        Err(reason) => park(delivery, &reason.to_string()).await,
+    }
+}
+
+async fn park(delivery: Delivery, reason: &str) {
+    tracing::warn!(reason, queue = delivery.queue(), "a message can't be processed and is parked");
+    if let Err(error) = delivery.park(reason).await {
+        tracing::warn!(%error, "a message could not be parked; it comes again");
+    }
+}
+
+/// Starts a batch, over an absence of the database. A batch that the database refuses is tried
+/// singly, so that one bad row never sinks the others.
+async fn start(context: &Context, batch: Vec<Held>) {
+    let due: Vec<(OrderId, i32)> = batch.iter().map(|held| (held.due.order, held.due.revision)).collect();
+    match start_until_answered(context, &due).await {
+        None => {}
+        Some(Ok(())) => {
+            turnup_crashpoint::pass("scheduler.after_commit");
+            ack_many(batch.into_iter().map(|held| held.delivery).collect()).await;
+        }
+        Some(Err(_)) if batch.len() > 1 => {
+            for held in batch {
+                Box::pin(start(context, vec![held])).await;
+            }
+        }
+        Some(Err(error)) => {
+            for held in batch {
+                park(held.delivery, &format!("order {} can't be started: {error}", held.due.order)).await;
+            }
+        }
+    }
+}
+
+/// `None`: shutting down; the messages go back to the broker.
+async fn start_until_answered(context: &Context, due: &[(OrderId, i32)]) -> Option<Result<(), StoreError>> {
+    loop {
+        match start_once(context, due).await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, orders = due.len(), "orders can't be started now; trying again");
+                if !context.pause(RETRY).await {
+                    return None;
+                }
+            }
+            other => return Some(other),
+        }
+    }
+}
+
+async fn start_once(context: &Context, due: &[(OrderId, i32)]) -> Result<(), StoreError> {
+    let starting = context.store.begin_start(due).await?;
+    let batch = start::plan(&starting, &context.catalogue);
+    let owners = starting.owners(&batch.nodes()).await?;
+    let now = Timestamp::now();
+    let limits = context.settings.limits.into();
+    let (decisions, entries) = batch.decide(&starting, &owners, &limits, now);
+    turnup_crashpoint::pass("scheduler.before_commit");
+    starting.finish(&decisions, &entries, now).await
+}

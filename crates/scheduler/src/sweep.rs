@@ -1,0 +1,75 @@
+//! The backstop: finds, at a low rate, what should have moved and has not.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use turnup_broker::DeployClass;
+use turnup_store::{RelayLease, StoreError};
+
+use crate::Context;
+
+/// How often orders that have come into the ladder's reach are released.
+const RELEASE_EVERY: Duration = Duration::from_secs(1);
+/// Most rows per round.
+const ROUND: i64 = 5000;
+/// How often the event log's partitions are looked after.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3600);
+
+pub(crate) async fn run(context: &Context, lease: &RelayLease) -> Result<(), StoreError> {
+    let mut sweep = tokio::time::interval(Duration::from_millis(context.settings.sweep_every_ms.max(100)));
+    let mut release = tokio::time::interval(RELEASE_EVERY);
+    let mut partitions = tokio::time::interval(PARTITIONS_EVERY);
+    loop {
+        tokio::select! {
+            _ = sweep.tick() => find_lost(context).await?,
+            _ = release.tick() => { lease.release_later(Timestamp::now(), ROUND).await?; }
+            _ = partitions.tick() => {
+                context.store.make_partitions().await?;
+                if context.settings.keep_events_months > 0 {
+                    context.store.drop_old_events(context.settings.keep_events_months).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn find_lost(context: &Context) -> Result<(), StoreError> {
+    let settings = &context.settings;
+    let now = Timestamp::now();
+    let before = |ms: u64| now - SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX));
+    let overdue = before(settings.overdue_ms);
+    let mut swept = context.store.sweep(overdue, before(settings.silent_after_ms), None, ROUND).await?;
+    // A worker at work reports every second or so. Where nothing is heard and no queue holds
+    // anything, the broker has lost the deployment.
+    let lost = before(settings.lost_after_ms);
+    let mut empty = Vec::new();
+    for region in context.store.silent_regions(lost).await? {
+        if queues_are_empty(context, &region).await {
+            empty.push(region);
+        }
+    }
+    if !empty.is_empty() {
+        swept.deployments += context.store.sweep(overdue, lost, Some(&empty), ROUND).await?.deployments;
+    }
+    if swept != turnup_store::Swept::default() {
+        tracing::warn!(
+            orders = swept.orders,
+            waiting = swept.waiting,
+            deployments = swept.deployments,
+            "work that had not moved was sent again"
+        );
+    }
+    Ok(())
+}
+
+/// False as well when the broker does not answer.
+async fn queues_are_empty(context: &Context, region: &str) -> bool {
+    for class in DeployClass::ALL {
+        let queue = context.broker.names().deploy_queue(region, class);
+        match context.broker.depth(&queue).await {
+            Ok(depth) if depth.messages == 0 => {}
+            _ => return false,
+        }
+    }
+    true
+}
