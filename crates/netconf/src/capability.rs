@@ -174,3 +174,6 @@ fn parameter<'u>(uri: &'u str, name: &str) -> Option<&'u str> {
 fn split(list: &str) -> Vec<String> {
     list.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ impl<'e> Comparison<'e, '_> {
             };
             match found {
                 Some(_) if absent => self.report(DifferenceKind::Unwanted),
-                None if absent => {}
+                None if absent || self.only_removes(child) => {}
                 None => self.report(DifferenceKind::Missing),
                 Some(found) if child.is_leaf() && found.is_leaf() => {
                     if !found.same_value(child) {
@@ -106,6 +106,13 @@ impl<'e> Comparison<'e, '_> {
             }
             self.path.pop();
         }
+    }
+
+    /// Whether nothing is wanted inside of this container but that things be gone; then it may be gone, too.
+    /// An entry of a list is wanted itself, since merging it creates it.
+    fn only_removes(&self, wanted: &Element) -> bool {
+        let is_gone = |child: &Element| is_removal(child) || self.only_removes(child);
+        self.keys.keys_of(wanted).is_none() && !wanted.is_leaf() && wanted.children().all(is_gone)
     }
 
     /// The node of `data` that a wanted leaf, container or entry of a list with unknown keys is to be
@@ -160,6 +167,10 @@ impl<'e> Comparison<'e, '_> {
     }
 }
 
+fn is_removal(element: &Element) -> bool {
+    matches!(element.attribute_ns(namespace::BASE, "operation"), Some("remove" | "delete"))
+}
+
 fn entry_id<'e>(entry: &'e Element, values: &[&'e Element]) -> EntryId<'e> {
     (entry.namespace(), entry.name(), values.iter().map(|value| value.expanded_text()).collect())
 }
@@ -172,3 +183,6 @@ fn step(element: &Element, keys: &dyn ListKeys) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

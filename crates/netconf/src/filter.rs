@@ -94,3 +94,6 @@ fn names_match(data: &Element, spec: &Element) -> bool {
 fn non_empty(specs: Vec<&Element>) -> Option<Vec<&Element>> {
     (!specs.is_empty()).then_some(specs)
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,13 +171,6 @@ impl Decoder {
         next.map_err(|error| self.fail(error))
     }
 
-    /// Whether no part of a message has been received since the last whole one.
-    pub fn is_between_messages(&self) -> bool {
-        self.message.is_empty()
-            && matches!(self.state, State::Between { .. })
-            && self.input.get(self.start..).is_none_or(|rest| rest.iter().all(u8::is_ascii_whitespace))
-    }
-
     fn fail(&mut self, error: FramingError) -> FramingError {
         self.failed = Some(error.clone());
         self.input = Vec::new();
@@ -282,3 +275,6 @@ impl Decoder {
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
+
+#[cfg(test)]
+mod tests;

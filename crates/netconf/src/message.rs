@@ -245,3 +245,6 @@ fn message_id(attributes: &[Attribute]) -> Option<&str> {
 fn shorten(text: &str) -> String {
     text.chars().take(80).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -307,3 +307,6 @@ impl Operation {
         Self::new(element.with_leaf("format", "yang"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,3 +45,6 @@ pub enum ProtocolError {
         expected: Option<u64>,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CutStream<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -465,3 +465,6 @@ fn local_of(expanded: &str) -> Option<&str> {
     let local = expanded.strip_prefix('{')?.split_once('}')?.1;
     local.chars().all(is_name_char).then_some(local)
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,14 +253,12 @@ async fn greet(
                     }
                 }
             }
-            Some(ChannelMsg::Eof | ChannelMsg::Close) => {
-                return Err(not_netconf("the subsystem ended before hello"));
-            }
-            None => {
+            // Also what sshd does when the NETCONF server behind it is down.
+            Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
                 return Err(ConnectError::Unreachable {
                     target: target.clone(),
                     phase: *phase,
-                    reason: "the connection was lost".to_owned(),
+                    reason: "the device closed the channel".to_owned(),
                 });
             }
             Some(_) => {}

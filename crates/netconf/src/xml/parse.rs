@@ -265,7 +265,7 @@ impl<'l> Builder<'l> {
             let value = attribute
                 .normalized_value(XmlVersion::Explicit1_0)
                 .map_err(|e| self.malformed(e.to_string()))?;
-            if value.contains('<') && attribute.value.contains('<') || !value.chars().all(is_xml_char) {
+            if attribute.value.contains('<') || !value.chars().all(is_xml_char) {
                 return Err(self.malformed("a character that attributes don't allow"));
             }
             match attribute.key.0 {

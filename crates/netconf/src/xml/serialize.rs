@@ -1,20 +1,9 @@
 //! Writing trees as XML text with correct namespace declarations.
 
+use std::borrow::Cow;
+
 use super::{Attribute, Element, Node};
 use crate::namespace;
-
-/// Prefix bindings in scope, innermost last. The empty prefix is the default namespace.
-struct Writer<'e, 'o> {
-    out: &'o mut String,
-    scope: Vec<(PrefixName<'e>, &'e str)>,
-    indent: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum PrefixName<'e> {
-    Given(&'e str),
-    Generated(usize),
-}
 
 /// Appends `element` to `out`.
 ///
@@ -24,23 +13,29 @@ pub(super) fn write(element: &Element, out: &mut String, indent: bool) {
     Writer { out, scope: Vec::new(), indent }.element(element, 0);
 }
 
+struct Writer<'e, 'o> {
+    out: &'o mut String,
+    /// Prefix bindings in scope, innermost last. The empty prefix is the default namespace.
+    scope: Vec<(Cow<'e, str>, &'e str)>,
+    indent: bool,
+}
+
 impl<'e> Writer<'e, '_> {
     fn element(&mut self, element: &'e Element, depth: usize) {
         let outer = self.scope.len();
         self.break_line(depth, depth > 0);
         self.out.push('<');
         self.out.push_str(&element.name);
-        let default = self.lookup("").unwrap_or("");
-        if default != &*element.namespace {
-            self.declare(PrefixName::Given(""), &element.namespace);
+        if self.lookup("").unwrap_or("") != &*element.namespace {
+            self.declare(Cow::Borrowed(""), &element.namespace);
         }
         for (prefix, uri) in &element.prefixes {
             if self.lookup(prefix) != Some(uri) {
-                self.declare(PrefixName::Given(prefix), uri);
+                self.declare(Cow::Borrowed(prefix), uri);
             }
         }
         for attribute in &element.attributes {
-            self.attribute(attribute, outer);
+            self.attribute(attribute);
         }
         if element.nodes.is_empty() {
             self.out.push_str("/>");
@@ -69,14 +64,14 @@ impl<'e> Writer<'e, '_> {
 
     /// The namespace that a prefix means here.
     fn lookup(&self, prefix: &str) -> Option<&'e str> {
-        self.scope.iter().rev().find(|(name, _)| *name == PrefixName::Given(prefix)).map(|(_, uri)| *uri)
+        self.scope.iter().rev().find(|(name, _)| name == prefix).map(|(_, uri)| *uri)
     }
 
-    fn declare(&mut self, prefix: PrefixName<'e>, uri: &'e str) {
+    fn declare(&mut self, prefix: Cow<'e, str>, uri: &'e str) {
         self.out.push_str(" xmlns");
-        if prefix != PrefixName::Given("") {
+        if !prefix.is_empty() {
             self.out.push(':');
-            self.push_prefix(prefix);
+            self.out.push_str(&prefix);
         }
         self.out.push_str("=\"");
         escape(uri, true, self.out);
@@ -84,25 +79,15 @@ impl<'e> Writer<'e, '_> {
         self.scope.push((prefix, uri));
     }
 
-    fn push_prefix(&mut self, prefix: PrefixName<'_>) {
-        match prefix {
-            PrefixName::Given(name) => self.out.push_str(name),
-            PrefixName::Generated(number) => {
-                self.out.push_str("ns.");
-                self.out.push_str(&number.to_string());
-            }
-        }
-    }
-
-    fn attribute(&mut self, attribute: &'e Attribute, outer: usize) {
+    fn attribute(&mut self, attribute: &'e Attribute) {
         let prefix = match &*attribute.namespace {
             "" => None,
-            namespace::XML => Some(PrefixName::Given("xml")),
-            uri => Some(self.prefix_for(uri, outer)),
+            namespace::XML => Some(Cow::Borrowed("xml")),
+            uri => Some(self.prefix_for(uri)),
         };
         self.out.push(' ');
         if let Some(prefix) = prefix {
-            self.push_prefix(prefix);
+            self.out.push_str(&prefix);
             self.out.push(':');
         }
         self.out.push_str(&attribute.name);
@@ -111,31 +96,28 @@ impl<'e> Writer<'e, '_> {
         self.out.push('"');
     }
 
-    /// A prefix in scope that means `uri`, declared if there is none. Bindings from `outer` on belong to
-    /// the element being written and must not be declared a second time.
-    fn prefix_for(&mut self, uri: &'e str, outer: usize) -> PrefixName<'e> {
-        let known = self.scope.iter().enumerate().rev().find(|(at, (prefix, bound))| {
-            *bound == uri
-                && *prefix != PrefixName::Given("")
-                && !self.scope[at + 1..].iter().any(|(inner, _)| inner == prefix)
-        });
-        if let Some((_, (prefix, _))) = known {
-            return *prefix;
+    /// A prefix that means `uri` here, declared if there is none.
+    fn prefix_for(&mut self, uri: &'e str) -> Cow<'e, str> {
+        let known =
+            self.scope.iter().rev().find(|(prefix, bound)| {
+                *bound == uri && !prefix.is_empty() && self.lookup(prefix) == Some(uri)
+            });
+        if let Some((prefix, _)) = known {
+            return prefix.clone();
         }
+        // Bound to nothing at all here: an attribute or value of this element may rely on any binding.
+        let is_free = |prefix: &str| self.lookup(prefix).is_none();
         let usual = match uri {
-            namespace::BASE => "nc",
-            namespace::YANG => "yang",
-            namespace::WITH_DEFAULTS => "wd",
-            _ => "",
+            namespace::BASE => Some("nc"),
+            namespace::YANG => Some("yang"),
+            namespace::WITH_DEFAULTS => Some("wd"),
+            _ => None,
         };
-        let taken = self.scope[outer..].iter().any(|(prefix, _)| *prefix == PrefixName::Given(usual));
-        let prefix = if usual.is_empty() || taken {
-            // The dot keeps generated prefixes apart from those that documents use.
-            PrefixName::Generated(self.scope.len())
-        } else {
-            PrefixName::Given(usual)
-        };
-        self.declare(prefix, uri);
+        let prefix = usual.filter(|prefix| is_free(prefix)).map(Cow::Borrowed).unwrap_or_else(|| {
+            let numbered = (1_usize..).map(|number| format!("ns{number}"));
+            numbered.into_iter().find(|prefix| is_free(prefix)).unwrap_or_default().into()
+        });
+        self.declare(prefix.clone(), uri);
         prefix
     }
 }
