@@ -1,4 +1,9 @@
 //! The crate as its callers use it, with the catalogue that turnup ships and with bad ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests; the exception in clippy.toml does not cover their helpers"
+)]
 
 mod device;
 mod folder;
