@@ -98,6 +98,31 @@ impl Store {
         })
         .await
     }
+
+    /// The order that has this requester's idempotency key or external id (the key counts first),
+    /// with the digest of its request. For a repetition that would no longer pass the checks, such
+    /// as a decommission order whose service is gone by now.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn known(
+        &self,
+        requester: &str,
+        key: Option<&str>,
+        external_id: Option<&str>,
+    ) -> Result<Option<(OrderId, [u8; 32])>, StoreError> {
+        self.timed(async {
+            let client = self.client().await?;
+            let statement = statement!(client, "known_orders");
+            let row = client.query_opt(&statement, &[&vec![requester], &vec![key], &vec![external_id]]).await?;
+            row.map(|row| Ok((OrderId(row.get(1)), digest(row.get(2))?))).transpose()
+        })
+        .await
+    }
+}
+
+fn digest(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Unknown("a digest that has not 32 bytes".to_owned()))
 }
 
 async fn insert(tx: &Object, orders: &[NewOrder]) -> Result<HashSet<OrderId>, StoreError> {
@@ -172,10 +197,7 @@ async fn known(
     let statement = statement!(tx, "known_orders");
     for row in tx.query(&statement, &[&requesters, &keys, &external_ids]).await? {
         let place: i64 = row.get(0);
-        let digest: Vec<u8> = row.get(2);
-        let digest = digest
-            .try_into()
-            .map_err(|_| StoreError::Unknown("a digest that has not 32 bytes".to_owned()))?;
+        let digest = digest(row.get(2))?;
         if let Some(i) = usize::try_from(place - 1).ok().and_then(|place| missing.get(place)) {
             known[*i] = Some((OrderId(row.get(1)), digest));
         }
