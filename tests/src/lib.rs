@@ -1,1 +1,13 @@
-//! turnup-tests
+//! The harness of the whole-system tests: real binary, real Postgres, real RabbitMQ, simulated
+//! devices whose journal is the truth about what happened to the network.
+//!
+//! Every [`Cluster`] has a database and a broker name prefix of its own and takes both away at its
+//! end. Tests wait for conditions ([`wait`]) and never for time to pass.
+
+pub mod api;
+pub mod cluster;
+pub mod invariants;
+pub mod process;
+pub mod wait;
+
+pub use cluster::{Cluster, Options};

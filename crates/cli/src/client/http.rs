@@ -1,0 +1,202 @@
+//! HTTP with turnup's intake.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use reqwest::{Method, Response, StatusCode, header};
+use serde_json::Value;
+use turnup_core::problem::Problem;
+
+use crate::failure::Failure;
+
+/// Deadline of one call.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client with its token.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Api {
+    pub(crate) fn new(base: &str, token: Option<&str>) -> Result<Self, Failure> {
+        let token = token.ok_or_else(|| {
+            Failure::Usage(
+                "no token: set TURNUP_TOKEN or --token; an administrator makes one with 'turnup token create'".to_owned(),
+            )
+        })?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .user_agent(concat!("turnup/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::Failed(format!("no HTTP client: {error}")))?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token: token.to_owned() })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token).timeout(TIMEOUT);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        checked(response).await
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        Failure::Unreachable(format!(
+            "{} can't be reached ({error}); is an intake running? Set TURNUP_URL or --url",
+            self.base
+        ))
+    }
+
+    /// GET.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        json(self.send(Method::GET, path, None).await?).await
+    }
+
+    /// POST with a JSON body.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        json(self.send(Method::POST, path, Some(body)).await?).await
+    }
+
+    /// PATCH with a JSON body.
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        json(self.send(Method::PATCH, path, Some(body)).await?).await
+    }
+
+    /// DELETE.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.send(Method::DELETE, path, None).await.map(|_| ())
+    }
+
+    /// POST of NDJSON to the bulk endpoint; `each` sees every line of the answer as it comes.
+    pub(crate) async fn bulk(&self, lines: Vec<String>, mut each: impl FnMut(Value)) -> Result<(), Failure> {
+        let body = futures_util::stream::iter(lines.into_iter().map(|line| Ok::<_, std::io::Error>(line + "\n")));
+        let response = self
+            .http
+            .post(format!("{}/v1/orders:bulk", self.base))
+            .bearer_auth(&self.token)
+            .header(header::CONTENT_TYPE, "application/x-ndjson")
+            .body(reqwest::Body::wrap_stream(body))
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let response = checked(response).await?;
+        self.lines(response, |line| {
+            if let Ok(value) = serde_json::from_str(line) {
+                each(value);
+            }
+            true
+        })
+        .await
+    }
+
+    /// Follows server-sent events after `cursor`; `each` gets cursor and event and says whether to go on.
+    /// Ends when `each` says so or the connection does.
+    pub(crate) async fn follow(
+        &self,
+        query: &str,
+        cursor: i64,
+        mut each: impl FnMut(i64, Value) -> bool,
+    ) -> Result<(), Failure> {
+        let response = self
+            .http
+            .get(format!("{}/v1/events?{query}", self.base))
+            .bearer_auth(&self.token)
+            .header(header::ACCEPT, "text/event-stream")
+            .header("last-event-id", cursor.to_string())
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let response = checked(response).await?;
+        let mut id = cursor;
+        self.lines(response, |line| {
+            if let Some(value) = line.strip_prefix("id:") {
+                id = value.trim().parse().unwrap_or(id);
+            } else if let Some(data) = line.strip_prefix("data:")
+                && let Ok(event) = serde_json::from_str(data)
+            {
+                return each(id, event);
+            }
+            true
+        })
+        .await
+    }
+
+    async fn lines(&self, response: Response, mut each: impl FnMut(&str) -> bool) -> Result<(), Failure> {
+        let mut stream = response.bytes_stream();
+        let mut pending = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
+            for byte in chunk {
+                if byte != b'\n' {
+                    pending.push(byte);
+                    continue;
+                }
+                let line = String::from_utf8_lossy(&pending).trim_end_matches('\r').to_owned();
+                pending.clear();
+                if !each(&line) {
+                    return Ok(());
+                }
+            }
+        }
+        if !pending.is_empty() {
+            each(&String::from_utf8_lossy(&pending));
+        }
+        Ok(())
+    }
+}
+
+async fn json(response: Response) -> Result<Value, Failure> {
+    let text = response.text().await.map_err(|error| Failure::Unreachable(format!("the answer broke off: {error}")))?;
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&text).map_err(|error| Failure::Failed(format!("the answer is no JSON: {error}")))
+}
+
+async fn checked(response: Response) -> Result<Response, Failure> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = response.text().await.unwrap_or_default();
+    Err(match serde_json::from_str::<Problem>(&text) {
+        Ok(problem) => problem.into(),
+        Err(_) if status == StatusCode::SERVICE_UNAVAILABLE => Failure::Unreachable(format!("{status}")),
+        Err(_) => Failure::Failed(format!("{status}: {}", text.chars().take(200).collect::<String>())),
+    })
+}
+
+/// Percent-encodes one value of a query or path segment.
+pub(crate) fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// `name=value&…` of those that are given.
+pub(crate) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let parts: Vec<String> = pairs
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))))
+        .collect();
+    parts.join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_encoded() {
+        let parts = [("state", Some("in progress&")), ("kind", None), ("device", Some("a.b-1"))];
+        assert_eq!(query(parts), "state=in%20progress%26&device=a.b-1");
+    }
+}

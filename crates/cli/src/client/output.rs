@@ -1,0 +1,66 @@
+//! What people and scripts see.
+
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Writes a line; a closed pipe ends the command quietly, as with other tools.
+#[expect(clippy::print_stdout, reason = "the one place that prints")]
+pub(crate) fn line(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints JSON, indented.
+pub(crate) fn json(value: &Value) -> Result<(), Failure> {
+    line(serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?);
+    Ok(())
+}
+
+/// A table with these columns: heading and JSON pointer.
+pub(crate) fn table(items: &[Value], columns: &[(&str, &str)]) -> String {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    for item in items {
+        table.add_row(columns.iter().map(|(_, pointer)| text(item.pointer(pointer))));
+    }
+    table.to_string()
+}
+
+/// A value as one cell.
+pub(crate) fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "–".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| text(Some(item))).collect::<Vec<_>>().join(", ")
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Prints a list: the page as JSON, or its items as a table.
+pub(crate) fn list(format: Format, page: &Value, columns: &[(&str, &str)]) -> Result<(), Failure> {
+    if format == Format::Json {
+        return json(page);
+    }
+    let items = page["items"].as_array().cloned().unwrap_or_default();
+    line(table(&items, columns));
+    if let Some(cursor) = page["next_cursor"].as_str() {
+        line(format!("more: --cursor {cursor}"));
+    }
+    Ok(())
+}

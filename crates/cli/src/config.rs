@@ -1,0 +1,211 @@
+//! Configuration: `config/turnup.toml` (embedded: every key with its default), a file, the environment.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+use turnup_core::name::{CredentialRef, RegionName};
+
+use crate::failure::Failure;
+
+/// Every key with its default.
+const DEFAULTS: &str = include_str!("../../../config/turnup.toml");
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) regions: Vec<RegionName>,
+    pub(crate) catalogue: PathBuf,
+    pub(crate) database: Database,
+    pub(crate) broker: Broker,
+    pub(crate) ops: Ops,
+    pub(crate) log: Log,
+    pub(crate) intake: turnup_intake::Settings,
+    pub(crate) scheduler: turnup_scheduler::Settings,
+    pub(crate) recorder: turnup_recorder::Settings,
+    pub(crate) worker: turnup_worker::Settings,
+    #[serde(default)]
+    pub(crate) credentials: BTreeMap<CredentialRef, turnup_worker::CredentialSource>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pub(crate) max_connections: usize,
+    pub(crate) timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Broker {
+    pub(crate) url: String,
+    pub(crate) prefix: String,
+    pub(crate) ladder_levels: u8,
+    pub(crate) heartbeat_s: u16,
+    pub(crate) publish_window: usize,
+    pub(crate) events_max_bytes: i64,
+    pub(crate) events_max_age_days: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ops {
+    pub(crate) listen: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// Reads defaults, then `file`, then the environment.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Failure> {
+        let text = match file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?,
+            None => String::new(),
+        };
+        let place = file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
+        read(&text, environment).map_err(|error| Failure::Usage(format!("{place}: {error}")))
+    }
+}
+
+fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Config, String> {
+    let mut table: Table = DEFAULTS.parse().map_err(|error| format!("built-in defaults: {error}"))?;
+    let own: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    merge(&mut table, own);
+    let mut names = BTreeMap::from([("TURNUP_AMQP_URL".to_owned(), vec!["broker".to_owned(), "url".to_owned()])]);
+    variables(&table, &mut Vec::new(), &mut names);
+    for (name, value) in environment {
+        if let Some(path) = names.get(&name) {
+            set(&mut table, path, &value).map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    table.try_into().map_err(|error| error.to_string())
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// The environment variable of every key.
+fn variables(table: &Table, path: &mut Vec<String>, names: &mut BTreeMap<String, Vec<String>>) {
+    for (key, value) in table {
+        path.push(key.clone());
+        match value {
+            Value::Table(inner) => variables(inner, path, names),
+            _ => {
+                names.insert(format!("TURNUP_{}", path.join("_").to_uppercase().replace('-', "_")), path.clone());
+            }
+        }
+        path.pop();
+    }
+}
+
+/// Sets a key from text, as the type that it has.
+fn set(table: &mut Table, path: &[String], text: &str) -> Result<(), String> {
+    let Some((first, rest)) = path.split_first() else { return Ok(()) };
+    let Some(slot) = table.get_mut(first) else { return Ok(()) };
+    if let (Value::Table(inner), false) = (&mut *slot, rest.is_empty()) {
+        return set(inner, rest, text);
+    }
+    *slot = match slot {
+        Value::Integer(_) => Value::Integer(text.parse().map_err(|_| format!("{text:?} is not a whole number"))?),
+        Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| format!("{text:?} is neither true nor false"))?),
+        Value::Float(_) => Value::Float(text.parse().map_err(|_| format!("{text:?} is not a number"))?),
+        Value::Array(_) => Value::Array(
+            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| Value::String(part.to_owned())).collect(),
+        ),
+        _ => Value::String(text.to_owned()),
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        read(text, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn a_file_and_then_the_environment_override() {
+        let config = with(
+            "[broker]\nprefix = \"mine\"\n[scheduler.limits]\ntries = 9\n",
+            &[
+                ("TURNUP_AMQP_URL", "amqp://b/"),
+                ("TURNUP_DATABASE_MAX_CONNECTIONS", "3"),
+                ("TURNUP_REGIONS", "a, b"),
+                ("TURNUP_SCHEDULER_LIMITS_CONFIRM_TIMEOUT_S", "7"),
+                ("TURNUP_UNRELATED", "x"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.broker.prefix, "mine");
+        assert_eq!(config.broker.url, "amqp://b/");
+        assert_eq!(config.database.max_connections, 3);
+        assert_eq!(config.regions.len(), 2);
+        assert_eq!(config.scheduler.limits.tries, 9);
+        assert_eq!(config.scheduler.limits.confirm_timeout_s, 7);
+        assert_eq!(config.scheduler.batch, 500);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(with("[broker]\nprefx = \"x\"\n", &[]).unwrap_err().contains("prefx"));
+        assert!(with("", &[("TURNUP_SCHEDULER_BATCH", "many")]).unwrap_err().contains("TURNUP_SCHEDULER_BATCH"));
+        assert!(with("regions = [\"a.b\"]", &[]).unwrap_err().contains("region name"));
+    }
+
+    /// The file says what the code does: every key of every role's settings is in it with its default.
+    #[test]
+    fn the_file_holds_the_defaults_of_the_code() {
+        let file = with("", &[]).unwrap();
+        let debug = |value: &dyn std::fmt::Debug| format!("{value:#?}");
+        assert_eq!(debug(&file.intake), debug(&turnup_intake::Settings::default()));
+        assert_eq!(debug(&file.scheduler), debug(&turnup_scheduler::Settings::default()));
+        assert_eq!(debug(&file.recorder), debug(&turnup_recorder::Settings::default()));
+        assert_eq!(debug(&file.worker), debug(&turnup_worker::Settings::default()));
+    }
+
+    #[test]
+    fn the_file_holds_every_key() {
+        let table: Table = DEFAULTS.parse().unwrap();
+        let keys = |section: &str, debug: String| {
+            let section = table[section].as_table().unwrap();
+            for name in debug.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(':').map(|(name, _)| name.trim())) {
+                assert!(section.contains_key(name), "{name} is missing in config/turnup.toml");
+            }
+        };
+        keys("intake", format!("{:#?}", turnup_intake::Settings::default()));
+        keys("scheduler", format!("{:#?}", turnup_scheduler::Settings::default()));
+        keys("recorder", format!("{:#?}", turnup_recorder::Settings::default()));
+        keys("worker", format!("{:#?}", turnup_worker::Settings::default()));
+    }
+}

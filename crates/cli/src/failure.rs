@@ -1,0 +1,73 @@
+//! How a command ends: exit codes that scripts can rely on.
+
+use turnup_core::problem::Problem;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// It ran, and failed. Exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// The command itself makes no sense. Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Refused: the state or the rights don't allow it. Exit code 3.
+    #[error("{0}")]
+    Refused(String),
+    /// A server can't be reached. Exit code 4.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl Failure {
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(_) => 3,
+            Self::Unreachable(_) => 4,
+        }
+    }
+}
+
+/// A problem in words: the detail, each fault with its place, what would be legal.
+pub(crate) fn describe(problem: &Problem) -> String {
+    let mut text = format!("{}: {}", problem.title, problem.detail);
+    for fault in &problem.errors {
+        let place = if fault.pointer.is_empty() { "(whole)" } else { &fault.pointer };
+        text.push_str(&format!("\n  {place}: {}", fault.detail));
+    }
+    if !problem.legal.is_empty() {
+        text.push_str(&format!("\n  legal now: {}", problem.legal.join(", ")));
+    }
+    text
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let text = describe(&problem);
+        match problem.status {
+            401 | 403 | 409 => Self::Refused(text),
+            503 => Self::Unreachable(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl From<turnup_store::StoreError> for Failure {
+    fn from(error: turnup_store::StoreError) -> Self {
+        if error.is_transient() { Self::Unreachable(error.to_string()) } else { Self::Failed(error.to_string()) }
+    }
+}
+
+impl From<turnup_broker::BrokerError> for Failure {
+    fn from(error: turnup_broker::BrokerError) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

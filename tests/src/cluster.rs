@@ -1,0 +1,360 @@
+//! A whole turnup of its own: database, broker prefix, simulated devices, processes.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::{Value, json};
+use tokio_postgres::NoTls;
+use turnup_broker::{Broker, Settings, topology};
+use turnup_device_sim::{DeviceSpec, Simulator};
+
+use crate::{
+    api::Api,
+    process::{Process, binary},
+    wait::{PATIENCE, until},
+};
+
+/// What kind of cluster.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Region → number of simulated devices.
+    pub regions: Vec<(String, usize)>,
+    /// More lines of configuration.
+    pub config: String,
+    /// Levels of the delay ladder.
+    pub ladder_levels: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { regions: vec![("eu-west".to_owned(), 4), ("us-east".to_owned(), 4)], config: String::new(), ladder_levels: 6 }
+    }
+}
+
+/// A running system. Everything it made is gone when it is dropped; its folder stays if the test failed.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its folder: configuration, logs, simulator state.
+    pub dir: PathBuf,
+    /// URL of its database.
+    pub database_url: String,
+    /// First word of its broker names.
+    pub prefix: String,
+    /// Its simulated devices.
+    pub simulator: Simulator,
+    /// Its processes by name.
+    pub processes: BTreeMap<String, Process>,
+    /// Client with an admin's token.
+    pub api: Api,
+    options: Options,
+    admin_url: String,
+    amqp_url: String,
+    starts: u32,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A port nobody listens on.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn variable(name: &str, otherwise: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
+}
+
+impl Cluster {
+    /// Makes database, queues, devices and a token; starts no role yet.
+    ///
+    /// # Panics
+    /// If Postgres or RabbitMQ can't be reached.
+    pub async fn new(options: Options) -> Self {
+        let name = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let admin_url = variable("TURNUP_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres");
+        let amqp_url = variable("TURNUP_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f");
+        let database = format!("turnup_{name}");
+        execute(&admin_url, &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
+        execute(&admin_url, &format!("CREATE DATABASE {database}")).await;
+        let database_url = with_database(&admin_url, &database);
+        let dir = std::env::temp_dir().join(format!("turnup-{name}"));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        let devices = options
+            .regions
+            .iter()
+            .flat_map(|(region, count)| (1..=*count).map(move |n| DeviceSpec::new(format!("sim-{region}-{n}"), region, 0)))
+            .collect();
+        let simulator = Simulator::start(turnup_device_sim::Options::new(devices, dir.join("sim"))).await.unwrap();
+        let prefix = format!("turnup-{name}");
+        let port = free_port();
+        let cluster = Self {
+            api: Api::new(format!("http://127.0.0.1:{port}"), String::new()),
+            dir,
+            database_url,
+            prefix,
+            simulator,
+            processes: BTreeMap::new(),
+            options,
+            admin_url,
+            amqp_url,
+            starts: 0,
+        };
+        cluster.write_config(port);
+        cluster.prepared().await
+    }
+
+    fn write_config(&self, port: u16) {
+        let regions: Vec<&str> = self.options.regions.iter().map(|(region, _)| region.as_str()).collect();
+        let catalogue = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/services");
+        let text = format!(
+            "regions = {regions:?}\ncatalogue = {catalogue:?}\n\
+             [database]\nurl = {:?}\n[broker]\nurl = {:?}\nprefix = {:?}\nladder_levels = {}\n\
+             [intake]\nlisten = \"127.0.0.1:{port}\"\n\
+             [credentials.sim]\nusername = {:?}\npassword_env = \"TURNUP_TEST_SIM_PASSWORD\"\n{}",
+            self.database_url,
+            self.amqp_url,
+            self.prefix,
+            self.options.ladder_levels,
+            self.simulator.username(),
+            self.options.config
+        );
+        std::fs::write(self.dir.join("turnup.toml"), text).unwrap();
+    }
+
+    async fn prepared(mut self) -> Self {
+        self.command(&["migrate"]);
+        let output = self.command(&["token", "create", "tester", "--role", "admin"]);
+        self.api.token = output.trim().to_owned();
+        self
+    }
+
+    /// Registers the simulated devices, through the API.
+    ///
+    /// # Panics
+    /// If the API refuses.
+    pub async fn register_devices(&self) {
+        let devices: Vec<Value> = self
+            .simulator
+            .inventory()
+            .iter()
+            .map(|device| {
+                json!({
+                    "name": device.name, "region": device.region, "platform": "sim", "address": device.address.to_string(),
+                    "port": device.port, "host_key": device.host_key, "credential": "sim",
+                })
+            })
+            .collect();
+        let answer = self.api.post("/v1/devices", &Value::Array(devices)).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+
+    /// A cluster with every role running and its devices registered: one worker per region.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn running(options: Options) -> Self {
+        let mut cluster = Self::new(options).await;
+        cluster.start_roles().await;
+        cluster.register_devices().await;
+        cluster
+    }
+
+    /// Starts intake, scheduler, recorder and one worker per region, and waits for the intake.
+    pub async fn start_roles(&mut self) {
+        for role in ["intake", "scheduler", "recorder"] {
+            self.start(role, &["serve", role], &[]);
+        }
+        let regions: Vec<String> = self.options.regions.iter().map(|(region, _)| region.clone()).collect();
+        for region in regions {
+            self.start(&format!("worker-{region}"), &["serve", "worker", "--region", &region], &[]);
+        }
+        self.intake_ready().await;
+    }
+
+    /// Waits until the intake answers that it is ready.
+    pub async fn intake_ready(&self) {
+        until("the intake to be ready", PATIENCE, || async {
+            let answer = self.api.try_call(reqwest::Method::GET, "/readyz", None, &[]).await?;
+            answer.status.is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// Starts a process of this cluster under `name`, in place of one of that name.
+    pub fn start(&mut self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) {
+        self.processes.remove(name);
+        self.starts += 1;
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut all = self.variables();
+        all.extend(variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let process = Process::start(name, &self.dir, &arguments, &all);
+        self.processes.insert(name.to_owned(), process);
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        vec![
+            ("TURNUP_CONFIG".to_owned(), self.dir.join("turnup.toml").display().to_string()),
+            ("TURNUP_URL".to_owned(), self.api.base.clone()),
+            ("TURNUP_TOKEN".to_owned(), self.api.token.clone()),
+            ("TURNUP_TEST_SIM_PASSWORD".to_owned(), self.simulator.password().to_owned()),
+            // The harness's own URL must not override the cluster's.
+            ("TURNUP_DATABASE_URL".to_owned(), self.database_url.clone()),
+            ("TURNUP_AMQP_URL".to_owned(), self.amqp_url.clone()),
+        ]
+    }
+
+    /// A process by name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn process(&mut self, name: &str) -> &mut Process {
+        self.processes.get_mut(name).unwrap_or_else(|| panic!("no process {name}"))
+    }
+
+    /// Runs a command to its end and gives its standard output.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.try_command(arguments);
+        assert_eq!(code, 0, "turnup {arguments:?}: {out}{err}");
+        out
+    }
+
+    /// Runs a command to its end: exit code, standard output, standard error.
+    ///
+    /// # Panics
+    /// If it can't be run.
+    #[must_use]
+    pub fn try_command(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(binary()).args(arguments).envs(self.variables()).output().unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    /// A direct look into the database.
+    ///
+    /// # Panics
+    /// If the statement fails.
+    pub async fn query(&self, sql: &str) -> Vec<tokio_postgres::Row> {
+        let (client, connection) = tokio_postgres::connect(&self.database_url, NoTls).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let rows = client.query(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        drop(client);
+        let _ = driver.await;
+        rows
+    }
+
+    /// One number from the database.
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.query(sql).await[0].get(0)
+    }
+
+    /// Waits until every order has ended (Failed Deploy included).
+    pub async fn all_settled(&self, orders: i64) {
+        until("every order to end", PATIENCE * 3, || async {
+            let settled = self
+                .count("SELECT count(*) FROM orders WHERE state IN ('completed', 'invalid', 'failed_deploy', 'cancelled')")
+                .await;
+            (settled == orders).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until an order is in `state`, and gives it.
+    pub async fn order_in(&self, id: &str, state: &str) -> Value {
+        until(&format!("order {id} to be {state}"), PATIENCE, || async {
+            let order = self.api.get(&format!("/v1/orders/{id}")).await.body;
+            (order["state"] == state).then_some(order)
+        })
+        .await
+    }
+
+    /// The broker, as this cluster uses it.
+    ///
+    /// # Panics
+    /// If its settings are wrong.
+    #[must_use]
+    pub fn broker(&self) -> Broker {
+        let mut settings = Settings::new(self.amqp_url.clone());
+        settings.prefix.clone_from(&self.prefix);
+        settings.ladder_levels = self.options.ladder_levels;
+        Broker::new(settings).unwrap()
+    }
+
+    /// The logs of all processes, for messages.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        self.processes.values().map(|p| format!("--- {}\n{}\n", p.name, p.output())).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the logs are in {}", self.dir.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+        self.processes.clear();
+        let table = topology::Table::new(
+            &turnup_broker::Names::new(self.prefix.clone()),
+            &topology::Options {
+                regions: self.options.regions.iter().map(|(region, _)| region.clone()).collect(),
+                ladder_levels: self.options.ladder_levels,
+                ..topology::Options::default()
+            },
+        );
+        let (broker, admin_url) = (self.broker(), self.admin_url.clone());
+        let database = self.database_url.rsplit('/').next().unwrap_or_default().to_owned();
+        // A drop can't wait, and the test's runtime may be ending: a thread with a runtime of its own.
+        let cleaning = std::thread::spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            runtime.block_on(async {
+                let _ = turnup_broker::delete(&broker, &table).await;
+                execute(&admin_url, &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
+            });
+        });
+        let _ = cleaning.join();
+    }
+}
+
+fn with_database(url: &str, database: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, ""), |(base, query)| (base, query));
+    let base = base.rsplit_once('/').map_or(base, |(base, _)| base);
+    if query.is_empty() { format!("{base}/{database}") } else { format!("{base}/{database}?{query}") }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres: run scripts/services up");
+    let driver = tokio::spawn(connection);
+    client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    drop(client);
+    let _ = driver.await;
+}
+
+/// A good `eline` order between two simulated devices of one region.
+#[must_use]
+pub fn eline(n: u32, a: &str, z: &str) -> Value {
+    json!({
+        "kind": "provision", "definition": "eline", "schedule": "now", "external_id": format!("E-{n}"),
+        "attributes": {"vc_id": n + 1},
+        "endpoints": [
+            {"role": "a", "device": a, "attributes": {"port": "ge-0/0/0", "vlan": 1 + n % 4094}},
+            {"role": "z", "device": z, "attributes": {"port": "ge-0/0/1", "vlan": 1 + n % 4094}},
+        ],
+    })
+}
