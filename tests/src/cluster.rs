@@ -295,6 +295,12 @@ impl Cluster {
         Broker::new(settings).unwrap()
     }
 
+    /// URL of the broker.
+    #[must_use]
+    pub fn amqp_url(&self) -> &str {
+        &self.amqp_url
+    }
+
     /// The logs of all processes, for messages.
     #[must_use]
     pub fn logs(&self) -> String {

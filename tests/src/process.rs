@@ -14,11 +14,9 @@ use std::{
 #[must_use]
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    // target/<profile>/deps/<test>
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let binary = profile.join("turnup");
-    assert!(binary.exists(), "{} is missing; run 'cargo build --workspace --bins' first", binary.display());
-    binary
+    // target/<profile>/deps/<test>, or target/<profile>/<program>
+    let found = test.ancestors().skip(1).take(2).map(|dir| dir.join("turnup")).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("no turnup beside {}; run 'cargo build --workspace --bins' first", test.display()))
 }
 
 /// A running `turnup`, killed when dropped.
