@@ -1,6 +1,7 @@
 //! Reading a queue, over lost connections.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -92,6 +93,7 @@ impl Consumer {
         let stop = CancellationToken::new();
         let (outbox, inbox) = mpsc::channel(usize::from(options.prefetch.max(1)));
         let feed = Feed { broker: broker.clone(), queue, options, outbox, stop: stop.clone() };
+        broker.0.readers.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(feed.run());
         Self { inbox, batch: Vec::new(), batch_until: None, stop }
     }
@@ -189,6 +191,12 @@ struct Feed {
     stop: CancellationToken,
 }
 
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.broker.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Subscription {
     session: Arc<Session>,
     stream: lapin::Consumer,
@@ -201,8 +209,7 @@ impl Feed {
         while !self.stop.is_cancelled() {
             match self.subscribe().await {
                 Ok(mut subscription) => {
-                    retry.reset();
-                    let reason = self.pump(&mut subscription).await;
+                    let reason = self.pump(&mut subscription, &mut retry).await;
                     if self.stop.is_cancelled() {
                         return self.wind_up(subscription).await;
                     }
@@ -254,7 +261,7 @@ impl Feed {
     }
 
     /// Hands deliveries on until stopped or until the channel dies. Returns why it did.
-    async fn pump(&self, subscription: &mut Subscription) -> String {
+    async fn pump(&self, subscription: &mut Subscription, retry: &mut Retry) -> String {
         let Subscription { session, stream, pulse } = subscription;
         let link = &self.broker.0.consuming;
         loop {
@@ -264,6 +271,7 @@ impl Feed {
                 item = stream.next() => match item {
                     Some(Ok(delivery)) => {
                         pulse.answered(link);
+                        retry.reset();
                         if !self.hand_on(session, delivery).await {
                             return "stopped".to_owned();
                         }
@@ -273,7 +281,10 @@ impl Feed {
                     None => return "the broker ended the subscription".to_owned(),
                 },
                 beat = pulse.beat(link) => if let Err(e) = beat {
-                    link.discard().await;
+                    // A dead channel says nothing against the connection, silence does.
+                    if matches!(e, BrokerError::Timeout { .. }) {
+                        link.discard().await;
+                    }
                     return e.to_string();
                 },
             }

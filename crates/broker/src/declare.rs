@@ -57,7 +57,7 @@ impl std::fmt::Display for Difference {
 /// [`BrokerError::Refused`] with code 406 when something is there with other arguments.
 pub async fn declare(broker: &Broker, table: &Table) -> Result<(), BrokerError> {
     let limit = broker.settings().rpc_timeout();
-    let channel = broker.0.consuming.channel().await?;
+    let channel = broker.0.control.channel().await?;
     for exchange in &table.exchanges {
         declare_exchange(broker, &channel, exchange, false).await?;
     }
@@ -138,7 +138,7 @@ async fn attempt(
 ) -> Result<Option<Refusal>, BrokerError> {
     let open = match channel.take() {
         Some(open) => open,
-        None => broker.0.consuming.channel().await?,
+        None => broker.0.control.channel().await?,
     };
     let declared = match item {
         Item::Exchange(exchange) => declare_exchange(broker, &open, exchange, passive).await,
@@ -164,7 +164,7 @@ async fn attempt(
 /// When the broker is away.
 pub async fn delete(broker: &Broker, table: &Table) -> Result<(), BrokerError> {
     let limit = broker.settings().rpc_timeout();
-    let channel = broker.0.consuming.channel().await?;
+    let channel = broker.0.control.channel().await?;
     let mut deletions = Vec::new();
     for queue in &table.queues {
         let name = short("queue name", &queue.name)?;

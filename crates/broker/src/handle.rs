@@ -1,5 +1,6 @@
 //! The handle that a role makes once and hands around.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,12 +30,17 @@ pub(crate) struct Inner {
     pub(crate) settings: Arc<Settings>,
     pub(crate) names: Names,
     pub(crate) consuming: Link,
+    /// Consumers alive, for which `consuming` must be healthy.
+    pub(crate) readers: AtomicUsize,
+    /// For questions and declarations: asked now and then, so its silence means nothing.
+    pub(crate) control: Link,
     publisher: OnceLock<Publisher>,
     requester: OnceLock<Requester>,
 }
 
 /// The broker as one process uses it. Cheap to clone. Connections open when they are first
-/// needed: one for reading and asking about queues, one per [`Publisher`], one per [`Requester`].
+/// needed: one for
+/// reading, one for questions and declarations, one per [`Publisher`], one per [`Requester`].
 #[derive(Debug, Clone)]
 pub struct Broker(pub(crate) Arc<Inner>);
 
@@ -49,6 +55,8 @@ impl Broker {
         Ok(Self(Arc::new(Inner {
             names: Names::new(settings.prefix.clone()),
             consuming: Link::new(Arc::clone(&settings), "consume"),
+            readers: AtomicUsize::new(0),
+            control: Link::new(Arc::clone(&settings), "control"),
             settings,
             publisher: OnceLock::new(),
             requester: OnceLock::new(),
@@ -100,7 +108,7 @@ impl Broker {
     /// is away.
     pub async fn depth(&self, queue: &str) -> Result<Depth, BrokerError> {
         let name = short("queue name", queue)?;
-        let channel = self.0.consuming.channel().await?;
+        let channel = self.0.control.channel().await?;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(name, passive, FieldTable::default());
         let found = rpc("queue.declare (passive)", self.0.settings.rpc_timeout(), declared).await?;
@@ -112,11 +120,12 @@ impl Broker {
     /// # Errors
     /// When the broker doesn't answer within the configured deadlines.
     pub async fn ping(&self) -> Result<(), BrokerError> {
-        self.0.consuming.channel().await.map(|_| ())
+        self.0.control.channel().await.map(|_| ())
     }
 
-    /// Whether the broker answered lately on every connection in use: within three heartbeats.
-    /// For readiness; "connected" alone says nothing.
+    /// Whether the broker answered lately, within three heartbeats, on every connection over which
+    /// this process reads, publishes or asks. For readiness; "connected" alone says nothing.
+    /// Publishers made by [`Self::new_publisher`] answer for themselves.
     #[must_use]
     pub fn healthy(&self) -> bool {
         self.last_progress().is_some_and(|age| age < self.0.settings.heartbeat() * 3)
@@ -133,7 +142,7 @@ impl Broker {
         if let Some(requester) = self.0.requester.get() {
             ages.push(requester.last_progress()?);
         }
-        if self.0.consuming.health.in_use() {
+        if self.0.readers.load(Ordering::Relaxed) > 0 {
             ages.push(self.0.consuming.health.age()?);
         }
         ages.into_iter().max()

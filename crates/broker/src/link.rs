@@ -19,8 +19,15 @@ use crate::settings::Settings;
 pub(crate) struct Link {
     settings: Arc<Settings>,
     purpose: &'static str,
-    current: Mutex<Option<Connection>>,
+    current: Mutex<Current>,
     pub(crate) health: Health,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Connection>,
+    /// Whether there was ever one, so that the next is a reconnect.
+    before: bool,
 }
 
 /// A channel, and the state of the connection that it lives on.
@@ -32,7 +39,7 @@ pub(crate) struct Opened {
 
 impl Link {
     pub(crate) fn new(settings: Arc<Settings>, purpose: &'static str) -> Self {
-        Self { settings, purpose, current: Mutex::new(None), health: Health::default() }
+        Self { settings, purpose, current: Mutex::default(), health: Health::default() }
     }
 
     /// A new channel, on a new connection if the current one is gone.
@@ -44,14 +51,17 @@ impl Link {
     pub(crate) async fn open(&self) -> Result<Opened, BrokerError> {
         let limit = self.settings.connect_timeout();
         let mut current = self.current.lock().await;
-        if !current.as_ref().is_some_and(|c| c.status().connected()) {
-            if current.take().is_some() {
+        if !current.connection.as_ref().is_some_and(|c| c.status().connected()) {
+            if current.connection.take().is_some() {
                 self.health.lost();
+            }
+            current.connection = Some(deadline("connect", limit, self.connect()).await?);
+            if current.before {
                 metrics::counter!("turnup_broker_reconnects_total", "purpose" => self.purpose).increment(1);
             }
-            *current = Some(deadline("connect", limit, self.connect()).await?);
+            current.before = true;
         }
-        let Some(connection) = current.as_ref() else {
+        let Some(connection) = current.connection.as_ref() else {
             return Err(BrokerError::Unreachable { reason: "no connection".to_owned() });
         };
         match rpc("channel.open", self.settings.rpc_timeout(), connection.create_channel()).await {
@@ -62,7 +72,7 @@ impl Link {
             Err(e) => {
                 // Connected in name only.
                 if matches!(e, BrokerError::Timeout { .. } | BrokerError::Broken { .. }) {
-                    *current = None;
+                    current.connection = None;
                     self.health.lost();
                 }
                 Err(e)
@@ -72,7 +82,7 @@ impl Link {
 
     /// Drops the current connection, so that the next caller opens a new one.
     pub(crate) async fn discard(&self) {
-        *self.current.lock().await = None;
+        self.current.lock().await.connection = None;
         self.health.lost();
     }
 

@@ -35,10 +35,12 @@ pub(crate) async fn run(shared: Arc<Shared>, inbox: mpsc::Receiver<Command>) {
     while !inbox.finished() {
         match open(&shared).await {
             Ok(opened) => {
-                retry.reset();
                 shared.set_obstacle(None);
                 let mut session = Session::new(&shared, opened);
                 let Err(reason) = session.serve(&mut inbox).await else { return };
+                if session.confirmed {
+                    retry.reset();
+                }
                 tracing::warn!(reason, "lost the channel for publishing");
                 shared.set_obstacle(Some(reason));
             }
@@ -99,6 +101,9 @@ struct Session<'a> {
     /// Since when something has been outstanding without any confirm.
     waiting_since: Option<Instant>,
     pulse: Pulse,
+    /// Whether this channel was ever of use.
+    confirmed: bool,
+    blocked: bool,
 }
 
 /// Why a channel is of no use any more.
@@ -129,6 +134,8 @@ impl<'a> Session<'a> {
             in_flight: FuturesUnordered::new(),
             woken: Arc::default(),
             waiting_since: None,
+            confirmed: false,
+            blocked: false,
         }
     }
 
@@ -187,8 +194,13 @@ impl<'a> Session<'a> {
     }
 
     fn look_at_the_clock(&mut self) -> Result<(), Broken> {
-        if self.opened.connection.blocked() {
+        let blocked = self.opened.connection.blocked();
+        if blocked && !self.blocked {
             tracing::warn!("the broker blocks publishers; look at its memory and disk alarms");
+        }
+        self.blocked = blocked;
+        if blocked {
+            // Waiting for it is no fault of the connection.
             self.waiting_since = self.waiting_since.map(|_| Instant::now());
         }
         let limit = self.shared.settings.confirm_timeout();
@@ -253,6 +265,7 @@ impl<'a> Session<'a> {
         }
         if !confirms.is_empty() {
             self.pulse.answered(&self.shared.link);
+            self.confirmed = true;
             let confirmed = self.window.confirmed(confirms);
             self.waiting_since = (self.window.len() > 0).then(Instant::now);
             for (ticket, result) in confirmed {

@@ -3,11 +3,14 @@
 //! Looking takes messages out and gives them back when the channel closes, so it needs nobody
 //! else to read the queue, and it changes nothing but the broker's delivery count.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use lapin::Channel;
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::time::{Instant, sleep};
 
 use crate::delivery::Delivery;
 use crate::error::{BrokerError, PublishError};
@@ -26,6 +29,9 @@ const MAX_REASON_BYTES: usize = 2000;
 
 /// Most headers of the original that are kept.
 const MAX_KEPT_HEADERS: usize = 20;
+
+/// How long the broker may take to give back what was looked at.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// Most messages that are looked through.
 const MAX_LOOK: usize = 100_000;
@@ -205,6 +211,8 @@ struct Look<'a> {
     channel: Channel,
     queue: ShortString,
     left: usize,
+    /// Messages that we hold and that go back.
+    held: u32,
 }
 
 impl<'a> Look<'a> {
@@ -213,15 +221,17 @@ impl<'a> Look<'a> {
         // No more than is there now: what we look at isn't seen twice, but more may come.
         let there = broker.depth(&name).await?.messages;
         let left = usize::try_from(there).unwrap_or(usize::MAX).min(limit).min(MAX_LOOK);
-        let channel = broker.0.consuming.channel().await?;
-        Ok(Self { broker, channel, queue: short("queue name", &name)?, left })
+        let channel = broker.0.control.channel().await?;
+        Ok(Self { broker, channel, queue: short("queue name", &name)?, left, held: 0 })
     }
 
     async fn next(&mut self) -> Result<Option<BasicGetMessage>, BrokerError> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
         self.left = left;
         let get = self.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-        rpc("basic.get", self.broker.0.settings.rpc_timeout(), get).await
+        let got = rpc("basic.get", self.broker.0.settings.rpc_timeout(), get).await?;
+        self.held += u32::from(got.is_some());
+        Ok(got)
     }
 
     async fn find(&mut self, id: &str) -> Result<(Parked, BasicGetMessage), BrokerError> {
@@ -234,15 +244,23 @@ impl<'a> Look<'a> {
         Err(BrokerError::NotParked { id: id.to_owned() })
     }
 
-    async fn take_out(&self, got: &BasicGetMessage) -> Result<(), BrokerError> {
+    async fn take_out(&mut self, got: &BasicGetMessage) -> Result<(), BrokerError> {
         let ack = self.channel.basic_ack(got.delivery_tag, BasicAckOptions { multiple: false });
-        rpc("basic.ack", self.broker.0.settings.rpc_timeout(), ack).await
+        rpc("basic.ack", self.broker.0.settings.rpc_timeout(), ack).await?;
+        self.held -= 1;
+        Ok(())
     }
 
-    /// Closes the channel and waits until that is done: whatever was taken is back in the queue.
+    /// Gives back what was taken. The broker does that some time after it has closed the channel,
+    /// so this waits, for a while, until the queue shows them: who looks again at once sees them.
     async fn end(self) -> Result<(), BrokerError> {
         let limit = self.broker.0.settings.rpc_timeout();
-        rpc("channel.close", limit, self.channel.close(200, "looked".into())).await
+        rpc("channel.close", limit, self.channel.close(200, "looked".into())).await?;
+        let until = Instant::now() + GIVE_BACK;
+        while self.broker.depth(self.queue.as_str()).await?.messages < self.held && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 }
 

@@ -132,7 +132,6 @@ impl Publisher {
     pub(crate) fn start(settings: &Arc<Settings>) -> Self {
         let settings = Arc::clone(settings);
         let link = Link::new(Arc::clone(&settings), "publish");
-        link.health.lost();
         let (commands, inbox) = mpsc::channel(settings.publish_window);
         let shared = Arc::new(Shared { settings, link, obstacle: Mutex::new(None) });
         tokio::spawn(crate::owner::run(Arc::clone(&shared), inbox));

@@ -81,7 +81,6 @@ impl Requester {
     pub(crate) fn start(settings: &Arc<Settings>) -> Self {
         let settings = Arc::clone(settings);
         let link = Link::new(Arc::clone(&settings), "request");
-        link.health.lost();
         let (commands, inbox) = mpsc::channel(settings.publish_window);
         let shared = Arc::new(Shared { settings, link, obstacle: Mutex::new(None) });
         tokio::spawn(run(Arc::clone(&shared), inbox));

@@ -112,7 +112,8 @@ mod tests {
     fn defaults_are_valid_and_every_bound_is_checked() {
         let good = Settings::new("amqp://guest:guest@127.0.0.1:5672/%2f");
         good.validate().unwrap();
-        let cases: [(&str, fn(&mut Settings)); 7] = [
+        type Spoil = fn(&mut Settings);
+        let cases: [(&str, Spoil); 7] = [
             ("url", |s| s.url = "http://x".to_owned().into()),
             ("prefix", |s| s.prefix = "a b".to_owned()),
             ("prefix", |s| s.prefix = "amq.x".to_owned()),

@@ -14,8 +14,9 @@ fn message(exchange: &str, key: &str, n: usize) -> Outgoing {
 fn an_unroutable_message_in_a_full_window_is_reported_for_exactly_that_message() {
     run(&["parked", "due"], async |scope| {
         let (broker, due) = (&scope.broker, scope.broker.names().due());
-        let lost = |n: usize| n % 37 == 5 || (900..910).contains(&n);
-        let all = (0..2000).map(|n| message(&due, if lost(n) { "nowhere" } else { "due" }, n)).collect();
+        // Single ones, and runs of them.
+        let lost = |n: usize| n % 37 == 5 || n % 7 == 3 || (n / 50) % 4 == 1;
+        let all = (0..20_000).map(|n| message(&due, if lost(n) { "nowhere" } else { "due" }, n)).collect();
         let results = broker.publisher().publish_all(all, SECONDS_30).await;
         for (n, result) in results.iter().enumerate() {
             match result {
@@ -27,7 +28,7 @@ fn an_unroutable_message_in_a_full_window_is_reported_for_exactly_that_message()
                 Err(other) => panic!("{n}: {other}"),
             }
         }
-        let published = (0..2000).filter(|n| !lost(*n)).count();
+        let published = (0..20_000).filter(|n| !lost(*n)).count();
         scope.wait_depth(&due, u32::try_from(published).unwrap()).await;
     });
 }
