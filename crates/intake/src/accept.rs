@@ -1,0 +1,206 @@
+//! The one path by which every order comes in, over HTTP, in bulk and over AMQP: parse, look up,
+//! decide ([`decide`], pure), store ([`batch`]).
+
+pub(crate) mod batch;
+pub(crate) mod decide;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use turnup_core::{
+    id::OrderId,
+    name::DeviceName,
+    order::{self, OrderRequest},
+    problem::{Fault, Problem},
+};
+use turnup_plan::Catalogue;
+use turnup_store::{Accepted, OrderView, Store};
+
+use self::{
+    batch::Pending,
+    decide::{Ids, Lookup, Origin, Wanted, decide, new_order, view, without_faults},
+};
+use crate::{health::Health, inventory::Inventory, refusal};
+
+/// An order that was accepted, now or before.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Now: it is durable.
+    Created(Box<OrderView>),
+    /// Before, by the same request.
+    Known(Box<OrderView>),
+}
+
+impl Outcome {
+    /// The order, as it is or was stored.
+    pub(crate) fn into_order(self) -> OrderView {
+        match self {
+            Self::Created(order) | Self::Known(order) => *order,
+        }
+    }
+}
+
+/// Why an order was not checked to the end.
+enum Stopped {
+    /// It has faults, or something is away.
+    Refused(Problem),
+    /// Its key or external id belongs to this order, whose request had this digest.
+    Known(OrderId, [u8; 32], [u8; 32]),
+}
+
+impl From<Problem> for Stopped {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+/// Accepts orders.
+#[derive(Clone)]
+pub(crate) struct Acceptor {
+    pub(crate) store: Store,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) queue: mpsc::Sender<Pending>,
+    pub(crate) deadline: Duration,
+}
+
+impl Acceptor {
+    /// Accepts an order; returns after the commit, or with the problem. After a 503 nothing, or
+    /// something that will be found again under the same key, has been stored.
+    pub(crate) async fn accept(&self, value: &Value, origin: Origin) -> Result<Outcome, Problem> {
+        if let Some(problem) = self.health.refusal() {
+            return Err(problem);
+        }
+        let result = timeout(self.deadline, self.accept_now(value, origin)).await.unwrap_or_else(|_| {
+            Err(Problem::unavailable("the order was not stored in time; send it again with the same key"))
+        });
+        let code = match &result {
+            Ok(Outcome::Created(_)) => "created",
+            Ok(Outcome::Known(_)) => "known",
+            Err(problem) if problem.status == 503 => "unavailable",
+            Err(_) => "refused",
+        };
+        metrics::counter!("turnup_intake_orders_total", "outcome" => code).increment(1);
+        result
+    }
+
+    async fn accept_now(&self, value: &Value, origin: Origin) -> Result<Outcome, Problem> {
+        let now = Timestamp::now();
+        let (request, wanted) = match self.checked(value, &origin, now).await {
+            Ok(checked) => checked,
+            Err(Stopped::Refused(problem)) => return Err(problem),
+            Err(Stopped::Known(id, theirs, ours)) if theirs == ours => return self.known(id).await,
+            Err(Stopped::Known(id, ..)) => return Err(reused(id)),
+        };
+        let order = new_order(request, wanted, origin, Ids::new(), now);
+        let (answer, stored) = oneshot::channel();
+        let gone = || Problem::unavailable("the intake is shutting down; try again");
+        self.queue.send(Pending { order: order.clone(), answer }).await.map_err(|_| gone())?;
+        match stored.await.map_err(|_| gone())?? {
+            Accepted::Created => Ok(Outcome::Created(Box::new(view(order)))),
+            Accepted::Known(id) if id == order.facts.id => Ok(Outcome::Created(Box::new(view(order)))),
+            Accepted::Known(id) => self.known(id).await,
+            Accepted::KeyReused(id) => Err(reused(id)),
+        }
+    }
+
+    /// Everything but storing it: what the order wants, complete.
+    pub(crate) async fn check(
+        &self,
+        value: &Value,
+        origin: &Origin,
+    ) -> Result<(OrderRequest, Wanted), Problem> {
+        match timeout(self.deadline, self.checked(value, origin, Timestamp::now())).await {
+            Err(_) => Err(Problem::unavailable("the order was not checked in time; try again")),
+            Ok(Err(Stopped::Refused(problem))) => Err(problem),
+            Ok(Err(Stopped::Known(id, ..))) => Err(reused(id)),
+            Ok(Ok(checked)) => Ok(checked),
+        }
+    }
+
+    async fn checked(
+        &self,
+        value: &Value,
+        origin: &Origin,
+        now: Timestamp,
+    ) -> Result<(OrderRequest, Wanted), Stopped> {
+        let key = origin.key.as_deref().map_or(Ok(()), order::check_key);
+        let mut faults: Vec<Fault> = key
+            .map_err(|why| {
+                Fault::new("", "bad_key", format!("the idempotency key (message id) must have {why}"))
+            })
+            .err()
+            .into_iter()
+            .collect();
+        match OrderRequest::parse(value, now) {
+            Ok(request) if faults.is_empty() => match self.decided(&request).await? {
+                Ok(wanted) => Ok((request, wanted)),
+                Err(faults) => Err(self.known_or(faults, &request, origin).await),
+            },
+            Ok(_) => Err(Problem::invalid(faults).into()),
+            Err(found) => {
+                let rest = without_faults(value, &found).map(|rest| OrderRequest::parse(&rest, now));
+                faults.extend(found);
+                if let Some(Ok(request)) = rest
+                    && let Err(more) = self.decided(&request).await?
+                {
+                    faults.extend(more);
+                }
+                Err(Problem::invalid(faults).into())
+            }
+        }
+    }
+
+    /// Looks up what the order needs, and decides.
+    async fn decided(&self, request: &OrderRequest) -> Result<Result<Wanted, Vec<Fault>>, Problem> {
+        let away = |error| refusal::of_store(&error);
+        let service = match request.service_id {
+            Some(id) => self.store.service(id).await.map_err(away)?,
+            None => None,
+        };
+        let of_service: Vec<DeviceName> = service
+            .iter()
+            .flat_map(|service| &service.devices)
+            .filter_map(|name| DeviceName::new(name.as_str()).ok())
+            .collect();
+        let devices: Vec<&DeviceName> =
+            request.endpoints.iter().map(|endpoint| &endpoint.device).chain(&of_service).collect();
+        let inventory = self.inventory.with(&devices).await.map_err(away)?;
+        let lookup = Lookup { catalogue: &self.catalogue, inventory: &inventory, service: service.as_ref() };
+        Ok(decide(request, &lookup))
+    }
+
+    /// A repetition may fail checks that the first one passed (a decommission order, whose service
+    /// is gone by now): it gets the order that was accepted before.
+    async fn known_or(&self, faults: Vec<Fault>, request: &OrderRequest, origin: &Origin) -> Stopped {
+        let (key, external_id) = (origin.key.as_deref(), request.external_id.as_deref());
+        if key.is_none() && external_id.is_none() {
+            return Problem::invalid(faults).into();
+        }
+        match self.store.known(&origin.requester, key, external_id).await {
+            Ok(Some((id, digest))) => Stopped::Known(id, digest, request.digest),
+            Ok(None) => Problem::invalid(faults).into(),
+            Err(error) => refusal::of_store(&error).into(),
+        }
+    }
+
+    async fn known(&self, id: OrderId) -> Result<Outcome, Problem> {
+        match self.store.order(id).await {
+            Ok(Some(order)) => Ok(Outcome::Known(Box::new(order))),
+            Ok(None) => Err(Problem::internal(format!("order {id} was accepted before and is gone"))),
+            Err(error) => Err(refusal::of_store(&error)),
+        }
+    }
+}
+
+fn reused(id: OrderId) -> Problem {
+    Problem::key_reused(format!(
+        "the idempotency key or external id belongs to order {id}, whose request was another; use a new one"
+    ))
+}

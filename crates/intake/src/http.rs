@@ -1,0 +1,27 @@
+//! The HTTP API (RFC 9110): one route table, one entrance that checks everything before a handler
+//! sees a request.
+
+mod answer;
+mod bulk;
+mod call;
+mod devices;
+mod entrance;
+mod events;
+mod fleet;
+mod openapi;
+mod orders;
+mod plan;
+mod query;
+mod schemas;
+mod serve;
+mod services;
+mod system;
+mod table;
+
+pub(crate) use self::{
+    entrance::router,
+    fleet::Fleet,
+    openapi::describe,
+    serve::{Bounds, serve},
+    table::{Route, routes},
+};

@@ -1,0 +1,191 @@
+//! Orders: creating, listing, controlling.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use turnup_core::{
+    id::OrderId,
+    lifecycle::{OrderEvent, OrderState},
+    name::DeviceName,
+    order::{OrderKind, Schedule, check_time},
+    problem::{Fault, Problem},
+};
+use turnup_store::{Control, OrderFilter, OrderView, Refused};
+use uuid::Uuid;
+
+use super::{
+    answer::{self, Answer, Refusal, ok},
+    call::{Call, object},
+    plan,
+};
+use crate::{
+    accept::{Outcome, decide::Origin},
+    json::merge,
+};
+
+/// Longest reason of a cancellation, in characters.
+const MAX_REASON_CHARS: usize = 1024;
+
+pub(super) async fn create(call: Call) -> Answer {
+    let dry_run = call.query.parsed::<bool>("dry_run")?.unwrap_or(false);
+    let value = call.json()?;
+    let origin = Origin { requester: call.requester()?.to_owned(), key: call.key()?, derived_from: None };
+    if dry_run {
+        return plan::of_request(&call, &value, &origin).await;
+    }
+    accepted(call.app.acceptor.accept(&value, origin).await?)
+}
+
+/// 201 for a new order, 200 for one that was accepted before.
+fn accepted(outcome: Outcome) -> Answer {
+    let status = match outcome {
+        Outcome::Created(_) => StatusCode::CREATED,
+        Outcome::Known(_) => StatusCode::OK,
+    };
+    let order = outcome.into_order();
+    let mut response = answer::json(status, &order);
+    locate(&mut response, &order);
+    Ok(response)
+}
+
+fn locate(response: &mut Response, order: &OrderView) {
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/orders/{}", order.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+}
+
+pub(super) async fn list(call: Call) -> Answer {
+    let query = &call.query;
+    let filter = OrderFilter {
+        states: query.list("state")?,
+        kind: query.parsed("kind")?,
+        region: query.text("region")?,
+        device: query.parsed::<DeviceName>("device")?.map(String::from),
+        definition: query.text("definition")?,
+        service_id: query.parsed("service_id")?,
+        external_id: query.text("external_id")?,
+        created_after: query.parsed("created_after")?,
+        created_before: query.parsed("created_before")?,
+        limit: query.limit()?,
+        before: query.parsed("cursor")?,
+    };
+    ok(&call.app.store.orders(&filter).await?)
+}
+
+/// The order of this id.
+pub(super) async fn find(call: &Call, id: OrderId) -> Result<OrderView, Refusal> {
+    let found = call.app.store.order(id).await?;
+    Ok(found.ok_or_else(|| Problem::not_found(format!("there is no order {id}")))?)
+}
+
+pub(super) async fn show(call: Call) -> Answer {
+    ok(&find(&call, call.order_id()?).await?)
+}
+
+pub(super) async fn schedule(call: Call) -> Answer {
+    let body = call.optional_object(&["at"])?;
+    let now = Timestamp::now();
+    let fault = |code: &str, detail: String| Problem::invalid(vec![Fault::new("/at", code, detail)]);
+    let schedule = match body.get("at") {
+        None => Schedule::Now,
+        Some(Value::String(text)) => {
+            Schedule::parse(text).and_then(|at| check_time(at, now)).map_err(|why| fault("bad_value", why))?
+        }
+        Some(_) => return Err(fault("wrong_type", "must be \"now\" or an RFC 3339 time".to_owned()).into()),
+    };
+    control(&call, OrderEvent::Schedule, Some(schedule.due(now)), None, now).await
+}
+
+pub(super) async fn unschedule(call: Call) -> Answer {
+    call.optional_object(&[])?;
+    control(&call, OrderEvent::Unschedule, None, None, Timestamp::now()).await
+}
+
+pub(super) async fn cancel(call: Call) -> Answer {
+    let body = call.optional_object(&["reason"])?;
+    let fault = |code: &str, detail: &str| Problem::invalid(vec![Fault::new("/reason", code, detail)]);
+    let why = match body.get("reason") {
+        None => None,
+        Some(Value::String(text)) if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') => {
+            return Err(fault("bad_character", "a reason has no control characters").into());
+        }
+        Some(Value::String(text)) if (1..=MAX_REASON_CHARS).contains(&text.chars().count()) => {
+            Some(text.clone())
+        }
+        Some(Value::String(_)) => return Err(fault("length", "1 to 1024 characters").into()),
+        Some(_) => return Err(fault("wrong_type", "must be a text").into()),
+    };
+    control(&call, OrderEvent::Cancel, None, why, Timestamp::now()).await
+}
+
+async fn control(
+    call: &Call,
+    event: OrderEvent,
+    due: Option<Timestamp>,
+    why: Option<String>,
+    at: Timestamp,
+) -> Answer {
+    let id = call.order_id()?;
+    let by = call.requester()?.to_owned();
+    let control = Control { event, due, why, by, at, event_id: Uuid::now_v7() };
+    match call.app.store.control(id, &control, call.app.reach_ms).await {
+        Ok(order) => ok(&order),
+        Err(Refused::NotFound(id)) => Err(Problem::not_found(format!("there is no order {id}")).into()),
+        Err(Refused::Illegal(state)) => Err(illegal(event.word(), state).into()),
+        Err(Refused::Store(error)) => Err(error.into()),
+    }
+}
+
+fn illegal(action: &str, state: OrderState) -> Problem {
+    let legal = state.legal_actions();
+    let hint = if legal.is_empty() { "nothing is".to_owned() } else { legal.join(", ") };
+    Problem::conflict(
+        format!("{action} is not possible while the order is {}; possible: {hint}", state.title()),
+        legal,
+    )
+}
+
+pub(super) async fn recreate(call: Call) -> Answer {
+    let mut body = object(call.json()?, &["changes"])?;
+    let changes = match body.remove("changes") {
+        Some(changes @ Value::Object(_)) => changes,
+        Some(_) => return Err(changes_fault("wrong_type").into()),
+        None => return Err(changes_fault("missing").into()),
+    };
+    let order = find(&call, call.order_id()?).await?;
+    if order.state != OrderState::Invalid {
+        return Err(illegal("recreate", order.state).into());
+    }
+    let mut value = request_of(&order);
+    merge(&mut value, changes);
+    let requester = call.requester()?.to_owned();
+    let origin = Origin { requester, key: call.key()?, derived_from: Some(order.id) };
+    accepted(call.app.acceptor.accept(&value, origin).await?)
+}
+
+fn changes_fault(code: &str) -> Problem {
+    let detail = "an object with what is to be different, as a merge patch (RFC 7396); null removes a field";
+    Problem::invalid(vec![Fault::new("/changes", code, detail)])
+}
+
+/// The request that would give this order. Its external id stays with it, for one id names one
+/// order; and whoever corrects it says anew when to start.
+fn request_of(order: &OrderView) -> Value {
+    let mut request = Map::new();
+    request.insert("kind".to_owned(), json!(order.kind));
+    request.insert("definition".to_owned(), json!(order.definition));
+    request.insert("priority".to_owned(), json!(order.priority));
+    if let Some(description) = &order.description {
+        request.insert("description".to_owned(), json!(description));
+    }
+    if order.kind == OrderKind::Provision {
+        request.insert("attributes".to_owned(), order.attributes.clone());
+        request.insert("endpoints".to_owned(), json!(order.endpoints));
+    } else {
+        request.insert("service_id".to_owned(), json!(order.service_id));
+    }
+    Value::Object(request)
+}

@@ -1,0 +1,58 @@
+//! Services: what completed orders left in the network.
+
+use serde_json::{Value, json};
+use turnup_core::{event, name::DeviceName, problem::Problem};
+use turnup_store::{OrderFilter, ServiceFilter, ServiceView};
+
+use super::{
+    answer::{Answer, Refusal, ok},
+    call::Call,
+};
+
+/// Most orders shown with a service, the newest.
+const MAX_ORDERS: i64 = 100;
+
+pub(super) async fn list(call: Call) -> Answer {
+    let query = &call.query;
+    let filter = ServiceFilter {
+        state: query.parsed("state")?,
+        definition: query.text("definition")?,
+        region: query.text("region")?,
+        device: query.parsed::<DeviceName>("device")?.map(String::from),
+        limit: query.limit()?,
+        before: query.parsed("cursor")?,
+    };
+    ok(&call.app.store.services(&filter).await?)
+}
+
+async fn find(call: &Call) -> Result<ServiceView, Refusal> {
+    let id = call.service_id()?;
+    let found = call.app.store.service(id).await?;
+    Ok(found.ok_or_else(|| Problem::not_found(format!("there is no service {id}")))?)
+}
+
+pub(super) async fn show(call: Call) -> Answer {
+    let service = find(&call).await?;
+    let filter = OrderFilter { service_id: Some(service.id), limit: MAX_ORDERS, ..OrderFilter::default() };
+    let orders = call.app.store.orders(&filter).await?;
+    let orders: Vec<Value> = orders
+        .items
+        .iter()
+        .map(|order| {
+            json!({
+                "id": order.id, "kind": order.kind, "state": order.state,
+                "created_at": event::time(order.created_at), "updated_at": event::time(order.updated_at),
+            })
+        })
+        .collect();
+    let mut body = serde_json::to_value(&service)
+        .map_err(|_| Problem::internal("the service could not be written as JSON"))?;
+    body["orders"] = Value::from(orders);
+    ok(&body)
+}
+
+pub(super) async fn config(call: Call) -> Answer {
+    let service = find(&call).await?;
+    let devices = call.app.store.footprints(service.id).await?;
+    ok(&json!({"service_id": service.id, "devices": devices}))
+}

@@ -1,0 +1,298 @@
+//! The route table: every method of every path, who may use it, what it takes and gives. The
+//! router, the entrance's checks and the OpenAPI document are all made from it; what is not in
+//! here does not exist.
+
+use axum::http::Method;
+use futures_util::future::BoxFuture;
+use turnup_core::policy::Permission;
+
+use super::{answer::Answer, bulk, call::Call, devices, events, fleet, orders, plan, services, system};
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anybody, without a token.
+    Open,
+    /// Whose token's roles have the right.
+    Needs(Permission),
+}
+
+/// What a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// No body; one that is sent is not read.
+    Nothing,
+    /// A JSON value; the name of its schema.
+    Json(&'static str),
+    /// The same, or nothing.
+    MaybeJson(&'static str),
+    /// A merge patch (RFC 7396), also as plain JSON.
+    MergePatch(&'static str),
+    /// A stream of JSON values, one per line.
+    Lines(&'static str),
+}
+
+/// What a route gives when all goes well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gives {
+    /// JSON; the name of its schema.
+    Json(&'static str),
+    /// Nothing.
+    Nothing,
+    /// A stream of JSON values, one per line.
+    Lines(&'static str),
+    /// JSON, or a stream of events for who asks for one.
+    Events(&'static str),
+    /// Text of the Prometheus exposition format.
+    Metrics,
+}
+
+/// A handler: takes a request that has passed the entrance.
+pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Answer>;
+
+/// A method of a path.
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) method: &'static Method,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) summary: &'static str,
+    /// Query parameters that it knows.
+    pub(crate) query: &'static [&'static str],
+    pub(crate) takes: Takes,
+    /// The status when all goes well.
+    pub(crate) status: u16,
+    pub(crate) gives: Gives,
+    pub(crate) handler: Handler,
+}
+
+impl Route {
+    /// Whether it may last: no deadline, and a place among the streams instead of the requests.
+    pub(crate) const fn may_stream(&self) -> bool {
+        matches!(self.gives, Gives::Lines(_) | Gives::Events(_))
+    }
+}
+
+/// An async function as a [`Handler`].
+macro_rules! handler {
+    ($function:path) => {
+        |call| Box::pin($function(call))
+    };
+}
+
+/// All routes. `metrics_open`: whether `/metrics` needs no token.
+pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
+    let read = Access::Needs(Permission::Read);
+    let create = Access::Needs(Permission::OrderCreate);
+    let manage = Access::Needs(Permission::OrderManage);
+    let device_read = Access::Needs(Permission::DeviceRead);
+    let device_write = Access::Needs(Permission::DeviceWrite);
+    let metrics = if metrics_open { Access::Open } else { read };
+    let route = |method, path, access, summary, gives, handler| Route {
+        method,
+        path,
+        access,
+        summary,
+        query: &[],
+        takes: Takes::Nothing,
+        status: 200,
+        gives,
+        handler,
+    };
+    let get =
+        |path, access, summary, gives, handler| route(&Method::GET, path, access, summary, gives, handler);
+    let post =
+        |path, access, summary, gives, handler| route(&Method::POST, path, access, summary, gives, handler);
+    let order = Gives::Json("Order");
+    vec![
+        Route {
+            query: &["dry_run"],
+            takes: Takes::Json("OrderRequest"),
+            status: 201,
+            ..post("/v1/orders", create, "Order a service, or its removal", order, handler!(orders::create))
+        },
+        Route {
+            query: &[
+                "state",
+                "kind",
+                "region",
+                "device",
+                "definition",
+                "service_id",
+                "external_id",
+                "created_after",
+                "created_before",
+                "limit",
+                "cursor",
+            ],
+            ..get(
+                "/v1/orders",
+                read,
+                "List orders, newest first",
+                Gives::Json("OrderPage"),
+                handler!(orders::list),
+            )
+        },
+        Route {
+            takes: Takes::Lines("OrderRequest"),
+            ..post(
+                "/v1/orders:bulk",
+                create,
+                "Order many, one per line; a result per line, in the same order",
+                Gives::Lines("BulkResult"),
+                handler!(bulk::bulk),
+            )
+        },
+        get("/v1/orders/{id}", read, "One order with its history", order, handler!(orders::show)),
+        get(
+            "/v1/orders/{id}/plan",
+            read,
+            "What the order changes on each device",
+            Gives::Json("Plan"),
+            handler!(plan::of_order),
+        ),
+        Route {
+            takes: Takes::MaybeJson("ScheduleRequest"),
+            ..post(
+                "/v1/orders/{id}/schedule",
+                manage,
+                "Give the order a time, or another one",
+                order,
+                handler!(orders::schedule),
+            )
+        },
+        Route {
+            takes: Takes::MaybeJson("Empty"),
+            ..post(
+                "/v1/orders/{id}/unschedule",
+                manage,
+                "Take its time away",
+                order,
+                handler!(orders::unschedule),
+            )
+        },
+        Route {
+            takes: Takes::MaybeJson("CancelRequest"),
+            ..post("/v1/orders/{id}/cancel", manage, "Withdraw the order", order, handler!(orders::cancel))
+        },
+        Route {
+            takes: Takes::Json("RecreateRequest"),
+            status: 201,
+            ..post(
+                "/v1/orders/{id}/recreate",
+                create,
+                "Make a new order from an Invalid one, with corrections",
+                order,
+                handler!(orders::recreate),
+            )
+        },
+        Route {
+            query: &["state", "definition", "region", "device", "limit", "cursor"],
+            ..get(
+                "/v1/services",
+                read,
+                "List services, newest first",
+                Gives::Json("ServicePage"),
+                handler!(services::list),
+            )
+        },
+        get(
+            "/v1/services/{id}",
+            read,
+            "One service with its orders",
+            Gives::Json("Service"),
+            handler!(services::show),
+        ),
+        get(
+            "/v1/services/{id}/config",
+            read,
+            "What the service owns on each device",
+            Gives::Json("ServiceConfig"),
+            handler!(services::config),
+        ),
+        Route {
+            query: &["region", "limit", "cursor"],
+            ..get(
+                "/v1/devices",
+                device_read,
+                "List devices by name",
+                Gives::Json("DevicePage"),
+                handler!(devices::list),
+            )
+        },
+        Route {
+            takes: Takes::Json("DeviceRequest"),
+            status: 201,
+            ..post(
+                "/v1/devices",
+                device_write,
+                "Add a device, or an array of devices",
+                Gives::Json("Device"),
+                handler!(devices::add),
+            )
+        },
+        get("/v1/devices/{name}", device_read, "One device", Gives::Json("Device"), handler!(devices::show)),
+        Route {
+            takes: Takes::MergePatch("DeviceRequest"),
+            ..route(
+                &Method::PATCH,
+                "/v1/devices/{name}",
+                device_write,
+                "Change a device",
+                Gives::Json("Device"),
+                handler!(devices::change),
+            )
+        },
+        Route {
+            status: 204,
+            ..route(
+                &Method::DELETE,
+                "/v1/devices/{name}",
+                device_write,
+                "Remove a device on which nothing is",
+                Gives::Nothing,
+                handler!(devices::remove),
+            )
+        },
+        get(
+            "/v1/definitions",
+            read,
+            "The service catalogue",
+            Gives::Json("DefinitionPage"),
+            handler!(system::definitions),
+        ),
+        Route {
+            query: &["after", "type", "subject", "limit"],
+            ..get(
+                "/v1/events",
+                read,
+                "State events after a cursor; as text/event-stream, as they come",
+                Gives::Events("EventPage"),
+                handler!(events::events),
+            )
+        },
+        get(
+            "/v1/fleet",
+            read,
+            "Queues and workers by region, orders by state",
+            Gives::Json("Fleet"),
+            handler!(fleet::fleet),
+        ),
+        get(
+            "/healthz",
+            Access::Open,
+            "Whether this process lives",
+            Gives::Json("Health"),
+            handler!(system::healthz),
+        ),
+        get(
+            "/readyz",
+            Access::Open,
+            "Whether all that it needs is there",
+            Gives::Json("Health"),
+            handler!(system::readyz),
+        ),
+        get("/metrics", metrics, "Figures for Prometheus", Gives::Metrics, handler!(system::metrics)),
+        get("/openapi.json", read, "This description", Gives::Json("Any"), handler!(system::openapi)),
+    ]
+}
