@@ -1,7 +1,7 @@
 //! Reading a queue, over lost connections.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -254,6 +254,7 @@ impl Feed {
             publisher: self.broker.publisher(),
             rpc_timeout: limit,
             unsettled: Mutex::new(BTreeSet::new()),
+            abandoned: AtomicBool::new(false),
         });
         tracing::debug!(queue = self.queue, prefetch = self.options.prefetch, "reading");
         let pulse = Pulse::new(&inner.settings, opened, self.options.prefetch);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -39,18 +40,28 @@ pub(crate) struct Session {
     /// this lock: an `ack multiple` must not overtake the single ack of a lower tag, which would
     /// then name an unknown delivery and close the channel.
     pub(crate) unsettled: Mutex<BTreeSet<u64>>,
+    /// Set when the consumer has left for another channel, even if this one seems open.
+    pub(crate) abandoned: AtomicBool,
 }
 
 type Write = Pin<Box<dyn Future<Output = lapin::Result<()>> + Send>>;
 
 impl Session {
     fn alive(&self) -> bool {
-        self.channel.status().connected()
+        !self.abandoned.load(Ordering::Acquire) && self.channel.status().connected()
+    }
+
+    /// From now on every delivery of this session is stale. The channel closes with the last.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Acknowledges these tags with as few frames as is safe: `multiple` reaches up to the lowest
     /// tag that is not settled yet.
     fn ack(&self, tags: &[u64]) -> Vec<(Vec<u64>, Write)> {
+        if !self.alive() {
+            return Vec::new();
+        }
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = plan_acks(&mut unsettled, tags);
         plan.into_iter()

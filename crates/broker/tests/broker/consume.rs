@@ -77,6 +77,32 @@ fn a_consumer_survives_one_cut_after_another_and_a_broker_that_is_away() {
     });
 }
 
+/// A connection that is open and silent is no connection.
+#[test]
+fn a_frozen_connection_is_unhealthy_and_left_for_a_new_one() {
+    run(&["parked", "due"], async |scope| {
+        let due = scope.broker.names().due();
+        let proxy = Proxy::start().await;
+        let broker = scope.through(&proxy);
+        let mut consumer = broker.consume(&due, ConsumeOptions::new(10));
+        publish(&scope, 1).await;
+        let delivery = consumer.next().await.unwrap();
+        broker.publisher().publish(Outgoing::new(&due, "due", "second"), SECONDS_30).await.unwrap();
+        assert!(broker.healthy());
+        proxy.freeze(true);
+        wait("the silence to be noticed", async || !broker.healthy()).await;
+        wait("the delivery to be given up", async || delivery.is_stale()).await;
+        proxy.freeze(false);
+        wait("a new connection", async || broker.healthy()).await;
+        let mut seen = HashSet::new();
+        while seen.len() < 2 {
+            let delivery = consumer.next().await.unwrap();
+            seen.insert(delivery.body.clone());
+            delivery.ack().await;
+        }
+    });
+}
+
 /// Whatever is settled in whatever order and from several tasks: the channel survives it, and
 /// exactly what was not settled comes again.
 #[test]

@@ -60,7 +60,9 @@ impl Scope {
         let authority = authority();
         let user = authority.split('@').next().unwrap();
         let url = format!("amqp://{user}@{}/%2f", proxy.address);
-        Broker::new(Settings { url: url.into(), ..self.broker.settings().clone() }).unwrap()
+        // Impatient, so that a silent connection is noticed soon.
+        let impatient = Settings { heartbeat_s: 1, rpc_timeout_ms: 2_000, ..self.broker.settings().clone() };
+        Broker::new(Settings { url: url.into(), ..impatient }).unwrap()
     }
 
     pub(crate) async fn depth(&self, queue: &str) -> u32 {
