@@ -213,6 +213,7 @@ impl Feed {
                     if self.stop.is_cancelled() {
                         return self.wind_up(subscription).await;
                     }
+                    subscription.session.abandon();
                     tracing::warn!(
                         queue = self.queue,
                         reason,
