@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use clap::Subcommand;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{Broker, check};
 use turnup_core::name::RegionName;
@@ -158,4 +159,52 @@ pub(crate) fn on_signal() -> Result<CancellationToken, Failure> {
         token.cancel();
     });
     Ok(shutdown)
+}
+
+/// Runs one role until `shutdown`; database and broker are there.
+pub(crate) async fn run_role(
+    config: &Config,
+    role: Role,
+    store: Option<Store>,
+    broker: Broker,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
+    let with_store = store.ok_or_else(|| Failure::Failed("this role needs a database".to_owned()));
+    match role {
+        Role::Intake => {
+            let (settings, catalogue) = (config.intake.clone(), catalogue(config)?);
+            turnup_intake::run(settings, with_store?, broker, catalogue, Some(metrics), shutdown)
+                .await
+                .map_err(|error| Failure::Failed(error.to_string()))
+        }
+        Role::Scheduler => {
+            let catalogue = catalogue(config)?;
+            turnup_scheduler::run(config.scheduler.clone(), with_store?, broker, catalogue, shutdown).await;
+            Ok(())
+        }
+        Role::Recorder => {
+            turnup_recorder::run(config.recorder.clone(), with_store?, broker, shutdown).await;
+            Ok(())
+        }
+        Role::Worker { regions, concurrency } => {
+            let mut settings = config.worker.clone();
+            settings.concurrency = concurrency.unwrap_or(settings.concurrency);
+            let assignment = turnup_worker::Assignment {
+                worker_name: worker_name(&regions),
+                regions,
+                credentials: config.credentials.clone(),
+            };
+            turnup_worker::run(settings, assignment, broker, shutdown)
+                .await
+                .map_err(|error| Failure::Failed(error.to_string()))
+        }
+    }
+}
+
+/// Unique among workers that run at the same time: regions, host, process.
+fn worker_name(regions: &[RegionName]) -> String {
+    let regions: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}@{}:{}", regions.join("+"), host.trim(), std::process::id())
 }

@@ -1,0 +1,192 @@
+//! `turnup demo`: the sample orders of a folder, on a system of its own with simulated devices.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use turnup_core::lifecycle::OrderState;
+use turnup_device_sim::Behaviour;
+
+use crate::{
+    admin,
+    client::{
+        event,
+        output::{line, table},
+    },
+    config::Config,
+    dev::{System, devices},
+    failure::Failure,
+    ops, serve,
+};
+
+/// How long the samples may take.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Folder with demo.yaml
+    folder: PathBuf,
+}
+
+/// `demo.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    /// Simulated devices in all, spread over the configured regions.
+    devices: usize,
+    /// Device → how it misbehaves.
+    #[serde(default)]
+    behaviours: BTreeMap<String, Behaviour>,
+    /// The orders, submitted in turn.
+    orders: Vec<Sample>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sample {
+    /// What it shows.
+    shows: String,
+    /// The order, as `POST /v1/orders` takes it.
+    order: Value,
+    /// How it must end.
+    expect: OrderState,
+    /// Due so many seconds from its submission.
+    #[serde(default)]
+    in_s: Option<i64>,
+    /// Decommissions the service of the order with this external id, once that has completed.
+    #[serde(default)]
+    decommissions: Option<String>,
+    /// Cancelled right after its submission.
+    #[serde(default)]
+    cancel: bool,
+}
+
+fn script(folder: &Path) -> Result<Script, Failure> {
+    let file = folder.join("demo.yaml");
+    let text = std::fs::read_to_string(&file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+    serde_saphyr::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+}
+
+pub(crate) async fn run(mut config: Config, demo: Demo) -> Result<(), Failure> {
+    let script = script(&demo.folder)?;
+    // Quiet: the demonstration is what is printed.
+    "warn,lapin=off,turnup_worker=error".clone_into(&mut config.log.filter);
+    ops::logging(&config)?;
+    // A database, queues, and a port of its own, so that it runs beside `make dev`.
+    config.database.url = turnup_store::create_database(&config.database.url, "turnup_demo", true).await?;
+    config.broker.prefix = "turnup-demo".to_owned();
+    config.intake.listen = free_address()?;
+    config.scheduler.lead_ms = 1000;
+    config.scheduler.limits.connect_timeout_ms = 3000;
+    config.scheduler.limits.lock_wait_ms = 3000;
+    config.scheduler.limits.tries = 2;
+    let state = PathBuf::from(".turnup/demo");
+    let _ = std::fs::remove_dir_all(&state);
+    let broker = admin::broker(&config, "demo")?;
+    let queues = admin::table_of(&config, &broker);
+    turnup_broker::delete(&broker, &queues).await?;
+
+    let shutdown = serve::on_signal()?;
+    let specs = devices(script.devices, &config.regions, 0);
+    let system = System::start(config, specs, &state, shutdown).await?;
+    for (device, behaviour) in &script.behaviours {
+        system.simulator.set_behaviour(device, behaviour.clone());
+    }
+    let result = play(&system, &script).await;
+    let stopped = system.stop().await;
+    turnup_broker::delete(&broker, &queues).await?;
+    let _ = std::fs::remove_dir_all(&state);
+    let all_as_expected = result?;
+    stopped?;
+    if all_as_expected {
+        line("\nEvery order ended as its sample says.");
+        Ok(())
+    } else {
+        Err(Failure::Failed("an order did not end as its sample says".to_owned()))
+    }
+}
+
+fn free_address() -> Result<std::net::SocketAddr, Failure> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Submits the samples while every state event is printed. True: all ended as they should.
+async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
+    line(format!("\n{} orders on {} simulated devices; every change as it happens:\n", script.orders.len(), script.devices));
+    let watching = tokio::spawn({
+        let api = system.api.clone();
+        async move {
+            loop {
+                let _ = api
+                    .follow("", 0, |_, event| {
+                        if event["type"].as_str().is_some_and(|kind| !kind.contains(".device.")) {
+                            line(event::one_line(&event));
+                        }
+                        true
+                    })
+                    .await;
+            }
+        }
+    });
+    let begin = Instant::now();
+    let mut ids = Vec::new();
+    for sample in &script.orders {
+        ids.push(submit(system, sample, begin).await?);
+    }
+    let mut rows = Vec::new();
+    let mut good = true;
+    for (sample, id) in script.orders.iter().zip(&ids) {
+        let order = ended(system, id, begin).await?;
+        let state: OrderState = order["state"].as_str().unwrap_or_default().parse().map_err(|error| Failure::Failed(format!("{error}")))?;
+        let as_expected = state == sample.expect;
+        good &= as_expected;
+        rows.push(json!({
+            "order": sample.order["external_id"], "shows": sample.shows, "expected": sample.expect.title(),
+            "state": state.title(), "verdict": if as_expected { "as expected" } else { "NOT AS EXPECTED" },
+            "why": order["errors"][0]["message"],
+        }));
+    }
+    // What was printed last may still be on its way.
+    let newest = event::newest(&system.api).await?;
+    let _ = system.api.get(&format!("/v1/events?after={newest}")).await?;
+    watching.abort();
+    line("");
+    line(table(&rows, &[("order", "/order"), ("shows", "/shows"), ("ended", "/state"), ("", "/verdict"), ("because", "/why")]));
+    Ok(good)
+}
+
+async fn submit(system: &System, sample: &Sample, begin: Instant) -> Result<String, Failure> {
+    let mut order = sample.order.clone();
+    if let Some(seconds) = sample.in_s {
+        order["schedule"] = json!((Timestamp::now() + SignedDuration::from_secs(seconds)).to_string());
+    }
+    if let Some(external_id) = &sample.decommissions {
+        let page = system.api.get(&format!("/v1/orders?external_id={external_id}")).await?;
+        let id = page["items"][0]["id"].as_str().unwrap_or_default().to_owned();
+        let provisioned = ended(system, &id, begin).await?;
+        order["service_id"] = provisioned["service_id"].clone();
+    }
+    let accepted = system.api.post("/v1/orders", &order).await?;
+    let id = accepted["id"].as_str().unwrap_or_default().to_owned();
+    if sample.cancel {
+        system.api.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "the customer changed their mind"})).await?;
+    }
+    Ok(id)
+}
+
+async fn ended(system: &System, id: &str, begin: Instant) -> Result<Value, Failure> {
+    loop {
+        let order = system.api.get(&format!("/v1/orders/{id}")).await?;
+        let state = order["state"].as_str().and_then(|word| word.parse::<OrderState>().ok());
+        if state.is_some_and(OrderState::is_settled) || begin.elapsed() > PATIENCE {
+            return Ok(order);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,259 @@
+//! `turnup dev`: every role in one process, with simulated devices. And `turnup device-sim`.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use turnup_core::{
+    name::{CredentialRef, RegionName},
+    policy::Role,
+};
+use turnup_device_sim::{DeviceSpec, Options, Simulator};
+use turnup_store::{NewToken, Store};
+
+use crate::{
+    admin,
+    client::{http::Api, output::line},
+    config::Config,
+    failure::Failure,
+    ops, serve,
+};
+
+/// Name of the simulated devices' credentials.
+const CREDENTIAL: &str = "sim";
+/// How long the intake may take to answer.
+const READY: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Simulated devices in all
+    #[arg(long, default_value_t = 8)]
+    devices: usize,
+    /// Regions, with commas; instead of those of the configuration
+    #[arg(long, value_delimiter = ',')]
+    regions: Vec<RegionName>,
+    /// Folder for the simulator's state and the token
+    #[arg(long, default_value = ".turnup/dev")]
+    state: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceSim {
+    /// How many devices
+    #[arg(long, default_value_t = 8)]
+    devices: usize,
+    /// Regions over which the devices are spread, with commas
+    #[arg(long, value_delimiter = ',', default_value = "eu-west,us-east")]
+    regions: Vec<RegionName>,
+    /// Address and port of the first device; the others have the ports after it
+    #[arg(long, default_value = "127.0.0.1:17000")]
+    listen: SocketAddr,
+    /// Folder for host keys, journal, and devices.json (to import into the inventory)
+    #[arg(long)]
+    state: PathBuf,
+    /// Address under which turnup's workers reach the devices, in devices.json
+    #[arg(long)]
+    advertise: Option<String>,
+    /// User name of the devices; the password is TURNUP_DEVICE_PASSWORD
+    #[arg(long, default_value = "turnup")]
+    username: String,
+}
+
+/// `count` devices, spread over the regions, named `sim-<region>-<n>`.
+pub(crate) fn devices(count: usize, regions: &[RegionName], first_port: u16) -> Vec<DeviceSpec> {
+    (0..count)
+        .map(|i| {
+            let region = &regions[i % regions.len()];
+            let port = if first_port == 0 { 0 } else { first_port.saturating_add(u16::try_from(i).unwrap_or(u16::MAX)) };
+            DeviceSpec::new(format!("sim-{region}-{}", i / regions.len() + 1), region.as_str(), port)
+        })
+        .collect()
+}
+
+/// The inventory of simulated devices as the API takes it.
+pub(crate) fn inventory(simulator: &Simulator, address: Option<&str>) -> Vec<Value> {
+    simulator
+        .inventory()
+        .iter()
+        .map(|device| {
+            json!({
+                "name": device.name, "region": device.region, "platform": "sim",
+                "address": address.map_or_else(|| device.address.to_string(), str::to_owned),
+                "port": device.port, "host_key": device.host_key, "credential": CREDENTIAL,
+                "description": "simulated",
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn run_device_sim(args: DeviceSim) -> Result<(), Failure> {
+    let password = std::env::var("TURNUP_DEVICE_PASSWORD")
+        .map_err(|_| Failure::Usage("set TURNUP_DEVICE_PASSWORD, the password of the simulated devices".to_owned()))?;
+    let shutdown = serve::on_signal()?;
+    let mut options = Options::new(devices(args.devices, &args.regions, args.listen.port()), args.state.clone());
+    options.listen = args.listen.ip();
+    options.username.clone_from(&args.username);
+    options.password = password.into();
+    let simulator = start(options).await?;
+    let file = args.state.join("devices.json");
+    std::fs::write(&file, serde_json::to_string_pretty(&inventory(&simulator, args.advertise.as_deref())).unwrap_or_default())?;
+    line(format!("{} devices; 'turnup device import {}' makes them known", args.devices, file.display()));
+    shutdown.cancelled().await;
+    simulator.shutdown().await;
+    Ok(())
+}
+
+async fn start(options: Options) -> Result<Simulator, Failure> {
+    Simulator::start(options).await.map_err(|error| Failure::Failed(format!("simulated devices: {error}")))
+}
+
+/// A whole system in this process.
+#[derive(Debug)]
+pub(crate) struct System {
+    pub(crate) api: Api,
+    pub(crate) simulator: Simulator,
+    pub(crate) url: String,
+    pub(crate) token: String,
+    shutdown: CancellationToken,
+    roles: Vec<tokio::task::JoinHandle<Result<(), Failure>>>,
+}
+
+impl System {
+    /// Starts everything: schema and queues, simulated devices (registered), roles, a token.
+    pub(crate) async fn start(
+        mut config: Config,
+        devices: Vec<DeviceSpec>,
+        state: &Path,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Failure> {
+        std::fs::create_dir_all(state)?;
+        admin::migrate(&config).await?;
+        let simulator = start(Options::new(devices, state.join("devices"))).await?;
+        let secret = state.join("device-password");
+        write_secret(&secret, simulator.password())?;
+        let source = json!({"username": simulator.username(), "password_file": secret});
+        let source = serde_json::from_value(source).map_err(|error| Failure::Failed(error.to_string()))?;
+        let reference = CredentialRef::new(CREDENTIAL).map_err(|error| Failure::Failed(error.to_string()))?;
+        config.credentials.insert(reference, source);
+
+        let store = admin::store(&config)?;
+        let token = token(&store, state).await?;
+        let metrics = ops::metrics()?;
+        let mut roles = Vec::new();
+        let mut wanted = vec![serve::Role::Intake, serve::Role::Scheduler, serve::Role::Recorder];
+        wanted.extend(config.regions.iter().map(|region| serve::Role::Worker { regions: vec![region.clone()], concurrency: None }));
+        for role in wanted {
+            let (config, store, metrics, shutdown) = (config.clone(), store.clone(), metrics.clone(), shutdown.clone());
+            let broker = admin::broker(&config, &format!("dev {role:?}").chars().take(60).collect::<String>())?;
+            roles.push(tokio::spawn(async move {
+                let result = serve::run_role(&config, role, Some(store), broker, metrics, shutdown.clone()).await;
+                shutdown.cancel();
+                result
+            }));
+        }
+        let url = format!("http://{}", config.intake.listen);
+        let api = Api::new(&url, Some(&token))?;
+        let system = Self { api, simulator, url, token, shutdown, roles };
+        system.ready().await?;
+        system.register().await?;
+        Ok(system)
+    }
+
+    async fn ready(&self) -> Result<(), Failure> {
+        let begin = std::time::Instant::now();
+        loop {
+            match self.api.get("/v1/definitions").await {
+                Ok(_) => return Ok(()),
+                Err(Failure::Unreachable(_)) if begin.elapsed() < READY && !self.shutdown.is_cancelled() => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Makes the simulated devices known, or brings what is known of them up to date.
+    async fn register(&self) -> Result<(), Failure> {
+        for device in inventory(&self.simulator, None) {
+            match self.api.post("/v1/devices", &device).await {
+                Ok(_) => {}
+                Err(Failure::Refused(_)) => {
+                    let name = device["name"].as_str().unwrap_or_default().to_owned();
+                    let mut changes = device;
+                    if let Value::Object(changes) = &mut changes {
+                        changes.remove("name");
+                    }
+                    self.api.patch(&format!("/v1/devices/{name}"), &changes).await?;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drains the roles and stops the devices.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        self.shutdown.cancel();
+        let mut result = Ok(());
+        for role in self.roles {
+            let ended = role.await.unwrap_or_else(|error| Err(Failure::Failed(format!("a role broke: {error}"))));
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        self.simulator.shutdown().await;
+        result
+    }
+}
+
+/// The token of the last time if it is still good, or a new one.
+async fn token(store: &Store, state: &Path) -> Result<String, Failure> {
+    let file = state.join("token");
+    if let Ok(secret) = std::fs::read_to_string(&file)
+        && store.token(&secret).await?.is_some_and(|token| token.is_valid(Timestamp::now()))
+    {
+        return Ok(secret);
+    }
+    let token = NewToken {
+        name: format!("dev-{}", uuid::Uuid::now_v7()),
+        roles: vec![Role::Admin],
+        expires_at: None,
+    };
+    let secret = store
+        .create_token(&token, Timestamp::now())
+        .await?
+        .ok_or_else(|| Failure::Failed("a token of that name exists already".to_owned()))?;
+    write_secret(&file, &secret)?;
+    Ok(secret)
+}
+
+/// Writes a file that only its owner may read.
+fn write_secret(path: &Path, secret: &str) -> Result<(), Failure> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let _ = std::fs::remove_file(path);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_bytes())?;
+    Ok(())
+}
+
+pub(crate) async fn run(mut config: Config, dev: Dev) -> Result<(), Failure> {
+    ops::logging(&config)?;
+    if !dev.regions.is_empty() {
+        config.regions = dev.regions;
+    }
+    let shutdown = serve::on_signal()?;
+    let specs = devices(dev.devices, &config.regions, 0);
+    let system = System::start(config, specs, &dev.state, shutdown.clone()).await?;
+    line(format!("turnup is up with {} simulated devices; stop it with Ctrl-C", dev.devices));
+    line(format!("export TURNUP_URL={}", system.url));
+    line(format!("export TURNUP_TOKEN={}", system.token));
+    shutdown.cancelled().await;
+    system.stop().await
+}
+
