@@ -12,6 +12,7 @@
 mod accept;
 mod claim;
 mod control;
+mod create;
 mod deployment;
 mod device;
 mod entry;
@@ -30,6 +31,7 @@ mod token;
 
 pub use accept::{Accepted, NewOrder};
 pub use control::{Control, Refused};
+pub use create::create_database;
 pub use deployment::DeploymentView;
 pub use device::{Device, DeviceChange};
 pub use entry::Entry;
