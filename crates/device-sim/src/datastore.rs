@@ -1,0 +1,366 @@
+//! The datastores of a device and the rules for them (RFC 6241 §5, §7, §8.3, §8.4), without IO and clock.
+//!
+//! What changes running is planned first ([`Transition`]), so that the shell can write it to the journal,
+//! and then applied, which can't fail. Nothing here costs more than what it changes or returns.
+//!
+//! The candidate is running plus changes: when running changes under it, so does the rest of the candidate.
+
+mod edit;
+mod read;
+mod running;
+#[cfg(test)]
+mod tests;
+mod transition;
+mod validate;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
+use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
+use turnup_netconf::xml::Element;
+
+use crate::leaves::{Change, Draft, Leaves, NOTHING, Overlay, View};
+use crate::path::{Path, steps};
+use read::State;
+use running::Running;
+
+pub use transition::{Kind, Transition};
+
+/// A session of a device. Numbers begin anew when the device starts anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId {
+    /// How many times the device had started before.
+    pub boot: u32,
+    /// The session-id of hello.
+    pub number: u32,
+}
+
+/// The errors of a refused request.
+pub type Errors = Vec<RpcError>;
+
+/// A configuration that a request names or brings along.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'r> {
+    /// A datastore.
+    Datastore(Datastore),
+    /// The `<config>` element.
+    Config(&'r Element),
+}
+
+/// Parameters of `edit-config`.
+#[derive(Debug, Clone, Copy)]
+pub struct Edit<'r> {
+    /// `default-operation`.
+    pub default_operation: DefaultOperation,
+    /// `test-option`.
+    pub test_option: TestOption,
+    /// `error-option`.
+    pub error_option: ErrorOption,
+    /// The `<config>` element.
+    pub config: &'r Element,
+}
+
+/// Parameters of `commit`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Until when it must be confirmed, from now; `None` for a commit for good.
+    pub confirmed: Option<Duration>,
+    /// `persist`.
+    pub persist: Option<String>,
+    /// `persist-id`.
+    pub persist_id: Option<String>,
+}
+
+/// A confirmed commit that waits to be confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pending {
+    session: SessionId,
+    persist: Option<String>,
+    deadline: Instant,
+    /// What running held before, of all that changed since.
+    undo: Overlay,
+}
+
+/// The datastores of one device.
+#[derive(Debug, Default)]
+pub struct Datastores {
+    running: Running,
+    candidate: Overlay,
+    candidate_editor: Option<SessionId>,
+    running_lock: Option<SessionId>,
+    candidate_lock: Option<SessionId>,
+    /// Locks that a session holds which nobody can see.
+    phantom_running_lock: Option<u32>,
+    phantom_candidate_lock: Option<u32>,
+    pending: Option<Pending>,
+    sessions: BTreeSet<SessionId>,
+    state: State,
+}
+
+fn protocol_error(tag: ErrorTag, message: impl Into<String>) -> RpcError {
+    RpcError::new(ErrorType::Protocol, tag).with_message(message)
+}
+
+fn in_use(holder: u32, what: &str) -> Errors {
+    vec![protocol_error(ErrorTag::InUse, format!("session {holder} holds the lock of {what}"))]
+}
+
+fn unsupported(what: &str) -> Errors {
+    vec![protocol_error(ErrorTag::OperationNotSupported, what)]
+}
+
+impl Datastores {
+    /// Datastores with this running configuration.
+    pub fn new(running: Leaves) -> Self {
+        let changes: Vec<Change> = running
+            .into_iter()
+            .map(|(path, value)| Change { path, old: None, new: Some(value) })
+            .collect();
+        let mut datastores = Self::default();
+        datastores.running.apply(&changes);
+        datastores
+    }
+
+    /// The running configuration.
+    pub fn running(&self) -> &Leaves {
+        &self.running.leaves
+    }
+
+    /// Whether the candidate differs from running.
+    pub fn candidate_is_changed(&self) -> bool {
+        !self.candidate.is_empty()
+    }
+
+    /// Until when the pending confirmed commit must be confirmed, if there is one.
+    pub fn confirm_deadline(&self) -> Option<Instant> {
+        self.pending.as_ref().map(|pending| pending.deadline)
+    }
+
+    fn view(&self, datastore: Datastore) -> Result<View<'_>, Errors> {
+        let overlay = match datastore {
+            Datastore::Running => &NOTHING,
+            Datastore::Candidate => &self.candidate,
+            Datastore::Startup => return Err(unsupported("there is no startup datastore")),
+        };
+        Ok(View { base: &self.running.leaves, overlay })
+    }
+
+    // Sessions and locks.
+
+    /// A session was opened.
+    pub fn open_session(&mut self, session: SessionId) {
+        self.sessions.insert(session);
+    }
+
+    /// Whether a session is open.
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.sessions.contains(&session)
+    }
+
+    /// A session has ended: its locks are released (§7.5), and with the candidate's lock go the changes
+    /// (§8.3.5.3). The transition of [`Datastores::plan_session_end`] is to be applied before.
+    pub fn close_session(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+        self.running_lock.take_if(|holder| *holder == session);
+        if self.candidate_lock.take_if(|holder| *holder == session).is_some() {
+            self.candidate.clear();
+        }
+    }
+
+    /// Locks held by a session that isn't there, by its number.
+    pub fn set_phantom_locks(&mut self, running: Option<u32>, candidate: Option<u32>) {
+        self.phantom_running_lock = running;
+        self.phantom_candidate_lock = candidate;
+    }
+
+    /// The number of the session that holds a lock.
+    fn lock_holder(&self, datastore: Datastore) -> Option<u32> {
+        let (phantom, holder) = match datastore {
+            Datastore::Running => (self.phantom_running_lock, self.running_lock),
+            Datastore::Candidate => (self.phantom_candidate_lock, self.candidate_lock),
+            Datastore::Startup => (None, None),
+        };
+        phantom.or(holder.map(|session| session.number))
+    }
+
+    /// An error if a session other than this one holds the lock.
+    fn check_lock(&self, session: SessionId, datastore: Datastore) -> Result<(), Errors> {
+        let (phantom, holder) = match datastore {
+            Datastore::Running => (self.phantom_running_lock, self.running_lock),
+            Datastore::Candidate => (self.phantom_candidate_lock, self.candidate_lock),
+            Datastore::Startup => (None, None),
+        };
+        match (phantom, holder) {
+            (Some(number), _) => Err(in_use(number, datastore.as_str())),
+            (None, Some(holder)) if holder != session => Err(in_use(holder.number, datastore.as_str())),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// The number by which others know a session; 0 for one that has ended.
+    fn number_of(&self, session: SessionId) -> u32 {
+        if self.is_open(session) { session.number } else { 0 }
+    }
+
+    /// `lock`, §7.5.
+    pub fn lock(&mut self, session: SessionId, datastore: Datastore) -> Result<(), Errors> {
+        let denied = |number| Err(vec![RpcError::lock_denied(number)]);
+        if let Some(holder) = self.lock_holder(datastore) {
+            return denied(holder);
+        }
+        match datastore {
+            Datastore::Running => match &self.pending {
+                Some(pending) if pending.session != session => denied(self.number_of(pending.session)),
+                _ => {
+                    self.running_lock = Some(session);
+                    Ok(())
+                }
+            },
+            Datastore::Candidate if self.candidate_is_changed() => {
+                denied(self.candidate_editor.map_or(0, |editor| self.number_of(editor)))
+            }
+            Datastore::Candidate => {
+                self.candidate_lock = Some(session);
+                Ok(())
+            }
+            Datastore::Startup => Err(unsupported("there is no startup datastore")),
+        }
+    }
+
+    /// `unlock`, §7.6; of the candidate, it discards the changes (§8.3.5.3).
+    pub fn unlock(&mut self, session: SessionId, datastore: Datastore) -> Result<(), Errors> {
+        let lock = match datastore {
+            Datastore::Running => &mut self.running_lock,
+            Datastore::Candidate => &mut self.candidate_lock,
+            Datastore::Startup => return Err(unsupported("there is no startup datastore")),
+        };
+        if lock.take_if(|holder| *holder == session).is_none() {
+            let message = format!("this session doesn't hold the lock of {}", datastore.as_str());
+            return Err(vec![protocol_error(ErrorTag::OperationFailed, message)]);
+        }
+        if datastore == Datastore::Candidate {
+            self.candidate.clear();
+        }
+        Ok(())
+    }
+
+    // Reading.
+
+    /// `get-config`, §7.1: the `<data>` element.
+    pub fn get_config(&self, source: Datastore, filter: Option<&Element>) -> Result<Element, Errors> {
+        Ok(read::read(self.view(source)?, None, Vec::new, filter))
+    }
+
+    /// `get`, §7.7: the `<data>` element with configuration, state and `others`.
+    pub fn get(&self, others: impl FnOnce() -> Vec<Element>, filter: Option<&Element>) -> Element {
+        read::read(View::plain(&self.running.leaves), Some(&self.state), others, filter)
+    }
+
+    /// Sets a leaf of state, or with `None` leaves it to the device again.
+    ///
+    /// # Errors
+    /// If there is no such leaf of state or it doesn't take this value.
+    pub fn set_state(&mut self, path: Path, value: Option<&str>) -> Result<(), String> {
+        let leaf = steps(path.as_bytes()).last().and_then(|step| step.node.leaf());
+        let Some(leaf) = leaf.filter(|leaf| !leaf.config) else {
+            return Err(format!("{path} is no leaf of state"));
+        };
+        match value {
+            Some(value) => {
+                let value = leaf.value.canonical(value).map_err(|reason| format!("{path} {reason}"))?;
+                self.state.insert(path, value);
+            }
+            None => drop(self.state.remove(&path)),
+        }
+        Ok(())
+    }
+
+    // The candidate.
+
+    /// `edit-config` of the candidate, §7.2.
+    pub fn edit_candidate(&mut self, session: SessionId, edit: Edit<'_>) -> Result<(), Errors> {
+        self.check_lock(session, Datastore::Candidate)?;
+        let Self { running, candidate, candidate_editor, .. } = self;
+        let (changed, errors) = run_edit(running, candidate, edit, false);
+        if changed {
+            *candidate_editor = Some(session);
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// `copy-config` to the candidate, §7.3.
+    pub fn copy_to_candidate(&mut self, session: SessionId, source: Source<'_>) -> Result<(), Errors> {
+        match source {
+            Source::Datastore(Datastore::Running) => self.discard_changes(session),
+            Source::Datastore(Datastore::Candidate) => Err(same_datastore()),
+            Source::Datastore(Datastore::Startup) => Err(unsupported("there is no startup datastore")),
+            Source::Config(config) => self.edit_candidate(session, whole(config)),
+        }
+    }
+
+    /// `discard-changes`, §8.3.4.2.
+    pub fn discard_changes(&mut self, session: SessionId) -> Result<(), Errors> {
+        self.check_lock(session, Datastore::Candidate)?;
+        self.candidate.clear();
+        Ok(())
+    }
+
+    /// `validate`, §8.6.4.1.
+    pub fn validate(&self, source: Source<'_>) -> Result<(), Errors> {
+        let errors = match source {
+            Source::Datastore(Datastore::Running) => Vec::new(),
+            Source::Datastore(Datastore::Candidate) => validate::violations(&self.running, &self.candidate),
+            Source::Datastore(Datastore::Startup) => unsupported("there is no startup datastore"),
+            Source::Config(config) => {
+                let edit = Edit { test_option: TestOption::TestOnly, ..whole(config) };
+                run_edit(&self.running, &mut Overlay::new(), edit, true).1
+            }
+        };
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+}
+
+fn same_datastore() -> Errors {
+    vec![protocol_error(ErrorTag::InvalidValue, "source and target are the same datastore")]
+}
+
+/// The edit that makes a whole configuration of `config`.
+fn whole(config: &Element) -> Edit<'_> {
+    Edit {
+        default_operation: DefaultOperation::Replace,
+        test_option: TestOption::Set,
+        error_option: ErrorOption::RollbackOnError,
+        config,
+    }
+}
+
+/// Edits `overlay`; the result is whether it was changed, and the errors. With `must_be_valid`, nothing is
+/// kept that violates a constraint, whatever `test-option` says.
+fn run_edit(
+    running: &Running,
+    overlay: &mut Overlay,
+    edit: Edit<'_>,
+    must_be_valid: bool,
+) -> (bool, Errors) {
+    let tested = edit.test_option != TestOption::Set;
+    if tested {
+        let errors = edit::check(edit.config);
+        if !errors.is_empty() {
+            return (false, errors);
+        }
+    }
+    let mut draft = Draft::new(&running.leaves, overlay);
+    let mut errors = edit::apply(&mut draft, edit.config, edit.default_operation, edit.error_option);
+    let mut undo = !errors.is_empty() && edit.error_option == ErrorOption::RollbackOnError;
+    if (tested || must_be_valid) && !undo {
+        let violations = validate::violations(running, draft.overlay);
+        undo = !violations.is_empty();
+        errors.extend(violations);
+    }
+    if undo || edit.test_option == TestOption::TestOnly {
+        draft.undo();
+        return (false, errors);
+    }
+    (draft.is_changed(), errors)
+}

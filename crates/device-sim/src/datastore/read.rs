@@ -1,0 +1,189 @@
+//! Configuration and state as XML, whole or through a subtree filter (RFC 6241 §6).
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::sync::{Arc, LazyLock};
+
+use turnup_netconf::filter;
+use turnup_netconf::xml::Element;
+
+use super::running::{attachment, interface_of, leaf_of, pseudowire};
+use crate::leaves::View;
+use crate::path::{Path, key_at, push_child, push_key};
+use crate::schema::{self, Kind, Node};
+
+/// State that the script has set, by path of the leaf.
+pub(super) type State = BTreeMap<Path, Box<str>>;
+
+static NAMESPACE: LazyLock<Arc<str>> = LazyLock::new(|| schema::NAMESPACE.into());
+
+/// The keys of the lists of the schema.
+static KEYS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
+    fn collect(nodes: &[Node], keys: &mut BTreeMap<String, Vec<String>>) {
+        for node in nodes {
+            if let Some((key, _)) = node.key() {
+                keys.insert(node.name.to_owned(), vec![key.to_owned()]);
+            }
+            collect(node.children(), keys);
+        }
+    }
+    let mut keys = BTreeMap::new();
+    collect(schema::TOP, &mut keys);
+    keys
+});
+
+/// The `<data>` element that holds what `filter` selects: of the configuration, and of the state if it is
+/// given, and of `others`, which aren't of the schema.
+pub(super) fn read(
+    view: View<'_>,
+    state: Option<&State>,
+    others: impl FnOnce() -> Vec<Element>,
+    filter: Option<&Element>,
+) -> Element {
+    let mut data = Element::base("data");
+    let prefixes = match filter {
+        None => vec![Vec::new()],
+        Some(filter) => prefixes(filter),
+    };
+    let leaves = prefixes.iter().flat_map(|prefix| view.under(prefix));
+    let mut render = Render { leaves: leaves.peekable(), view, state };
+    render.children(schema::TOP, &mut Vec::with_capacity(64), &mut data);
+    match filter {
+        None => data.with_children(others()),
+        Some(filter) => filter::subtree(&data.with_children(others()), filter, &*KEYS),
+    }
+}
+
+/// Where all that a filter can select lies: disjoint subtrees in order. Without this, reading one service
+/// back would cost a walk over all of them. What is in them besides is for the filter proper.
+fn prefixes(filter: &Element) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    narrow(filter, schema::TOP, &mut Vec::new(), &mut found);
+    found.sort_unstable();
+    found.dedup_by(|later, earlier| later.starts_with(earlier));
+    found
+}
+
+/// Adds the subtrees that the children of `spec` can select below `path`.
+fn narrow(spec: &Element, siblings: &'static [Node], path: &mut Vec<u8>, found: &mut Vec<Vec<u8>>) {
+    for spec in spec.children() {
+        if !matches!(spec.namespace(), "" | schema::NAMESPACE) {
+            continue;
+        }
+        let Some((at, node)) = schema::find(siblings, spec.name()) else { continue };
+        let length = path.len();
+        push_child(path, at);
+        match &node.kind {
+            Kind::Container(children) if !spec.is_leaf() => narrow(spec, children, path, found),
+            Kind::List(children) if !spec.is_leaf() => narrow_list(spec, node, children, path, found),
+            _ => found.push(path.clone()),
+        }
+        path.truncate(length);
+    }
+}
+
+fn narrow_list(
+    spec: &Element,
+    list: &'static Node,
+    children: &'static [Node],
+    path: &mut Vec<u8>,
+    found: &mut Vec<Vec<u8>>,
+) {
+    let Some((name, value_type)) = list.key() else { return };
+    let key = spec.children().find(|child| child.name() == name && !child.text().is_empty());
+    let Some(key) = key else {
+        return found.push(path.clone());
+    };
+    // A key that can't be selects nothing.
+    let Ok(value) = value_type.canonical(&key.text()) else { return };
+    push_key(path, value_type, &value);
+    let only_matches = spec.children().all(|child| child.is_leaf() && !child.text().is_empty());
+    if only_matches {
+        found.push(path.clone());
+    } else {
+        let length = path.len();
+        push_child(path, 0);
+        found.push(path.clone());
+        path.truncate(length);
+        narrow(spec, children, path, found);
+    }
+}
+
+/// Makes elements of leaves in order.
+struct Render<'v, I: Iterator<Item = (&'v Path, &'v str)>> {
+    leaves: Peekable<I>,
+    view: View<'v>,
+    state: Option<&'v State>,
+}
+
+impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
+    /// Appends what comes next of the children of the node at `path`.
+    fn children(&mut self, siblings: &'static [Node], path: &mut Vec<u8>, parent: &mut Element) {
+        let length = path.len();
+        while let Some((next, value)) = self.leaves.peek().copied() {
+            let bytes = next.as_bytes();
+            let Some(at) = bytes.get(length).filter(|_| bytes.starts_with(path)) else { return };
+            let Some(node) = usize::from(*at).checked_sub(1).and_then(|at| siblings.get(at)) else { return };
+            let mut element = Element::new(NAMESPACE.clone(), node.name);
+            match &node.kind {
+                Kind::Leaf(_) => {
+                    element.set_text(value);
+                    self.leaves.next();
+                }
+                Kind::Container(children) => {
+                    path.push(*at);
+                    self.children(children, path, &mut element);
+                }
+                Kind::List(children) => {
+                    let Some((_, end)) = key_at(bytes, length + 1, node) else { return };
+                    path.extend_from_slice(&bytes[length..end]);
+                    self.children(children, path, &mut element);
+                    if let Some(state) = self.state {
+                        self.state_of_entry(state, children, path, &mut element);
+                    }
+                }
+            }
+            path.truncate(length);
+            parent.push(element);
+        }
+    }
+
+    /// Appends the state of a list entry: what was set, else what follows from the configuration.
+    fn state_of_entry(
+        &self,
+        state: &State,
+        children: &'static [Node],
+        path: &mut Vec<u8>,
+        parent: &mut Element,
+    ) {
+        for (at, node) in children.iter().enumerate() {
+            if node.leaf().is_none_or(|leaf| leaf.config) {
+                continue;
+            }
+            let length = path.len();
+            push_child(path, at);
+            let value = match state.get(path.as_slice()) {
+                Some(value) => value,
+                None => self.derived(state, &path[..length]),
+            };
+            path.truncate(length);
+            parent.push(Element::new(NAMESPACE.clone(), node.name).with_text(value));
+        }
+    }
+
+    /// What the device makes of itself: all that isn't disabled works, and a pseudowire if its interface does.
+    fn derived(&self, state: &State, entry: &[u8]) -> &'static str {
+        let interface = match pseudowire(entry) {
+            Some(_) => attachment(self.view, entry).map(|unit| interface_of(&unit).to_vec()),
+            None => Some(entry.to_vec()),
+        };
+        let Some(interface) = interface else { return "down" };
+        let enabled = leaf_of(&interface, "enabled").and_then(|path| self.view.get(&path));
+        let set = leaf_of(&interface, "oper-status").and_then(|path| state.get(path.as_slice()));
+        match (set.map(|value| &**value), enabled) {
+            (Some("up"), _) => "up",
+            (Some(_), _) | (None, Some("false")) => "down",
+            (None, _) => "up",
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Constraints over more than one node: mandatory leaves, and that a pseudowire's unit exists.
+//!
+//! Running is always valid, so only what an overlay touches needs to be looked at.
+
+use turnup_netconf::message::{ErrorTag, RpcError};
+
+use super::edit::error;
+use super::running::{Running, attachment, leaf_of, pseudowire, unit_of_key};
+use crate::leaves::{Overlay, View};
+use crate::path::{push_child, steps};
+
+/// Violations that are reported; more help nobody.
+const MAX_ERRORS: usize = 32;
+
+/// What is wrong with `running` as changed by `overlay`.
+pub(super) fn violations(running: &Running, overlay: &Overlay) -> Vec<RpcError> {
+    let view = View { base: &running.leaves, overlay };
+    let mut errors = Vec::new();
+    let mut seen: Option<&[u8]> = None;
+    for (path, value) in overlay {
+        if errors.len() >= MAX_ERRORS {
+            break;
+        }
+        let path = path.as_bytes();
+        // The leaves of an entry lie side by side.
+        if let Some(entry) = pseudowire(path)
+            && seen.replace(entry) != Some(entry)
+        {
+            check_mandatory(view, entry, &mut errors);
+            check_attachment(view, entry, &mut errors);
+        }
+        if value.is_none()
+            && let Some(unit) = unit_of_key(path)
+        {
+            // Pseudowires that are changed too come by themselves.
+            let unchanged = running.attached_to(unit).filter(|entry| !is_touched(overlay, entry));
+            unchanged.take(MAX_ERRORS).for_each(|entry| check_attachment(view, entry, &mut errors));
+        }
+    }
+    errors.truncate(MAX_ERRORS);
+    errors
+}
+
+fn is_touched(overlay: &Overlay, prefix: &[u8]) -> bool {
+    let first = overlay.range::<[u8], _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
+    first.take(1).any(|(path, _)| path.as_bytes().starts_with(prefix))
+}
+
+fn exists(view: View<'_>, entry: &[u8]) -> bool {
+    let mut key = entry.to_vec();
+    push_child(&mut key, 0);
+    view.get(&key).is_some()
+}
+
+/// RFC 7950 §7.6.5.
+fn check_mandatory(view: View<'_>, entry: &[u8], errors: &mut Vec<RpcError>) {
+    let Some(step) = steps(entry).last() else { return };
+    if !exists(view, entry) {
+        return;
+    }
+    for node in step.node.children() {
+        if !node.leaf().is_some_and(|leaf| leaf.mandatory) {
+            continue;
+        }
+        let Some(path) = leaf_of(entry, node.name) else { continue };
+        if view.get(&path).is_none() {
+            let message = format!("{} is mandatory and missing", node.name);
+            errors.push(error(ErrorTag::DataMissing, &path, message));
+        }
+    }
+}
+
+/// The `must` of the list of pseudowires, RFC 7950 §15.4.
+fn check_attachment(view: View<'_>, entry: &[u8], errors: &mut Vec<RpcError>) {
+    if !exists(view, entry) {
+        return;
+    }
+    // What is missing is reported as mandatory.
+    let Some(unit) = attachment(view, entry) else { return };
+    if !exists(view, &unit) {
+        let message = "the interface and unit of a pseudowire must exist";
+        errors.push(error(ErrorTag::OperationFailed, entry, message).with_app_tag("must-violation"));
+    }
+}

@@ -1,0 +1,278 @@
+//! Requests as a device understands them, and what it offers (RFC 6241 §8).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use turnup_netconf::capability::{BASE_1_0, BASE_1_1, Capabilities};
+use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
+use turnup_netconf::namespace;
+use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
+use turnup_netconf::xml::Element;
+
+use crate::datastore::{Commit, Edit, Source};
+use crate::schema;
+
+/// What a device can do, by the kind of device it plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Candidate, confirmed commit with persist, validate, rollback on error, get-schema; base:1.0 and 1.1.
+    #[default]
+    Full,
+    /// Candidate and confirmed commit without persist, base:1.0 only, as older devices are.
+    ConfirmedCommit10,
+    /// Candidate without confirmed commit.
+    Candidate,
+    /// No candidate: running is edited directly, with rollback on error.
+    WritableRunning,
+}
+
+impl Profile {
+    /// The capabilities of its hello.
+    pub fn capabilities(self) -> Capabilities {
+        let standard = |name: &str| format!("urn:ietf:params:netconf:capability:{name}");
+        let mut uris = vec![BASE_1_0.to_owned()];
+        if self != Self::ConfirmedCommit10 {
+            uris.push(BASE_1_1.to_owned());
+        }
+        uris.extend(self.candidate().then(|| standard("candidate:1.0")));
+        match self {
+            Self::Full => uris.push(standard("confirmed-commit:1.1")),
+            Self::ConfirmedCommit10 => uris.push(standard("confirmed-commit:1.0")),
+            Self::Candidate => {}
+            Self::WritableRunning => uris.push(standard("writable-running:1.0")),
+        }
+        uris.extend([standard("rollback-on-error:1.0"), standard("validate:1.1")]);
+        uris.push(namespace::MONITORING.to_owned());
+        uris.push(format!(
+            "{}?module={}&revision={}",
+            schema::NAMESPACE,
+            schema::MODULE,
+            schema::REVISION
+        ));
+        Capabilities::new(uris)
+    }
+
+    fn candidate(self) -> bool {
+        self != Self::WritableRunning
+    }
+
+    fn confirmed_commit(self) -> bool {
+        matches!(self, Self::Full | Self::ConfirmedCommit10)
+    }
+}
+
+/// A request that is understood. `close-session` and `kill-session` are the server's.
+#[derive(Debug)]
+pub(crate) enum Request<'r> {
+    Lock(Datastore),
+    Unlock(Datastore),
+    Get { filter: Option<&'r Element> },
+    GetConfig { source: Datastore, filter: Option<&'r Element> },
+    EditConfig { target: Datastore, edit: Edit<'r> },
+    CopyConfig { target: Datastore, source: Source<'r> },
+    Validate(Source<'r>),
+    Commit(Commit),
+    CancelCommit { persist_id: Option<String> },
+    DiscardChanges,
+    GetSchema { identifier: String, version: Option<String>, format: Option<String> },
+}
+
+/// `confirm-timeout` if it isn't given, RFC 6241 §8.4.5.1.
+const CONFIRM_TIMEOUT_S: u32 = 600;
+
+fn fault(tag: ErrorTag, element: &str, message: impl Into<String>) -> RpcError {
+    RpcError::new(ErrorType::Protocol, tag)
+        .with_message(message)
+        .with_info([Element::base("bad-element").with_text(element)])
+}
+
+fn unsupported(what: &str) -> RpcError {
+    RpcError::new(ErrorType::Protocol, ErrorTag::OperationNotSupported)
+        .with_message(format!("{what} isn't supported by this device"))
+}
+
+impl<'r> Request<'r> {
+    /// Understands a request, as far as the device of this profile does.
+    pub(crate) fn parse(operation: &'r Element, profile: Profile) -> Result<Self, RpcError> {
+        if operation.is(namespace::MONITORING, "get-schema") {
+            let text = |name| operation.own_child(name).map(|child| child.text().into_owned());
+            let identifier = text("identifier").ok_or_else(|| missing("identifier"))?;
+            return Ok(Self::GetSchema { identifier, version: text("version"), format: text("format") });
+        }
+        if operation.namespace() != namespace::BASE {
+            return Err(unsupported(operation.name()));
+        }
+        let with_candidate = |request| match profile.candidate() {
+            true => Ok(request),
+            false => Err(unsupported(operation.name())),
+        };
+        match operation.name() {
+            "lock" => Ok(Self::Lock(datastore(operation, "target", profile)?)),
+            "unlock" => Ok(Self::Unlock(datastore(operation, "target", profile)?)),
+            "get" => Ok(Self::Get { filter: filter(operation)? }),
+            "get-config" => Ok(Self::GetConfig {
+                source: datastore(operation, "source", profile)?,
+                filter: filter(operation)?,
+            }),
+            "edit-config" => Ok(Self::EditConfig {
+                target: writable(datastore(operation, "target", profile)?, profile)?,
+                edit: edit(operation)?,
+            }),
+            "copy-config" => Ok(Self::CopyConfig {
+                target: writable(datastore(operation, "target", profile)?, profile)?,
+                source: source(operation, profile)?,
+            }),
+            "validate" => Ok(Self::Validate(source(operation, profile)?)),
+            "commit" => with_candidate(Self::Commit(commit(operation, profile)?)),
+            "cancel-commit" if profile == Profile::Full => Ok(Self::CancelCommit {
+                persist_id: operation.own_child("persist-id").map(|id| id.text().into_owned()),
+            }),
+            "discard-changes" => with_candidate(Self::DiscardChanges),
+            other => Err(unsupported(other)),
+        }
+    }
+}
+
+fn missing(name: &str) -> RpcError {
+    fault(ErrorTag::MissingElement, name, format!("{name} is missing"))
+}
+
+fn datastore_named(element: &Element, profile: Profile) -> Result<Datastore, RpcError> {
+    match element.name() {
+        "running" => Ok(Datastore::Running),
+        "candidate" if profile.candidate() => Ok(Datastore::Candidate),
+        "candidate" | "startup" | "url" => Err(unsupported(element.name())),
+        other => Err(fault(ErrorTag::BadElement, other, format!("{other} is no datastore"))),
+    }
+}
+
+fn datastore(operation: &Element, role: &str, profile: Profile) -> Result<Datastore, RpcError> {
+    let named = operation.own_child(role).and_then(|role| role.children().next());
+    datastore_named(named.ok_or_else(|| missing(role))?, profile)
+}
+
+fn source<'r>(operation: &'r Element, profile: Profile) -> Result<Source<'r>, RpcError> {
+    let given = operation.own_child("source").and_then(|source| source.children().next());
+    let given = given.ok_or_else(|| missing("source"))?;
+    match given.name() {
+        "config" => Ok(Source::Config(given)),
+        _ => Ok(Source::Datastore(datastore_named(given, profile)?)),
+    }
+}
+
+fn writable(target: Datastore, profile: Profile) -> Result<Datastore, RpcError> {
+    if target == Datastore::Running && profile != Profile::WritableRunning {
+        return Err(unsupported("writing to running"));
+    }
+    Ok(target)
+}
+
+fn filter(operation: &Element) -> Result<Option<&Element>, RpcError> {
+    let Some(filter) = operation.own_child("filter") else { return Ok(None) };
+    let attribute = |name| filter.attribute(name).or_else(|| filter.attribute_ns(namespace::BASE, name));
+    match attribute("type") {
+        None | Some("subtree") => Ok(Some(filter)),
+        Some(_) => {
+            let info = [
+                Element::base("bad-attribute").with_text("type"),
+                Element::base("bad-element").with_text("filter"),
+            ];
+            Err(RpcError::new(ErrorType::Protocol, ErrorTag::BadAttribute)
+                .with_message("only filters of type subtree are supported")
+                .with_info(info))
+        }
+    }
+}
+
+fn edit(operation: &Element) -> Result<Edit<'_>, RpcError> {
+    let text = |name: &'static str| operation.own_child(name).map(|child| (name, child.text()));
+    let unknown = |name: &str, value: &str| {
+        fault(ErrorTag::InvalidValue, name, format!("{name} can't be {value:?}"))
+    };
+    let default_operation = match text("default-operation") {
+        None => DefaultOperation::Merge,
+        Some((name, value)) => match &*value {
+            "merge" => DefaultOperation::Merge,
+            "replace" => DefaultOperation::Replace,
+            "none" => DefaultOperation::None,
+            other => return Err(unknown(name, other)),
+        },
+    };
+    let test_option = match text("test-option") {
+        None => TestOption::TestThenSet,
+        Some((name, value)) => match &*value {
+            "test-then-set" => TestOption::TestThenSet,
+            "set" => TestOption::Set,
+            "test-only" => TestOption::TestOnly,
+            other => return Err(unknown(name, other)),
+        },
+    };
+    let error_option = match text("error-option") {
+        None => ErrorOption::StopOnError,
+        Some((name, value)) => match &*value {
+            "stop-on-error" => ErrorOption::StopOnError,
+            "continue-on-error" => ErrorOption::ContinueOnError,
+            "rollback-on-error" => ErrorOption::RollbackOnError,
+            other => return Err(unknown(name, other)),
+        },
+    };
+    let config = operation.own_child("config").ok_or_else(|| missing("config"))?;
+    Ok(Edit { default_operation, test_option, error_option, config })
+}
+
+fn commit(operation: &Element, profile: Profile) -> Result<Commit, RpcError> {
+    let text = |name: &str| operation.own_child(name).map(|child| child.text().into_owned());
+    for child in operation.children() {
+        let known = match child.name() {
+            "confirmed" | "confirm-timeout" => profile.confirmed_commit(),
+            "persist" | "persist-id" => profile == Profile::Full,
+            _ => false,
+        };
+        if !known {
+            let message = format!("commit has no parameter {} here", child.name());
+            return Err(fault(ErrorTag::UnknownElement, child.name(), message));
+        }
+    }
+    let timeout_s = match text("confirm-timeout") {
+        None => CONFIRM_TIMEOUT_S,
+        Some(text) => text.parse().ok().filter(|seconds| *seconds > 0).ok_or_else(|| {
+            fault(ErrorTag::InvalidValue, "confirm-timeout", "confirm-timeout must be seconds from 1 on")
+        })?,
+    };
+    let confirmed = operation.own_child("confirmed").map(|_| Duration::from_secs(timeout_s.into()));
+    if confirmed.is_none() && operation.own_child("persist").is_some() {
+        return Err(fault(ErrorTag::BadElement, "persist", "persist goes only with confirmed"));
+    }
+    Ok(Commit { confirmed, persist: text("persist"), persist_id: text("persist-id") })
+}
+
+/// What a device has under `netconf-state`, RFC 6022 §2.1.3: which modules it can give the text of.
+pub(crate) fn monitoring_state() -> Element {
+    let schema = Element::new(namespace::MONITORING, "schema")
+        .with_leaf("identifier", schema::MODULE)
+        .with_leaf("version", schema::REVISION)
+        .with_leaf("format", "yang")
+        .with_leaf("namespace", schema::NAMESPACE)
+        .with_leaf("location", "NETCONF");
+    let schemas = Element::new(namespace::MONITORING, "schemas").with_child(schema);
+    Element::new(namespace::MONITORING, "netconf-state").with_child(schemas)
+}
+
+/// The answer to `get-schema`, RFC 6022 §3.1.
+pub(crate) fn schema_text(
+    identifier: &str,
+    version: Option<&str>,
+    format: Option<&str>,
+) -> Result<Element, RpcError> {
+    // The format is an identity and may have a prefix.
+    let format = format.map(|format| format.rsplit_once(':').map_or(format, |(_, name)| name));
+    let known = identifier == schema::MODULE
+        && version.is_none_or(|version| version.is_empty() || version == schema::REVISION)
+        && format.is_none_or(|format| format == "yang");
+    if !known {
+        let error = RpcError::new(ErrorType::Application, ErrorTag::InvalidValue);
+        return Err(error.with_message("there is no such schema in this format"));
+    }
+    Ok(Element::new(namespace::MONITORING, "data").with_text(schema::YANG))
+}

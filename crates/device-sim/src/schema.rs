@@ -1,0 +1,256 @@
+//! The data model of a simulated device: YANG module `turnup-sim` (RFC 7950) as a static tree, and its text.
+//!
+//! A test holds tree and text together.
+
+/// Namespace of the module.
+pub const NAMESPACE: &str = "urn:turnup:sim";
+/// Name of the module.
+pub const MODULE: &str = "turnup-sim";
+/// Revision of the module.
+pub const REVISION: &str = "2025-11-24";
+/// The text of the module, as `get-schema` gives it.
+pub const YANG: &str = include_str!("../yang/turnup-sim.yang");
+
+/// A node of the schema.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Local name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a schema node is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A container without presence: it exists as long as something is in it (RFC 7950 §7.5.1).
+    Container(&'static [Node]),
+    /// A list whose only key is its first child, a leaf.
+    List(&'static [Node]),
+    /// A leaf.
+    Leaf(Leaf),
+}
+
+/// A leaf.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The values it takes.
+    pub value: Type,
+    /// Whether its list entry may not be without it.
+    pub mandatory: bool,
+    /// Whether it can be configured; state otherwise.
+    pub config: bool,
+}
+
+/// Types of values.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Type {
+    /// A text of so many characters.
+    Text {
+        /// Fewest characters.
+        min: usize,
+        /// Most characters.
+        max: usize,
+    },
+    /// A whole number.
+    Uint {
+        /// Smallest.
+        min: u32,
+        /// Largest.
+        max: u32,
+    },
+    /// `true` or `false`.
+    Boolean,
+    /// One of these.
+    Enumeration(&'static [&'static str]),
+}
+
+impl Type {
+    /// The canonical form of a value (RFC 7950 §9.1), or what is wrong with it.
+    pub fn canonical(&self, text: &str) -> Result<Box<str>, String> {
+        match self {
+            Self::Text { min, max } => {
+                let length = text.chars().count();
+                if length < *min || length > *max {
+                    return Err(format!("must have {min} to {max} characters, has {length}"));
+                }
+                Ok(text.into())
+            }
+            Self::Uint { min, max } => {
+                // `parse` takes a sign as YANG does; YANG's hexadecimal form isn't worth having.
+                match text.parse::<u32>() {
+                    Ok(number) if (*min..=*max).contains(&number) => Ok(number.to_string().into()),
+                    _ => Err(format!("must be a number from {min} to {max}")),
+                }
+            }
+            Self::Boolean => match text {
+                "true" | "false" => Ok(text.into()),
+                _ => Err("must be true or false".to_owned()),
+            },
+            Self::Enumeration(values) => match values.contains(&text) {
+                true => Ok(text.into()),
+                false => Err(format!("must be one of {}", values.join(", "))),
+            },
+        }
+    }
+}
+
+impl Node {
+    /// Children; none of a leaf.
+    pub fn children(&self) -> &'static [Node] {
+        match self.kind {
+            Kind::Container(children) | Kind::List(children) => children,
+            Kind::Leaf(_) => &[],
+        }
+    }
+
+    /// The key leaf of a list.
+    pub fn key(&self) -> Option<(&'static str, &'static Type)> {
+        match self.kind {
+            Kind::List([Node { name, kind: Kind::Leaf(leaf) }, ..]) => Some((name, &leaf.value)),
+            _ => None,
+        }
+    }
+
+    /// The node as a leaf.
+    pub fn leaf(&self) -> Option<&Leaf> {
+        match &self.kind {
+            Kind::Leaf(leaf) => Some(leaf),
+            _ => None,
+        }
+    }
+}
+
+/// The child of this name and its place among `children`.
+pub fn find<'n>(children: &'n [Node], name: &str) -> Option<(usize, &'n Node)> {
+    children.iter().enumerate().find(|(_, node)| node.name == name)
+}
+
+const fn leaf(name: &'static str, value: Type) -> Node {
+    Node { name, kind: Kind::Leaf(Leaf { value, mandatory: false, config: true }) }
+}
+
+const fn mandatory(name: &'static str, value: Type) -> Node {
+    Node { name, kind: Kind::Leaf(Leaf { value, mandatory: true, config: true }) }
+}
+
+const fn state(name: &'static str, values: &'static [&'static str]) -> Node {
+    let value = Type::Enumeration(values);
+    Node { name, kind: Kind::Leaf(Leaf { value, mandatory: false, config: false }) }
+}
+
+const fn text(min: usize, max: usize) -> Type {
+    Type::Text { min, max }
+}
+
+const fn uint(min: u32, max: u32) -> Type {
+    Type::Uint { min, max }
+}
+
+/// The nodes at the top of the data tree.
+pub static TOP: &[Node] = &[
+    Node { name: "interfaces", kind: Kind::Container(INTERFACES) },
+    Node { name: "pseudowires", kind: Kind::Container(PSEUDOWIRES) },
+];
+
+const INTERFACES: &[Node] = &[Node { name: "interface", kind: Kind::List(INTERFACE) }];
+const PSEUDOWIRES: &[Node] = &[Node { name: "pseudowire", kind: Kind::List(PSEUDOWIRE) }];
+
+const INTERFACE: &[Node] = &[
+    leaf("name", text(1, 64)),
+    leaf("description", text(0, 255)),
+    leaf("enabled", Type::Boolean),
+    leaf("mtu", uint(576, 9216)),
+    Node { name: "unit", kind: Kind::List(UNIT) },
+    state("oper-status", &["up", "down", "testing"]),
+];
+
+const UNIT: &[Node] = &[
+    leaf("id", uint(0, 16384)),
+    leaf("vlan-id", uint(1, 4094)),
+    leaf("description", text(0, 255)),
+    leaf("mtu", uint(576, 9216)),
+];
+
+const PSEUDOWIRE: &[Node] = &[
+    leaf("name", text(1, 64)),
+    mandatory("vc-id", uint(1, u32::MAX)),
+    mandatory("peer", text(1, 255)),
+    mandatory("interface", text(1, 64)),
+    mandatory("unit", uint(0, 16384)),
+    leaf("control-word", Type::Boolean),
+    leaf("description", text(0, 255)),
+    state("state", &["up", "down"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Renders the tree as the skeleton of the module's text, so that both can be compared.
+    fn skeleton(nodes: &[Node], out: &mut Vec<String>) {
+        for node in nodes {
+            match &node.kind {
+                Kind::Container(children) => {
+                    out.push(format!("container {}", node.name));
+                    skeleton(children, out);
+                }
+                Kind::List(children) => {
+                    out.push(format!("list {}", node.name));
+                    out.push(format!("key \"{}\"", node.key().unwrap().0));
+                    skeleton(children, out);
+                }
+                Kind::Leaf(leaf) => {
+                    out.push(format!("leaf {}", node.name));
+                    match &leaf.value {
+                        Type::Text { min, max } => {
+                            out.extend(["type string".to_owned(), format!("length \"{min}..{max}\"")]);
+                        }
+                        Type::Uint { min, max } => {
+                            let bits = if *max > u32::from(u16::MAX) { 32 } else { 16 };
+                            out.extend([format!("type uint{bits}"), format!("range \"{min}..{max}\"")]);
+                        }
+                        Type::Boolean => out.push("type boolean".to_owned()),
+                        Type::Enumeration(values) => {
+                            out.push("type enumeration".to_owned());
+                            out.extend(values.iter().map(|value| format!("enum {value}")));
+                        }
+                    }
+                    out.extend(leaf.mandatory.then(|| "mandatory true".to_owned()));
+                    out.extend((!leaf.config).then(|| "config false".to_owned()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tree_and_text_of_the_module_agree() {
+        let mut tree = Vec::new();
+        skeleton(TOP, &mut tree);
+        let words =
+            ["container", "list", "key", "leaf", "type", "length", "range", "enum", "mandatory", "config"];
+        let text: Vec<String> = YANG
+            .lines()
+            .map(|line| line.trim().trim_end_matches([';', '{', ' ']).to_owned())
+            .filter(|line| line.split_once(' ').is_some_and(|(word, _)| words.contains(&word)))
+            .collect();
+        assert_eq!(tree, text);
+        assert!(YANG.contains(&format!("module {MODULE} {{")));
+        assert!(YANG.contains(&format!("revision {REVISION} {{")));
+        assert!(YANG.contains(&format!("namespace \"{NAMESPACE}\";")));
+    }
+
+    #[test]
+    fn values_are_checked_and_made_canonical() {
+        let mtu = uint(576, 9216);
+        assert_eq!(mtu.canonical("01500").as_deref(), Ok("1500"));
+        assert_eq!(mtu.canonical("576").as_deref(), Ok("576"));
+        for wrong in ["575", "9217", "", "1500.0", "0x600", "-1", "99999999999"] {
+            assert!(mtu.canonical(wrong).is_err(), "{wrong}");
+        }
+        let name = text(1, 3);
+        assert_eq!(name.canonical("äöü").as_deref(), Ok("äöü"));
+        assert!(name.canonical("").is_err() && name.canonical("abcd").is_err());
+        assert!(Type::Boolean.canonical("True").is_err());
+    }
+}
