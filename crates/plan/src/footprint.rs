@@ -338,3 +338,16 @@ fn skeleton_of(
     }
     bones
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_values_are_xpath_literals() {
+        assert_eq!(literal("ge-0/0/1"), "'ge-0/0/1'");
+        assert_eq!(literal("it's"), "\"it's\"");
+        assert_eq!(literal("say \"hi\""), "'say \"hi\"'");
+        assert_eq!(literal("it's \"x\""), "concat('it',\"'\",'s \"x\"')");
+    }
+}
