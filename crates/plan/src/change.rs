@@ -18,6 +18,9 @@ use crate::{error::PlanError, footprint::Footprint};
 /// (content match nodes, RFC 6241 §6.2.5). [`Condition::Lacks`] holds the same: its innermost entries,
 /// those that have nothing but their keys, must be absent, while those around them may be there.
 ///
+/// `remove` needs a base:1.1 session (RFC 6241); servers with base:1.0 only (RFC 4741), and netconfd on a
+/// session without 1.1, know `delete` alone. Whoever sends to those has to look first what is there.
+///
 /// # Errors
 /// [`PlanError::ChangeUnsupported`] from one footprint to another, [`PlanError::Nothing`] from nothing to
 /// nothing.
