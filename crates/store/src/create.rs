@@ -25,7 +25,7 @@ pub async fn create_database(url: &str, name: &str, fresh: bool) -> Result<Strin
 }
 
 /// The same URL with another database.
-fn with_database(url: &str, name: &str) -> String {
+pub(crate) fn with_database(url: &str, name: &str) -> String {
     let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
     let start = base.find("://").map_or(0, |at| at + 3);
     let base = base[start..].find('/').map_or(base, |at| &base[..start + at]);

@@ -27,6 +27,8 @@ mod service;
 mod settle;
 mod start;
 mod sweep;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 
 pub use accept::{Accepted, NewOrder};

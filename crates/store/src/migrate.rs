@@ -1,7 +1,7 @@
 use crate::{Store, StoreError};
 
 /// Forward-only migrations, in order. An applied one is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_orders.sql")];
+pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_orders.sql")];
 
 /// The schema version that this release works with.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of migrations")]

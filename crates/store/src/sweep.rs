@@ -27,6 +27,7 @@ impl Store {
         &self,
         overdue: Timestamp,
         silent: Timestamp,
+        regions: Option<&[String]>,
         limit: i64,
     ) -> Result<Swept, StoreError> {
         self.timed(async {
