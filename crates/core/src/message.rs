@@ -178,7 +178,8 @@ pub struct DeviceEdit {
 pub enum Condition {
     /// Everything in this configuration is there with these values.
     Contains(String),
-    /// None of the list entries in this configuration is there.
+    /// The innermost entries of this skeleton (those with nothing but their keys) are not there;
+    /// what lies around them may be.
     Lacks(String),
 }
 

@@ -14,7 +14,7 @@ use turnup_core::{
     name::{DefinitionName, DeviceName, RegionName},
     order::OrderKind,
 };
-use turnup_plan::{Catalogue, Footprint, change};
+use turnup_plan::{Catalogue, Footprint, change, overlap};
 use turnup_store::{Decision, DueOrder, Entry, Start, Starting};
 use uuid::Uuid;
 
@@ -30,14 +30,26 @@ struct Plan {
 
 impl Plan {
     /// `(device, node)` that the service is going to own.
-    fn nodes(&self) -> Vec<(String, String)> {
-        self.footprints
-            .iter()
-            .flat_map(|(device, footprint)| {
-                footprint.owned_nodes().into_iter().map(|node| (device.to_string(), node))
-            })
-            .collect()
+    fn nodes(&self) -> impl Iterator<Item = (&DeviceName, String)> {
+        self.footprints.iter().flat_map(|(device, footprint)| {
+            footprint.owned_nodes().into_iter().map(move |node| (device, node))
+        })
     }
+}
+
+/// A node and all that it lies in: `/a/b[k='x/y']/c` → itself, `/a/b[k='x/y']`, `/a`.
+fn with_ancestors(node: &str) -> Vec<&str> {
+    let mut quote = None;
+    let mut found = vec![node];
+    for (at, c) in node.char_indices() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, '/') if at > 0 => found.push(&node[..at]),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Answers to a whole batch, in its order.
@@ -120,16 +132,22 @@ fn plan_order(due: &DueOrder, starting: &Starting, catalogue: &Catalogue) -> Res
 }
 
 impl Batch {
-    /// All nodes that the batch's services are going to own, to ask who owns them already.
+    /// The nodes whose owners decide: those that the batch's services are going to own, and what
+    /// these lie in.
     pub(crate) fn nodes(&self) -> Vec<(String, String)> {
-        self.plans.iter().flatten().flatten().flat_map(Plan::nodes).collect()
+        let mut nodes = BTreeSet::new();
+        for (device, node) in self.plans.iter().flatten().flatten().flat_map(Plan::nodes) {
+            nodes.extend(with_ancestors(&node).into_iter().map(|node| (device.to_string(), node.to_owned())));
+        }
+        nodes.into_iter().collect()
     }
 
-    /// The decisions and their log entries. `owners`: who owns which of [`Batch::nodes`] already.
+    /// The decisions and their log entries. `owners`: who owns [`Batch::nodes`], or
+    /// something inside them, already.
     pub(crate) fn decide(
         self,
         starting: &Starting,
-        owners: &HashMap<(String, String), ServiceId>,
+        owners: &[(String, String, ServiceId)],
         limits: &Limits,
         now: Timestamp,
     ) -> (Vec<Decision>, Vec<Entry>) {
@@ -208,24 +226,23 @@ fn entry(
 
 fn refuse_owned(
     plan: &Plan,
-    owners: &HashMap<(String, String), ServiceId>,
+    owners: &[(String, String, ServiceId)],
     due: &DueOrder,
 ) -> Result<(), Vec<Failure>> {
-    let taken: Vec<Failure> = plan
-        .nodes()
-        .into_iter()
-        .filter_map(|node| {
-            let owner = owners.get(&node).filter(|owner| **owner != due.order.service_id)?;
-            let (device, path) = node;
+    let mut taken = Vec::new();
+    for (device, path) in plan.nodes() {
+        let owner = owners.iter().find(|(on, node, service)| {
+            on == device.as_str() && *service != due.order.service_id && overlap(node, &path)
+        });
+        if let Some((_, node, service)) = owner {
             let message = format!(
-                "{path} on {device} belongs to service {owner}; choose another or decommission that one"
+                "{node} on {device} belongs to service {service}; choose another or decommission that one"
             );
-            let mut failure = Failure::new(FailureClass::Invalid, "plan", message);
-            failure.device = DeviceName::new(device).ok();
+            let mut failure = Failure::new(FailureClass::Invalid, "plan", message).at(device.clone());
             failure.path = Some(path);
-            Some(failure)
-        })
-        .collect();
+            taken.push(failure);
+        }
+    }
     if taken.is_empty() { Ok(()) } else { Err(taken) }
 }
 
@@ -285,4 +302,21 @@ fn deployment(
         message: message.encode().map_err(|error| invalid("plan", error.to_string()))?,
         footprints: Value::Array(footprints),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_ancestors;
+
+    #[test]
+    fn ancestors_end_at_steps_outside_quotes() {
+        assert_eq!(
+            with_ancestors("/interfaces/interface[name='ge-0/0/1']/unit[id='7']"),
+            [
+                "/interfaces/interface[name='ge-0/0/1']/unit[id='7']",
+                "/interfaces",
+                "/interfaces/interface[name='ge-0/0/1']",
+            ]
+        );
+    }
 }

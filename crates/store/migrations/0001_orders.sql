@@ -70,9 +70,10 @@ CREATE TABLE footprints (
 );
 
 -- Which service owns which list entry of a device's configuration: nobody takes what is another's.
+-- Paths by bytes ("C"), so that what lies inside a node is one range.
 CREATE TABLE owned_nodes (
     device     text NOT NULL,
-    node       text NOT NULL,
+    node       text COLLATE "C" NOT NULL,
     service_id uuid NOT NULL,
     PRIMARY KEY (device, node)
 );

@@ -1,4 +1,8 @@
 SELECT owned_nodes.device, owned_nodes.node, owned_nodes.service_id
-FROM owned_nodes
-JOIN unnest($1::text[], $2::text[]) AS given (device, node)
-  ON owned_nodes.device = given.device AND owned_nodes.node = given.node
+FROM unnest($1::text[], $2::text[]) AS given (device, node)
+JOIN owned_nodes ON owned_nodes.device = given.device AND owned_nodes.node = given.node
+UNION
+SELECT owned_nodes.device, owned_nodes.node, owned_nodes.service_id
+FROM unnest($1::text[], $2::text[]) AS given (device, node)
+JOIN owned_nodes ON owned_nodes.device = given.device
+    AND owned_nodes.node > given.node || '/' AND owned_nodes.node < given.node || '0'

@@ -166,23 +166,23 @@ impl Starting {
         Ok(())
     }
 
-    /// Which of the `(device, node)` belong to which service already.
+    /// Who owns the given `(device, node)`, or anything inside them: `(device, owned node)` → service.
     ///
     /// # Errors
     /// If the database is away.
     pub async fn owners(
         &self,
         nodes: &[(String, String)],
-    ) -> Result<HashMap<(String, String), ServiceId>, StoreError> {
+    ) -> Result<Vec<(String, String, ServiceId)>, StoreError> {
         if nodes.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Vec::new());
         }
         let client = self.tx.client()?;
         let devices: Vec<&str> = nodes.iter().map(|(device, _)| device.as_str()).collect();
         let paths: Vec<&str> = nodes.iter().map(|(_, node)| node.as_str()).collect();
         let statement = statement!(client, "owners");
         let rows = client.query(&statement, &[&devices, &paths]).await?;
-        Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), ServiceId(row.get(2)))).collect())
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1), ServiceId(row.get(2)))).collect())
     }
 
     /// Writes the decisions (one per order of the batch, in its order) with their log entries, and commits.
