@@ -38,7 +38,7 @@ pub(super) async fn authenticate<H: Handler>(
 }
 
 fn names(methods: &MethodSet) -> String {
-    methods.iter().map(|method| <&str>::from(method)).collect::<Vec<_>>().join(", ")
+    methods.iter().map(<&str>::from).collect::<Vec<_>>().join(", ")
 }
 
 struct Login<'a, H: Handler> {

@@ -17,24 +17,24 @@ use turnup_netconf::ssh::{self, ConnectError, Credentials, PinnedHostKey, Sessio
 use turnup_netconf::xml::Element;
 
 /// Namespace of the device's own operations.
-pub const TEST: &str = "urn:test";
-pub const USER: &str = "admin";
-pub const PASSWORD: &str = "secret-of-the-test";
+pub(crate) const TEST: &str = "urn:test";
+pub(crate) const USER: &str = "admin";
+pub(crate) const PASSWORD: &str = "secret-of-the-test";
 
-pub struct TestDevice {
-    pub key: Mutex<HostKeyPair>,
-    pub capabilities: Mutex<Vec<String>>,
-    pub greeting: Mutex<Greeting>,
+pub(crate) struct TestDevice {
+    pub(crate) key: Mutex<HostKeyPair>,
+    pub(crate) capabilities: Mutex<Vec<String>>,
+    pub(crate) greeting: Mutex<Greeting>,
     /// The public key that may log in.
-    pub authorized: Mutex<Option<String>>,
+    pub(crate) authorized: Mutex<Option<String>>,
     /// Set when any password was seen.
-    pub saw_password: AtomicBool,
+    pub(crate) saw_password: AtomicBool,
     /// Counts `apply`.
-    pub applied: AtomicU32,
+    pub(crate) applied: AtomicU32,
     /// Releases `wait`.
-    pub release: Notify,
+    pub(crate) release: Notify,
     /// Open sessions and who opened them.
-    pub sessions: Mutex<BTreeMap<u32, String>>,
+    pub(crate) sessions: Mutex<BTreeMap<u32, String>>,
 }
 
 impl Default for TestDevice {
@@ -131,43 +131,43 @@ impl Device for TestDevice {
 }
 
 /// A device that listens, and where.
-pub struct Served {
-    pub device: Arc<TestDevice>,
-    pub listening: Listening,
+pub(crate) struct Served {
+    pub(crate) device: Arc<TestDevice>,
+    pub(crate) listening: Listening,
 }
 
 impl Served {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(TestDevice::default(), turnup_netconf::server::Options::default()).await
     }
 
-    pub async fn start_with(device: TestDevice, options: turnup_netconf::server::Options) -> Self {
+    pub(crate) async fn start_with(device: TestDevice, options: turnup_netconf::server::Options) -> Self {
         let device = Arc::new(device);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listening = listen(listener, device.clone(), Arc::new(options)).unwrap();
         Self { device, listening }
     }
 
-    pub fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         let address = self.listening.address();
         Target::new(address.ip().to_string(), address.port())
     }
 
-    pub fn host_key(&self) -> PinnedHostKey {
+    pub(crate) fn host_key(&self) -> PinnedHostKey {
         self.device.host_key().public_key().parse().unwrap()
     }
 
-    pub async fn connect(&self) -> Session {
+    pub(crate) async fn connect(&self) -> Session {
         self.try_connect(&ssh::Options::default()).await.unwrap()
     }
 
-    pub async fn try_connect(&self, options: &ssh::Options) -> Result<Session, ConnectError> {
+    pub(crate) async fn try_connect(&self, options: &ssh::Options) -> Result<Session, ConnectError> {
         let credentials = Credentials::password(USER, SecretString::from(PASSWORD));
         ssh::connect(&self.target(), &credentials, &self.host_key(), options).await
     }
 
     /// Waits until the device has no open session.
-    pub async fn wait_no_sessions(&self) {
+    pub(crate) async fn wait_no_sessions(&self) {
         wait_until("no session is open", || {
             self.device.sessions.lock().unwrap().is_empty() && self.listening.session_ids().is_empty()
         })
@@ -176,26 +176,26 @@ impl Served {
 }
 
 /// One of the device's own operations.
-pub fn operation(name: &str) -> Operation {
+pub(crate) fn operation(name: &str) -> Operation {
     Operation::new(Element::new(TEST, name))
 }
 
 /// One of the device's own operations with a parameter.
-pub fn operation_with(name: &str, parameter: &str) -> Operation {
+pub(crate) fn operation_with(name: &str, parameter: &str) -> Operation {
     Operation::new(Element::new(TEST, name).with_text(parameter))
 }
 
 /// Far enough away not to matter.
-pub fn later() -> Instant {
+pub(crate) fn later() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-pub fn after_ms(milliseconds: u64) -> Instant {
+pub(crate) fn after_ms(milliseconds: u64) -> Instant {
     Instant::now() + Duration::from_millis(milliseconds)
 }
 
 /// Polls a condition until it holds, at most for ten seconds.
-pub async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");

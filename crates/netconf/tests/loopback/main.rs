@@ -1,5 +1,7 @@
 //! The client against the server over real SSH on the loopback interface.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers outside of test functions are tests, too")]
+
 mod device;
 mod faults;
 mod login;
