@@ -225,7 +225,6 @@ async fn open(
         connection,
         host_key: presented,
         usable: true,
-        notifications: Vec::new(),
     })
 }
 

@@ -14,7 +14,6 @@ use crate::framing::Framing;
 use crate::message::Reply;
 use crate::operation::Operation;
 use crate::session::{ClientSession, Event, ProtocolError};
-use crate::xml::Element;
 
 /// An open NETCONF session. Dropping it closes the connection at once; [`Session::close`] does so politely.
 ///
@@ -29,7 +28,6 @@ pub struct Session {
     pub(super) connection: Connection,
     pub(super) host_key: PresentedHostKey,
     pub(super) usable: bool,
-    pub(super) notifications: Vec<Element>,
 }
 
 /// Why a request has no answer.
@@ -86,9 +84,6 @@ pub enum Cause {
     #[error("{0}")]
     Protocol(#[from] ProtocolError),
 }
-
-/// Notifications kept until they are taken; older ones are dropped.
-const MAX_NOTIFICATIONS: usize = 1000;
 
 impl Session {
     /// Sends one request and waits for its answer. An `rpc-error` is an answer, see
@@ -147,7 +142,7 @@ impl Session {
         wanted: usize,
         exchange: &mut Exchange,
     ) -> Result<(), Cause> {
-        let Self { writer, reader, protocol, notifications, .. } = self;
+        let Self { writer, reader, protocol, .. } = self;
         let write = writer.data_bytes(bytes);
         tokio::pin!(write);
         while exchange.replies.len() < wanted || !exchange.written {
@@ -163,8 +158,8 @@ impl Session {
                         while let Some(event) = protocol.next_event()? {
                             match event {
                                 Event::Reply { reply, .. } => exchange.replies.push(reply),
-                                Event::Notification(event) => keep(notifications, event),
-                                Event::Established => {}
+                                // Nobody has subscribed to any.
+                                Event::Notification(_) | Event::Established => {}
                             }
                         }
                     }
@@ -208,11 +203,6 @@ impl Session {
         &self.host_key
     }
 
-    /// Takes the notifications (RFC 5277) that came in between answers.
-    pub fn take_notifications(&mut self) -> Vec<Element> {
-        std::mem::take(&mut self.notifications)
-    }
-
     /// Ends the session with `close-session` (RFC 6241 §7.8), waiting for the answer until `deadline`, and
     /// closes the connection in any case.
     pub async fn close(mut self, deadline: Instant) {
@@ -227,11 +217,4 @@ impl Session {
 struct Exchange {
     written: bool,
     replies: Vec<Reply>,
-}
-
-fn keep(notifications: &mut Vec<Element>, event: Element) {
-    if notifications.len() >= MAX_NOTIFICATIONS {
-        notifications.remove(0);
-    }
-    notifications.push(event);
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use turnup_netconf::capability::{BASE_1_0, BASE_1_1, Capabilities};
 use turnup_netconf::message::{ErrorTag, ErrorType, Reply, Rpc, RpcError};
@@ -162,8 +162,17 @@ impl Served {
     }
 
     pub(crate) async fn try_connect(&self, options: &ssh::Options) -> Result<Session, ConnectError> {
+        self.connect_over(&self.target(), options).await
+    }
+
+    /// Connects by way of another address.
+    pub(crate) async fn connect_over(
+        &self,
+        target: &Target,
+        options: &ssh::Options,
+    ) -> Result<Session, ConnectError> {
         let credentials = Credentials::password(USER, SecretString::from(PASSWORD));
-        ssh::connect(&self.target(), &credentials, &self.host_key(), options).await
+        ssh::connect(target, &credentials, &self.host_key(), options).await
     }
 
     /// Waits until the device has no open session.
@@ -172,6 +181,37 @@ impl Served {
             self.device.sessions.lock().unwrap().is_empty() && self.listening.session_ids().is_empty()
         })
         .await;
+    }
+}
+
+/// A line to a device that can go dead without being closed.
+pub(crate) struct Line {
+    pub(crate) target: Target,
+    dead: watch::Sender<bool>,
+}
+
+impl Line {
+    pub(crate) async fn to(target: &Target) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let device = (target.address.clone(), target.port);
+        let (dead, is_dead) = watch::channel(false);
+        tokio::spawn(async move {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = TcpStream::connect(device).await.unwrap();
+            let (mut is_dead, mut gone) = (is_dead.clone(), is_dead);
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                _ = is_dead.wait_for(|dead| *dead) => {}
+            }
+            // Both ends stay open, and nothing moves, until the test is over.
+            while gone.changed().await.is_ok() {}
+        });
+        Self { target: Target::new("127.0.0.1", port), dead }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.dead.send_replace(true);
     }
 }
 

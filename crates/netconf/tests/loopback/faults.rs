@@ -14,7 +14,7 @@ use turnup_netconf::ssh::{self, Cause, ConnectError, Credentials, Phase, RpcFail
 use turnup_netconf::xml::Limits;
 
 use crate::device::{
-    PASSWORD, Served, TestDevice, USER, after_ms, later, operation, operation_with, wait_until,
+    Line, PASSWORD, Served, TestDevice, USER, after_ms, later, operation, operation_with, wait_until,
 };
 
 fn short() -> ssh::Options {
@@ -83,21 +83,45 @@ async fn tells_sent_without_answer_from_not_sent() {
 #[tokio::test]
 async fn a_request_that_only_went_out_in_part_was_not_sent() {
     let served = Served::start().await;
-    let mut session = served.connect().await;
-    // The device stops reading while it waits: the window closes before the end of the request is written.
-    let waiting = operation("silence");
+    // Larger than the window of SSH: its end can't go out once nothing comes back.
     let large = operation_with("apply", &"x".repeat(8_000_000));
-    let failure = session.pipeline(&[waiting], after_ms(50)).await.unwrap_err();
-    assert!(failure.in_doubt());
-    let silent = TestDevice::default();
-    *silent.greeting.lock().unwrap() = Greeting::Hello;
-    let served = Served::start_with(silent, Options::default()).await;
-    let mut session = served.connect().await;
-    served.listening.cut_connections();
-    // Whether the loss is noticed before or while writing, the device can't have the end of it.
-    let failure = session.rpc(&large, later()).await.unwrap_err();
-    assert!(matches!(failure, RpcFailure::NotSent { .. }), "{failure}");
+    for (request, sent) in [(large, false), (operation("apply"), true)] {
+        let line = Line::to(&served.target()).await;
+        let mut session = served.connect_over(&line.target, &Default::default()).await.unwrap();
+        line.stop();
+        let failure = session.rpc(&request, after_ms(500)).await.unwrap_err();
+        assert_eq!(*failure.cause(), Cause::Deadline);
+        assert_eq!(failure.in_doubt(), sent, "{failure}");
+        assert!(!session.is_usable());
+    }
     assert_eq!(served.device.applied.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_dead_line_is_noticed_by_keepalives() {
+    let served = Served::start().await;
+    let line = Line::to(&served.target()).await;
+    let options = ssh::Options { keepalive: Some(Duration::from_millis(50)), ..Default::default() };
+    let mut session = served.connect_over(&line.target, &options).await.unwrap();
+    // Idle, but answered: stays good for longer than the keep-alives would allow without answers.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(session.rpc(&operation("ok"), later()).await.unwrap().is_ok());
+    line.stop();
+    wait_until("the dead line is noticed", || !session.is_usable()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_log_in_is_turned_away() {
+    let options = Options { login_timeout: Duration::from_millis(200), ..Default::default() };
+    let served = Served::start_with(TestDevice::default(), options).await;
+    let mut stream = tokio::net::TcpStream::connect(served.listening.address()).await.unwrap();
+    let mut all = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await;
+    assert!(end.is_ok(), "the device holds the connection open");
+    // One that has logged in stays.
+    let mut session = served.connect().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(session.rpc(&operation("ok"), later()).await.unwrap().is_ok());
 }
 
 #[tokio::test]

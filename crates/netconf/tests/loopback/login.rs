@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::keys::key::safe_rng;
-use russh::keys::{Algorithm, PrivateKey};
+use russh::keys::{Algorithm, PrivateKey, agent};
 use secrecy::SecretString;
 use turnup_netconf::server::{HostKeyPair, Login, Options};
 use turnup_netconf::ssh::{
-    Authentication, ConnectError, Credentials, PinnedHostKey, Target, connect, learn_host_key,
+    Authentication, ConnectError, Credentials, PinnedHostKey, Session, Target, connect, learn_host_key,
 };
 
 use crate::device::{PASSWORD, Served, TestDevice, USER, later, operation};
@@ -170,4 +170,43 @@ async fn a_closed_port_is_unreachable() {
         .await
         .unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+}
+
+#[derive(Clone)]
+struct WillingAgent;
+
+impl agent::server::Agent for WillingAgent {}
+
+#[tokio::test]
+async fn logs_in_by_the_keys_of_an_agent() {
+    let folder = std::env::temp_dir().join(format!("turnup-netconf-agent-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let socket = folder.join("agent.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let connections = Box::pin(futures_util::stream::unfold(listener, async |listener| {
+        let accepted = listener.accept().await.map(|(stream, _)| stream);
+        Some((accepted, listener))
+    }));
+    tokio::spawn(agent::server::serve(connections, WillingAgent));
+    // The second is the one that may log in.
+    let keys = [Algorithm::Ed25519, Algorithm::Rsa { hash: None }]
+        .map(|algorithm| PrivateKey::random(&mut safe_rng(), algorithm).unwrap());
+    let mut client = agent::client::AgentClient::connect_uds(&socket).await.unwrap();
+    for key in &keys {
+        client.add_identity(key, &[]).await.unwrap();
+    }
+    let served = Served::start().await;
+    let methods = vec![Authentication::Agent { socket: Some(socket) }];
+    let credentials = Credentials { username: USER.to_owned(), methods };
+    let connect = || connect_now(&served, &credentials);
+    assert!(matches!(connect().await, Err(ConnectError::AuthenticationFailed { .. })));
+    for key in &keys {
+        *served.device.authorized.lock().unwrap() = Some(key.public_key().to_openssh().unwrap());
+        assert!(connect().await.unwrap().rpc(&operation("ok"), later()).await.unwrap().is_ok());
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+async fn connect_now(served: &Served, credentials: &Credentials) -> Result<Session, ConnectError> {
+    connect(&served.target(), credentials, &served.host_key(), &Default::default()).await
 }
