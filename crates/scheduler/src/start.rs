@@ -1,7 +1,7 @@
 //! What happens to each order of a batch whose time has come: pure decisions over what the store
 //! has locked.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -1,0 +1,154 @@
+//! The main job on a NETCONF server that nobody here wrote: Debian's netconfd behind OpenSSH.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use serde_json::json;
+use turnup_netconf::{
+    operation::{Datastore, Filter, Operation},
+    ssh::{Credentials, Options as SshOptions, Target, connect},
+    xml::Element,
+};
+use turnup_tests::{Cluster, Options, cluster::free_port, invariants};
+
+const IETF: &str = "urn:ietf:params:xml:ns:yang:ietf-interfaces";
+
+/// Servers of their own, stopped when dropped.
+struct Netconfd {
+    base: PathBuf,
+    port: u16,
+}
+
+fn script(base: &PathBuf, arguments: &[&str]) -> std::process::Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/netconfd");
+    Command::new(script).args(arguments).env("BASE", base).output().unwrap()
+}
+
+impl Netconfd {
+    /// `None`, said aloud, where it is not installed and not required.
+    fn start(count: u16) -> Option<Self> {
+        let port = free_port();
+        let base = std::env::temp_dir().join(format!("turnup-nc-{port}"));
+        if !script(&base, &["check"]).status.success() {
+            assert_ne!(
+                std::env::var("TURNUP_REQUIRE_NETCONFD").as_deref(),
+                Ok("1"),
+                "netconfd is required here and not installed; run scripts/netconfd install"
+            );
+            eprintln!("SKIPPED: netconfd is not installed; 'scripts/netconfd install' gets it");
+            return None;
+        }
+        let servers = Self { base, port };
+        let output = script(&servers.base, &["start", &count.to_string(), &port.to_string()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(servers)
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.base.join(file)).unwrap().trim().to_owned()
+    }
+
+    fn host_key(&self, n: u16) -> String {
+        let place = format!("[127.0.0.1]:{} ", self.port + n);
+        let known = self.read("known_hosts");
+        known.lines().find_map(|line| line.strip_prefix(&place)).unwrap().to_owned()
+    }
+
+    /// The interfaces in a device's running configuration, read by a session of our own.
+    async fn interfaces(&self, n: u16) -> String {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let options = SshOptions { settle: Duration::from_millis(20), ..SshOptions::default() };
+        let credentials = Credentials::private_key(self.read("user"), self.read_key().into());
+        let mut session =
+            connect(&Target::new("127.0.0.1", self.port + n), &credentials, &self.host_key(n).parse().unwrap(), &options)
+                .await
+                .unwrap();
+        let filter = Filter::Subtree(vec![Element::new(IETF, "interfaces")]);
+        let reply = session.rpc(&Operation::get_config(Datastore::Running, Some(&filter)), deadline).await.unwrap();
+        reply.data().map(Element::to_xml).unwrap_or_default()
+    }
+
+    fn read_key(&self) -> String {
+        std::fs::read_to_string(self.base.join("client")).unwrap()
+    }
+}
+
+impl Drop for Netconfd {
+    fn drop(&mut self) {
+        script(&self.base, &["stop"]);
+        let _ = std::fs::remove_dir_all(&self.base);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_comes_and_goes_on_netconfd() {
+    let Some(servers) = Netconfd::start(2) else { return };
+    let config = format!(
+        "[credentials.netconfd]\nusername = {:?}\nprivate_key_file = {:?}\n",
+        servers.read("user"),
+        servers.base.join("client")
+    );
+    let cluster = Cluster::running(Options { config, ..Options::default() }).await;
+    for n in 0..2 {
+        let device = json!({
+            "name": format!("nc{n}"), "region": "eu-west", "platform": "ietf", "address": "127.0.0.1",
+            "port": servers.port + n, "host_key": servers.host_key(n), "credential": "netconfd",
+        });
+        let answer = cluster.api.post("/v1/devices", &device).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+    let order = |name: &str, device: &str| {
+        json!({
+            "kind": "provision", "definition": "interface", "schedule": "now",
+            "attributes": {"name": name, "description": "R&D <lab> \"7\""},
+            "endpoints": [{"role": "device", "device": device}],
+        })
+    };
+    let mut services = Vec::new();
+    for (name, device) in [("eth7", "nc0"), ("eth8", "nc0"), ("eth7", "nc1")] {
+        let answer = cluster.api.post("/v1/orders", &order(name, device)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let order = cluster.order_in(answer.body["id"].as_str().unwrap(), "completed").await;
+        services.push(order["service_id"].as_str().unwrap().to_owned());
+    }
+    let found = servers.interfaces(0).await;
+    assert!(found.contains("eth7") && found.contains("eth8"), "{found}");
+    assert!(found.contains("R&amp;D &lt;lab>") || found.contains("R&amp;D &lt;lab&gt;"), "{found}");
+    assert!(servers.interfaces(1).await.contains("eth7"));
+
+    let gone = json!({"kind": "decommission", "service_id": services[0], "schedule": "now"});
+    let gone = cluster.api.post("/v1/orders", &gone).await;
+    cluster.order_in(gone.body["id"].as_str().unwrap(), "completed").await;
+    let found = servers.interfaces(0).await;
+    assert!(!found.contains("eth7") && found.contains("eth8"), "only its own goes: {found}");
+    invariants::history_is_lawful(&cluster).await;
+    invariants::nothing_is_stuck(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_netconfd_that_is_down_fails_the_order_and_may_be_tried_again() {
+    let Some(servers) = Netconfd::start(1) else { return };
+    let config = format!(
+        "[scheduler.limits]\ntries = 2\nconnect_timeout_ms = 2000\n[credentials.netconfd]\nusername = {:?}\nprivate_key_file = {:?}\n",
+        servers.read("user"),
+        servers.base.join("client")
+    );
+    let cluster = Cluster::running(Options { config, ..Options::default() }).await;
+    let device = json!({
+        "name": "nc0", "region": "eu-west", "platform": "ietf", "address": "127.0.0.1",
+        "port": servers.port, "host_key": servers.host_key(0), "credential": "netconfd",
+    });
+    cluster.api.post("/v1/devices", &device).await;
+    assert!(script(&servers.base, &["kill", "0"]).status.success());
+    let order = json!({
+        "kind": "provision", "definition": "interface", "schedule": "now", "attributes": {"name": "eth1"},
+        "endpoints": [{"role": "device", "device": "nc0"}],
+    });
+    let id = cluster.api.post("/v1/orders", &order).await.body["id"].as_str().unwrap().to_owned();
+    let failed = cluster.order_in(&id, "failed_deploy").await;
+    assert_eq!(failed["errors"][0]["class"], "unreachable", "{failed}");
+    let restarted = script(&servers.base, &["restart", "0"]);
+    assert!(restarted.status.success(), "{}", String::from_utf8_lossy(&restarted.stderr));
+    cluster.api.post(&format!("/v1/orders/{id}/schedule"), &json!({})).await;
+    cluster.order_in(&id, "completed").await;
+    assert!(servers.interfaces(0).await.contains("eth1"));
+}
