@@ -60,7 +60,11 @@ async fn timed<T>(what: &str, orders: usize, work: impl Future<Output = T>) -> T
     let begin = Instant::now();
     let done = work.await;
     let elapsed = begin.elapsed();
-    println!("{what:34} {:7.2} s {:8.0} orders/s", elapsed.as_secs_f64(), orders as f64 / elapsed.as_secs_f64());
+    println!(
+        "{what:34} {:7.2} s {:8.0} orders/s",
+        elapsed.as_secs_f64(),
+        orders as f64 / elapsed.as_secs_f64()
+    );
     done
 }
 

@@ -114,7 +114,8 @@ impl Store {
         self.timed(async {
             let client = self.client().await?;
             let statement = statement!(client, "known_orders");
-            let row = client.query_opt(&statement, &[&vec![requester], &vec![key], &vec![external_id]]).await?;
+            let row =
+                client.query_opt(&statement, &[&vec![requester], &vec![key], &vec![external_id]]).await?;
             row.map(|row| Ok((OrderId(row.get(1)), digest(row.get(2))?))).transpose()
         })
         .await
@@ -222,7 +223,6 @@ impl DueRow {
     pub(crate) fn new(order: OrderId, revision: i32, due: Timestamp, now: Timestamp, reach_ms: i64) -> Self {
         Self { order, revision, due, not_before: not_before(due, now, reach_ms) }
     }
-
 }
 
 /// Writes due messages into the outbox.

@@ -44,7 +44,10 @@ mod tests {
         for (url, wanted) in [
             ("postgres://u:p@h:5432/a", "postgres://u:p@h:5432/b"),
             ("postgres://u@h", "postgres://u@h/b"),
-            ("postgresql:///a?host=/run/x&connect_timeout=3", "postgresql:///b?host=/run/x&connect_timeout=3"),
+            (
+                "postgresql:///a?host=/run/x&connect_timeout=3",
+                "postgresql:///b?host=/run/x&connect_timeout=3",
+            ),
         ] {
             assert_eq!(with_database(url, "b"), wanted);
         }

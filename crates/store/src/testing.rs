@@ -79,12 +79,12 @@ impl Database {
                        ORDER BY oid DESC OFFSET $1";
             drop_all(&admin, admin.query(old, &[&TEMPLATES_KEPT]).await?).await;
         }
-        let oldest = format!("turnup_test_{:08x}", now_s().saturating_sub(STALE_AFTER.as_secs()));
+        let oldest = format!("turnup_clone_{:08x}", now_s().saturating_sub(STALE_AFTER.as_secs()));
         let stale = "SELECT datname FROM pg_database
-                     WHERE starts_with(datname, 'turnup_test_') AND datname < $1 COLLATE \"C\"
+                     WHERE starts_with(datname, 'turnup_clone_') AND datname < $1 COLLATE \"C\"
                        AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = pg_database.datname)";
         drop_all(&admin, admin.query(stale, &[&oldest]).await?).await;
-        let name = format!("turnup_test_{:08x}_{:016x}", now_s(), rand::random::<u64>());
+        let name = format!("turnup_clone_{:08x}_{:016x}", now_s(), rand::random::<u64>());
         admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await?;
         let settings =
             Settings { url: with_database(&server, &name), max_connections: 16, timeout_ms: 10_000 };
@@ -162,7 +162,8 @@ fn now_s() -> u64 {
 }
 
 async fn connect(url: &str) -> Result<Client, StoreError> {
-    let config: Config = url.parse().map_err(|error| StoreError::Away(format!("bad database URL: {error}")))?;
+    let config: Config =
+        url.parse().map_err(|error| StoreError::Away(format!("bad database URL: {error}")))?;
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)

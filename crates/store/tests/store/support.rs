@@ -18,7 +18,7 @@ use turnup_core::{
     settle::{order_event, service_event},
 };
 use turnup_store::{
-    Accepted, Decision, Device, DeviceChange, DeploymentChange, DueOrder, Entry, NewOrder, ServiceChange,
+    Accepted, Decision, DeploymentChange, Device, DeviceChange, DueOrder, Entry, NewOrder, ServiceChange,
     Settled, Settling, Start, Starting, Store,
 };
 use uuid::Uuid;
