@@ -1,1 +1,42 @@
-//! turnup-worker
+//! The worker: takes deployments of its regions from the broker, carries each out as a network transaction
+//! over all its devices, and reports what became of it. It reaches the broker and the devices, nothing
+//! else.
+//!
+//! Layers, from pure to IO: `transaction` (the state machine), `work`, `lacks`, `classify` (what is wanted,
+//! what is there, what an error means); `device` (one device's part), `drive` (all devices' phases);
+//! `deploy` (one delivery), `serve` (all of them), `outbound` (reports).
+//!
+//! Architecture invariants:
+//! - In force on all devices or on none. Where that can't be had any more, because a device fell silent
+//!   after the decision, the report says which configuration is in force where, and where it isn't known.
+//! - No word about a device that it hasn't answered itself: after a commit without answer the device is
+//!   read back, on a session that begins when the old one is over.
+//! - The delivery is acknowledged after the report is confirmed by the broker, never before.
+//! - A delivery that may have been worked on before touches no device until the scheduler has made this
+//!   worker's attempt the current one. After every wait the attempt is checked again.
+//! - The edit isn't sent before the locks are held; a session in doubt is closed and never used again.
+//! - Secrets are resolved here, by reference, and are in no message, log or error.
+
+mod classify;
+mod crash;
+mod credential;
+mod currency;
+mod deploy;
+mod device;
+mod drive;
+mod error;
+mod lacks;
+mod outbound;
+mod pool;
+mod progress;
+mod report;
+mod retry;
+mod serve;
+mod settings;
+mod transaction;
+mod work;
+
+pub use credential::{CredentialSource, SecretSource};
+pub use error::WorkerError;
+pub use serve::{Status, Worker, run};
+pub use settings::{Assignment, Settings, SettleMs};

@@ -1,0 +1,26 @@
+//! Points at which a test can have this process die: after what a worker that is killed leaves behind in
+//! a state of its own.
+
+use std::sync::LazyLock;
+
+pub(crate) use turnup_crashpoint::pass;
+
+/// All devices are locked and hold the edit in their candidate.
+pub(crate) const AFTER_PREPARE: &str = "worker.after_prepare";
+/// All devices hold a commit that goes back by itself.
+pub(crate) const AFTER_PROVISIONAL: &str = "worker.after_provisional";
+/// One device is confirmed, the others are not.
+pub(crate) const AFTER_CONFIRM_FIRST: &str = "worker.after_confirm_first";
+/// All devices are confirmed.
+pub(crate) const AFTER_CONFIRM: &str = "worker.after_confirm";
+/// The report is published, the delivery not yet acknowledged.
+pub(crate) const AFTER_REPORT: &str = "worker.after_report";
+
+/// Whether devices are to be confirmed one after the other, which the point between the first and the
+/// second needs.
+pub(crate) fn confirms_one_by_one() -> bool {
+    static CHOSEN: LazyLock<bool> = LazyLock::new(|| {
+        std::env::var("TURNUP_CRASH_POINT").is_ok_and(|point| point.starts_with(AFTER_CONFIRM_FIRST))
+    });
+    *CHOSEN
+}

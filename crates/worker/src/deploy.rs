@@ -1,0 +1,277 @@
+//! One deployment, from its delivery to its report.
+
+use std::time::Duration;
+
+use futures_util::future::join;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use turnup_broker::{Delivery, Headers, Outgoing, Publisher};
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    message::{Deployment, REPUBLISHED},
+};
+
+use crate::{
+    currency::{Claims, Currency},
+    device::{Device, Job, is_null},
+    drive::drive,
+    progress::Progress,
+    report::{Ending, Reporter},
+    serve::Shared,
+    transaction::End,
+    work::Work,
+};
+
+/// No delivery may be held longer: the broker takes it back after 30 minutes.
+const LONGEST: Duration = Duration::from_secs(24 * 60);
+/// Reports of a long deployment are at least so far apart.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Where nothing changes, a report is due all the same after this time.
+const REPORT_AT_LEAST: Duration = Duration::from_secs(10);
+/// How long a report on the way may take.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What becomes of a delivery.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Publish this, then acknowledge.
+    Report(Box<Outgoing>),
+    /// Acknowledge: it is another's, or has ended.
+    Forget,
+    /// Give it back to the broker.
+    Release,
+    /// Its report can't be written: park it with this reason.
+    Park(String),
+}
+
+/// What all deployments share.
+pub(crate) struct Context<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) claims: &'a dyn Claims,
+    pub(crate) publisher: &'a Publisher,
+    /// The exchange of state changes.
+    pub(crate) exchange: String,
+}
+
+/// Whether an earlier delivery of the same message may have been worked on.
+pub(crate) fn may_be_a_repeat(delivery: &Delivery) -> bool {
+    delivery.redelivered || delivery.delivery_count > 0 || delivery.headers.get(REPUBLISHED).is_some()
+}
+
+/// The headers that go on to the reports: the trace.
+pub(crate) fn trace_of(delivery: &Delivery) -> Headers {
+    let mut headers = Headers::new();
+    for name in ["traceparent", "tracestate"] {
+        if let Some(value) = delivery.headers.text(name) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// Why the devices aren't even contacted, per device.
+pub(crate) fn objections(deployment: &Deployment, shared: &Shared) -> Vec<(usize, Failure)> {
+    let objection = |text: String| Failure::new(FailureClass::Misconfigured, "check", text);
+    let most = shared.settings.max_devices;
+    if deployment.devices.len() > most {
+        let text = format!(
+            "the deployment has {} devices; this worker takes at most {most} (worker.max_devices)",
+            deployment.devices.len()
+        );
+        return vec![(0, objection(text))];
+    }
+    let null = deployment.devices.iter().enumerate().filter(|(_, device)| is_null(device));
+    if shared.settings.allow_null_platform {
+        return Vec::new();
+    }
+    null.map(|(at, _)| {
+        let text = "the platform null contacts no device and is not allowed at this worker \
+                    (worker.allow_null_platform)";
+        (at, objection(text.to_owned()))
+    })
+    .collect()
+}
+
+/// Runs a deployment that was delivered.
+pub(crate) async fn deploy(context: &Context<'_>, delivery: &Delivery, deployment: &Deployment) -> Outcome {
+    let held = || !delivery.is_stale();
+    let began = Instant::from_std(delivery.received_at);
+    let run = Run {
+        context,
+        deployment,
+        headers: trace_of(delivery),
+        is_repeat: may_be_a_repeat(delivery),
+        held: &held,
+        began,
+    };
+    run.run().await
+}
+
+/// A deployment being run, free of how it came.
+pub(crate) struct Run<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) deployment: &'a Deployment,
+    pub(crate) headers: Headers,
+    pub(crate) is_repeat: bool,
+    /// Whether the broker still regards the delivery as ours.
+    pub(crate) held: &'a (dyn Fn() -> bool + Send + Sync),
+    pub(crate) began: Instant,
+}
+
+impl Run<'_> {
+    /// Runs it to its end.
+    pub(crate) async fn run(&self) -> Outcome {
+        let deployment = self.deployment;
+        let total = Duration::from_millis(deployment.limits.total_timeout_ms).min(LONGEST);
+        let total_by = self.began + total;
+        let attempt = if self.is_repeat {
+            let worker = &self.context.shared.assignment.worker_name;
+            let currency = Currency::new(
+                self.context.claims,
+                self.held,
+                deployment.deployment,
+                deployment.attempt,
+                worker,
+            );
+            match currency.take_over(total_by).await.map(|answer| answer.attempt) {
+                None => return Outcome::Release,
+                Some(None) => return Outcome::Forget,
+                Some(Some(attempt)) => attempt,
+            }
+        } else {
+            deployment.attempt
+        };
+        let objections = objections(deployment, self.context.shared);
+        if !objections.is_empty() {
+            return self.report(attempt, 1, Ending::refused(deployment, objections));
+        }
+        if deployment.devices.iter().all(is_null) {
+            return self.report(attempt, 1, Ending::on_paper(deployment));
+        }
+        self.transact(attempt, total, total_by).await
+    }
+
+    async fn transact(&self, attempt: i32, total: Duration, total_by: Instant) -> Outcome {
+        let deployment = self.deployment;
+        // Everything is parsed before the first device hears of it.
+        let (mut works, mut bad) = (Vec::with_capacity(deployment.devices.len()), Vec::new());
+        for (at, asked) in deployment.devices.iter().enumerate() {
+            match Work::new(asked) {
+                Ok(work) => works.push(work),
+                Err(error) => {
+                    bad.push((at, Failure::new(FailureClass::Misconfigured, "check", error.to_string())));
+                }
+            }
+        }
+        if !bad.is_empty() {
+            return self.report(attempt, 1, Ending::refused(deployment, bad));
+        }
+        let shared = self.context.shared;
+        let worker = &shared.assignment.worker_name;
+        let progress = Progress::default();
+        // Time to take everything back, timers of devices included.
+        let confirm = Duration::from_secs(u64::from(deployment.limits.confirm_timeout_s));
+        let reserve = (confirm + Duration::from_secs(30)).min(total / 2);
+        let job = Job {
+            shared,
+            limits: &deployment.limits,
+            persist: deployment.deployment.to_string(),
+            recovery: self.is_repeat,
+            currency: Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker),
+            progress: &progress,
+            forward_by: total_by.checked_sub(reserve).unwrap_or(total_by),
+            total_by,
+        };
+        let mut devices: Vec<Device<'_>> = deployment
+            .devices
+            .iter()
+            .zip(&works)
+            .map(|(asked, work)| Device::new(&job, asked, work))
+            .collect();
+        let over = CancellationToken::new();
+        let work = async {
+            let result = drive(&job, &mut devices).await;
+            over.cancel();
+            result
+        };
+        let ((transaction, end), sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        match end {
+            End::Known => {
+                let phase = progress.state().phase.map_or("start", |phase| phase.name());
+                let parts = |at: usize| {
+                    let device = devices.get_mut(at);
+                    device
+                        .map(|d| (std::mem::take(&mut d.notes), std::mem::take(&mut d.steps)))
+                        .unwrap_or_default()
+                };
+                let ending = Ending::of_transaction(deployment, phase, &transaction, parts);
+                self.report(attempt, sequence, ending)
+            }
+            End::Superseded => {
+                tracing::info!(deployment = %deployment.deployment, attempt, "another worker has taken the deployment over");
+                Outcome::Forget
+            }
+            End::HandedBack => Outcome::Release,
+        }
+    }
+
+    fn reporter(&self, attempt: i32) -> Reporter {
+        Reporter {
+            deployment: self.deployment.deployment,
+            attempt,
+            correlation: self.deployment.orders.first().map(ToString::to_string).unwrap_or_default(),
+            worker: self.context.shared.assignment.worker_name.clone(),
+            exchange: self.context.exchange.clone(),
+            headers: self.headers.clone(),
+        }
+    }
+
+    fn report(&self, attempt: i32, sequence: i32, ending: Ending) -> Outcome {
+        let outcome = ending.event.word();
+        metrics::counter!("turnup_worker_deployments_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("turnup_worker_deployment_seconds").record(self.began.elapsed().as_secs_f64());
+        for failure in ending.devices.iter().flat_map(|report| &report.failures) {
+            metrics::counter!("turnup_worker_failures_total", "class" => failure.class.word()).increment(1);
+        }
+        match self.reporter(attempt).ended(sequence, ending) {
+            Ok(message) => Outcome::Report(Box::new(message)),
+            Err(error) => Outcome::Park(format!("the report on it can't be written: {error}")),
+        }
+    }
+
+    /// Tells how far a long deployment is, until it is over. Returns the next sequence number.
+    async fn tell(&self, attempt: i32, progress: &Progress, over: &CancellationToken) -> i32 {
+        let mut sequence = 1;
+        let mut next = Instant::now() + Duration::from_millis(self.context.shared.settings.report_after_ms);
+        let mut told = None;
+        let mut told_at = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = over.cancelled() => return sequence,
+                () = progress.doubted() => {}
+                () = sleep_until(next) => {}
+            }
+            next = Instant::now() + REPORT_EVERY;
+            let state = progress.state();
+            if told == Some(state) && told_at.elapsed() < REPORT_AT_LEAST {
+                continue;
+            }
+            let message = self.reporter(attempt).progressed(sequence, state, self.deployment, progress);
+            let Ok(message) = message else { continue };
+            // Not given up when it is over: the final report must not overtake it.
+            match self.context.publisher.publish(message, PUBLISH_DEADLINE).await {
+                Ok(()) => {
+                    sequence += 1;
+                    (told, told_at) = (Some(state), Instant::now());
+                }
+                Err(error) => {
+                    // A number that may have been used is not used for something else.
+                    sequence += i32::from(error.maybe_published());
+                    tracing::warn!(deployment = %self.deployment.deployment, %error, "a report of progress could not be published");
+                }
+            }
+            next = Instant::now() + REPORT_EVERY;
+        }
+    }
+}

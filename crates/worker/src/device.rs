@@ -1,0 +1,293 @@
+//! One device of a deployment: its session, and what is known of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    message::{DeviceWork, Limits, Step as ReportedStep},
+    name::DeviceName,
+};
+use turnup_netconf::{
+    message::Reply,
+    operation::{Datastore, Filter, Operation},
+    ssh::{Cause, Options, RpcFailure, Session, connect},
+    xml::Element,
+};
+
+use crate::{
+    classify::{self, Step, shorten},
+    credential,
+    currency::{Currency, Verdict},
+    pool::Identity,
+    progress::Progress,
+    retry::Retry,
+    serve::Shared,
+    work::Work,
+};
+
+mod phases;
+mod resolve;
+
+/// A warm session that was idle for longer is asked something harmless first.
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+/// How long a warm session may take for its first answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most lost sessions remembered.
+const MAX_LOST: usize = 32;
+/// A reconnect so soon after the attempt was known to be current needs no question.
+const FRESH: Duration = Duration::from_secs(1);
+/// Most steps kept for the report; the last ones say what happened.
+const MAX_STEPS: usize = 100;
+
+/// What all devices of a deployment share.
+pub(crate) struct Job<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) limits: &'a Limits,
+    /// The `persist` id: the deployment's.
+    pub(crate) persist: String,
+    /// An earlier worker may have left locks, a dirty candidate, a pending commit.
+    pub(crate) recovery: bool,
+    pub(crate) currency: Currency<'a>,
+    pub(crate) progress: &'a Progress,
+    /// Until then it goes forward; after that only to an end.
+    pub(crate) forward_by: Instant,
+    /// Then it must be over.
+    pub(crate) total_by: Instant,
+}
+
+/// A device.
+pub(crate) struct Device<'a> {
+    job: &'a Job<'a>,
+    asked: &'a DeviceWork,
+    work: &'a Work,
+    session: Option<Session>,
+    /// The session is a warm one that has not answered yet.
+    untried: bool,
+    /// The session holds no lock and no edit of ours.
+    clean: bool,
+    /// Sessions that were lost and may still be at work on the device.
+    lost_sessions: Vec<u32>,
+    /// What was there before the edit.
+    snapshot: Option<Element>,
+    /// When the provisional commit was sent.
+    committed_at: Option<Instant>,
+    /// Something had to be waited for, so the world may have changed.
+    pub(crate) waited: bool,
+    /// What is to be reported although it decides nothing.
+    pub(crate) notes: Vec<Failure>,
+    pub(crate) steps: Vec<ReportedStep>,
+}
+
+/// Why there is no new session in the middle of a transaction.
+enum NotReopened {
+    Superseded,
+    Failed(Failure),
+}
+
+impl<'a> Device<'a> {
+    pub(crate) fn new(job: &'a Job<'a>, asked: &'a DeviceWork, work: &'a Work) -> Self {
+        Self {
+            job,
+            asked,
+            work,
+            session: None,
+            untried: false,
+            clean: true,
+            lost_sessions: Vec::new(),
+            snapshot: None,
+            committed_at: None,
+            waited: false,
+            notes: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &DeviceName {
+        &self.asked.device
+    }
+
+    /// Whether no such device is contacted.
+    pub(crate) fn is_null(&self) -> bool {
+        is_null(self.asked)
+    }
+
+    /// Time since the provisional commit was sent, if it was.
+    pub(crate) fn since_commit(&self) -> Option<Duration> {
+        self.committed_at.map(|at| at.elapsed())
+    }
+
+    /// The time a device's own timer may still need to take a commit of ours back.
+    fn timer_left(&self) -> Duration {
+        let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s) + 5);
+        self.since_commit().map_or(Duration::ZERO, |since| timer.saturating_sub(since))
+    }
+
+    fn note_step(&mut self, step: &str, began: Instant) {
+        if self.steps.len() >= MAX_STEPS {
+            self.steps.remove(0);
+        }
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.steps.push(ReportedStep { step: step.to_owned(), at: Timestamp::now(), took_us });
+    }
+
+    /// None: the device's host key is not trusted yet.
+    fn identity(&self) -> Option<Identity> {
+        let host_key = self.work.host_key.clone()?;
+        let credential = self.asked.credential.clone();
+        Some(Identity { target: self.work.target.clone(), host_key, credential })
+    }
+
+    /// Gets a session: a warm one if there is one and `warm`, else a new one.
+    async fn open(&mut self, by: Instant, warm: bool) -> Result<(), Failure> {
+        let identity = self.identity().ok_or_else(|| {
+            let text = "no host key of this device is trusted yet: compare it and run 'turnup device trust'";
+            Failure::new(FailureClass::Distrusted, Step::Connect.name(), text)
+        })?;
+        if warm && let Some((session, idle)) = self.job.shared.pool.take(self.name(), &identity) {
+            self.session = Some(session);
+            self.untried = true;
+            self.clean = true;
+            if idle < PROBE_AFTER || self.probe(by).await {
+                metrics::counter!("turnup_worker_sessions_reused_total").increment(1);
+                return Ok(());
+            }
+            self.drop_session();
+        }
+        let began = Instant::now();
+        let result = self.connect(&identity, by).await;
+        self.note_step(Step::Connect.name(), began);
+        let session = result?;
+        metrics::counter!("turnup_worker_sessions_opened_total").increment(1);
+        metrics::histogram!("turnup_worker_session_open_seconds").record(began.elapsed().as_secs_f64());
+        let can = session.capabilities();
+        if !(can.candidate() && can.confirmed_commit_1_1()) {
+            let text = "the device lacks the capability :candidate or :confirmed-commit:1.1; this release \
+                        needs both (RFC 6241 §8.3, §8.4)";
+            return Err(Failure::new(FailureClass::Misconfigured, Step::Connect.name(), text));
+        }
+        self.session = Some(session);
+        self.untried = false;
+        self.clean = true;
+        Ok(())
+    }
+
+    async fn connect(&self, identity: &Identity, by: Instant) -> Result<Session, Failure> {
+        let shared = self.job.shared;
+        let known = &shared.assignment.credentials;
+        let credentials = credential::resolve(known, self.asked.credential.as_ref()).await.map_err(|e| {
+            Failure::new(FailureClass::Misconfigured, Step::Connect.name(), shorten(&e.to_string()))
+        })?;
+        let settle_ms = shared.settings.settle_ms.0.get(&self.asked.platform).copied().unwrap_or_default();
+        let limit = Duration::from_millis(self.job.limits.connect_timeout_ms);
+        let options = Options {
+            connect_timeout: limit.min(by.saturating_duration_since(Instant::now())),
+            settle: Duration::from_millis(settle_ms),
+            ..Options::default()
+        };
+        let opened = Box::pin(connect(&identity.target, &credentials, &identity.host_key, &options)).await;
+        opened.map_err(|error| classify::of_connect(&error))
+    }
+
+    /// Asks for nothing, to see whether the session lives.
+    async fn probe(&mut self, by: Instant) -> bool {
+        let nothing = Operation::get_config(Datastore::Running, Some(&Filter::Subtree(Vec::new())));
+        let answered = self.send("probe", &[nothing], by).await.is_ok();
+        self.untried = !answered;
+        answered
+    }
+
+    /// A new session in the middle of a transaction: since time has passed, only after the scheduler has
+    /// said that the attempt is still current.
+    async fn reopen(&mut self, by: Instant) -> Result<(), NotReopened> {
+        self.waited = true;
+        let currency = &self.job.currency;
+        let verdict = match currency.is_held() && currency.age() < FRESH {
+            true => Verdict::Current,
+            false => currency.check(by).await,
+        };
+        match verdict {
+            Verdict::Current => self.open(by, false).await.map_err(NotReopened::Failed),
+            Verdict::Superseded => Err(NotReopened::Superseded),
+            Verdict::Unknown => Err(NotReopened::Failed(Failure::new(
+                FailureClass::Unreachable,
+                "claim",
+                "the scheduler did not say whether this attempt is still current",
+            ))),
+        }
+    }
+
+    /// Sends requests in one write and waits for all answers. A session that fails is gone.
+    async fn send(
+        &mut self,
+        step: &str,
+        operations: &[Operation],
+        by: Instant,
+    ) -> Result<Vec<Reply>, RpcFailure> {
+        let Some(session) = self.session.as_mut() else {
+            return Err(RpcFailure::NotSent { cause: Cause::Closed });
+        };
+        let limit = Duration::from_millis(self.job.limits.rpc_timeout_ms);
+        let limit = if self.untried { limit.min(PROBE_TIMEOUT) } else { limit };
+        let began = Instant::now();
+        let result = session.pipeline(operations, by.min(began + limit)).await;
+        self.note_step(step, began);
+        match &result {
+            Ok(_) => self.untried = false,
+            Err(_) => self.drop_session(),
+        }
+        result
+    }
+
+    /// Closes the session: the device lets go of its locks, and of what is in its candidate.
+    fn drop_session(&mut self) {
+        if let Some(session) = self.session.take()
+            && !self.clean
+        {
+            if self.lost_sessions.len() >= MAX_LOST {
+                self.lost_sessions.remove(0);
+            }
+            self.lost_sessions.push(session.session_id());
+        }
+        self.untried = false;
+        self.clean = true;
+    }
+
+    /// Gives a session in good order to the pool.
+    pub(crate) fn finish(&mut self) {
+        let clean = self.clean;
+        if let (Some(session), true, Some(identity)) = (self.session.take(), clean, self.identity()) {
+            self.job.shared.pool.put(self.name(), identity, session);
+        }
+    }
+
+    /// Whether, by the answer to a `lock`, the sessions that were lost are at work no more: a device lets
+    /// go of a session's locks when it has carried out its last request.
+    fn lost_sessions_are_over(&self, lock: &Reply) -> bool {
+        let holder = lock.errors().iter().find_map(turnup_netconf::message::RpcError::session_id);
+        match (lock.is_error(), holder) {
+            (false, _) => true,
+            (true, None | Some(0)) => false,
+            // Of what another worker has lost, the number isn't known.
+            (true, Some(holder)) => !self.job.recovery && !self.lost_sessions.contains(&holder),
+        }
+    }
+
+    /// Sleeps before the next try; false if that would be too late.
+    async fn pause(&mut self, retry: &mut Retry, by: Instant) -> bool {
+        let wait = retry.next();
+        self.waited = true;
+        if Instant::now() + wait >= by {
+            return false;
+        }
+        sleep(wait).await;
+        true
+    }
+}
+
+/// Whether this is a device that is never contacted.
+pub(crate) fn is_null(work: &DeviceWork) -> bool {
+    work.platform.as_str() == "null"
+}

@@ -1,0 +1,223 @@
+//! From what is known of the devices to the messages that say it.
+
+use jiff::Timestamp;
+use turnup_broker::{Headers, Names, Outgoing};
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    id::DeploymentId,
+    lifecycle::DeploymentEvent,
+    message::{Body as _, Deployment, DeviceReport, InForce, OrderReport, StateChange, Step, Unreadable},
+    name::DeviceName,
+    settle,
+};
+
+use crate::{
+    progress::{self, Progress},
+    transaction::{Seat, Transaction},
+};
+
+/// What became of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) event: DeploymentEvent,
+    pub(crate) phase: &'static str,
+    pub(crate) devices: Vec<DeviceReport>,
+    pub(crate) orders: Vec<OrderReport>,
+}
+
+/// What is known of one device at the end.
+pub(crate) struct Known {
+    pub(crate) device: DeviceName,
+    pub(crate) in_force: InForce,
+    pub(crate) failures: Vec<Failure>,
+    /// What decides nothing.
+    pub(crate) notes: Vec<Failure>,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Ending {
+    /// Judges by what is known.
+    pub(crate) fn of(deployment: &Deployment, phase: &'static str, known: Vec<Known>) -> Self {
+        let committed = known.iter().all(|device| device.in_force == InForce::New);
+        let culprits: Vec<DeviceName> =
+            known.iter().filter(|k| !k.failures.is_empty()).map(|k| k.device.clone()).collect();
+        let devices: Vec<DeviceReport> = known
+            .into_iter()
+            .map(|known| {
+                let Known { device, in_force, failures, notes, steps } = known;
+                let mut failures = if committed { Vec::new() } else { failures };
+                if !committed && failures.is_empty() {
+                    failures.push(undone(phase, &culprits));
+                }
+                failures.extend(notes);
+                let failures = failures.into_iter().map(|f| f.at(device.clone())).collect();
+                DeviceReport { device, in_force, steps, failures }
+            })
+            .collect();
+        let orders = deployment
+            .orders
+            .iter()
+            .map(|order| {
+                let touches = |device: &DeviceName| {
+                    let work = deployment.devices.iter().find(|work| work.device == *device);
+                    work.is_some_and(|work| work.edits.iter().any(|edit| edit.order == *order))
+                };
+                let mut failures: Vec<Failure> = Vec::new();
+                if !committed {
+                    let own = devices.iter().filter(|report| touches(&report.device));
+                    let own = own.flat_map(|report| &report.failures);
+                    failures.extend(own.filter(|f| f.class != FailureClass::Undone).cloned());
+                    if failures.is_empty() {
+                        failures.push(undone(phase, &culprits));
+                    }
+                }
+                OrderReport { order: *order, failures }
+            })
+            .collect();
+        Self { event: settle::outcome(&devices), phase, devices, orders }
+    }
+
+    /// Of a transaction that has been run.
+    pub(crate) fn of_transaction(
+        deployment: &Deployment,
+        phase: &'static str,
+        transaction: &Transaction,
+        mut parts: impl FnMut(usize) -> (Vec<Failure>, Vec<Step>),
+    ) -> Self {
+        let known = deployment.devices.iter().zip(transaction.seats()).enumerate();
+        let known = known.map(|(at, (work, seat))| {
+            let Seat { in_force, failures, .. } = seat;
+            let (notes, steps) = parts(at);
+            Known {
+                device: work.device.clone(),
+                in_force: *in_force,
+                failures: failures.clone(),
+                notes,
+                steps,
+            }
+        });
+        Self::of(deployment, phase, known.collect())
+    }
+
+    /// Of a deployment whose devices were not contacted: everywhere as it was, with these failures.
+    pub(crate) fn refused(deployment: &Deployment, mut failures: Vec<(usize, Failure)>) -> Self {
+        let known = deployment.devices.iter().enumerate().map(|(at, work)| Known {
+            device: work.device.clone(),
+            in_force: InForce::Old,
+            failures: failures
+                .extract_if(.., |(index, _)| *index == at)
+                .map(|(_, failure)| failure)
+                .collect(),
+            notes: Vec::new(),
+            steps: Vec::new(),
+        });
+        let known = known.collect();
+        Self::of(deployment, "check", known)
+    }
+
+    /// Of a deployment to devices that exist on paper only.
+    pub(crate) fn on_paper(deployment: &Deployment) -> Self {
+        let known = deployment.devices.iter().map(|work| Known {
+            device: work.device.clone(),
+            in_force: InForce::New,
+            failures: Vec::new(),
+            notes: Vec::new(),
+            steps: Vec::new(),
+        });
+        Self::of(deployment, "confirm", known.collect())
+    }
+}
+
+fn undone(phase: &str, culprits: &[DeviceName]) -> Failure {
+    let names: Vec<&str> = culprits.iter().take(5).map(DeviceName::as_str).collect();
+    let more = culprits.len().saturating_sub(names.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text = match names.is_empty() {
+        true => "undone with the other devices of the deployment".to_owned(),
+        false => format!("undone with the others, because of {}{more}", names.join(", ")),
+    };
+    Failure::new(FailureClass::Undone, phase, text)
+}
+
+/// Who reports, on what.
+#[derive(Debug, Clone)]
+pub(crate) struct Reporter {
+    pub(crate) deployment: DeploymentId,
+    pub(crate) attempt: i32,
+    /// The (first) order, by which messages are found.
+    pub(crate) correlation: String,
+    pub(crate) worker: String,
+    /// The exchange of state changes.
+    pub(crate) exchange: String,
+    /// Headers that go on to every report: the trace.
+    pub(crate) headers: Headers,
+}
+
+impl Reporter {
+    /// That it is still being worked on.
+    pub(crate) fn progressed(
+        &self,
+        sequence: i32,
+        state: progress::State,
+        deployment: &Deployment,
+        progress: &Progress,
+    ) -> Result<Outgoing, Unreadable> {
+        let known = deployment.devices.iter().zip(progress.known());
+        let devices = known.map(|(work, (in_force, failures))| DeviceReport {
+            device: work.device.clone(),
+            in_force,
+            steps: Vec::new(),
+            failures: failures.into_iter().take(2).map(|failure| failure.at(work.device.clone())).collect(),
+        });
+        let devices = devices.collect();
+        let event = if state.in_doubt { DeploymentEvent::Doubted } else { DeploymentEvent::Progressed };
+        let phase = state.phase.map_or("start", |phase| phase.name());
+        self.message(sequence, event, phase, devices, Vec::new())
+    }
+
+    /// How it ended. Where that is too much for one message, the steps are left out.
+    pub(crate) fn ended(&self, sequence: i32, ending: Ending) -> Result<Outgoing, Unreadable> {
+        let Ending { event, phase, devices, orders } = ending;
+        match self.message(sequence, event, phase, devices.clone(), orders.clone()) {
+            Err(Unreadable::TooLarge(_)) => {
+                let short = |failures: Vec<Failure>| failures.into_iter().take(2).collect::<Vec<_>>();
+                let devices = devices.into_iter().map(|report| DeviceReport {
+                    steps: Vec::new(),
+                    failures: short(report.failures),
+                    ..report
+                });
+                let orders = orders
+                    .into_iter()
+                    .map(|report| OrderReport { failures: short(report.failures), ..report });
+                self.message(sequence, event, phase, devices.collect(), orders.collect())
+            }
+            result => result,
+        }
+    }
+
+    fn message(
+        &self,
+        sequence: i32,
+        event: DeploymentEvent,
+        phase: &str,
+        devices: Vec<DeviceReport>,
+        orders: Vec<OrderReport>,
+    ) -> Result<Outgoing, Unreadable> {
+        let change = StateChange {
+            deployment: self.deployment,
+            attempt: self.attempt,
+            sequence,
+            worker: self.worker.clone(),
+            at: Timestamp::now(),
+            event,
+            phase: phase.to_owned(),
+            devices,
+            orders,
+        };
+        let key = Names::state_key(self.deployment.0);
+        let mut message = Outgoing::new(self.exchange.as_str(), key, change.encode()?);
+        message.correlation_id = Some(self.correlation.clone());
+        message.headers = self.headers.clone();
+        Ok(message)
+    }
+}

@@ -1,0 +1,154 @@
+//! What can be configured about a worker, and where it is posted.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Deserialize;
+use turnup_core::name::{CredentialRef, PlatformName, RegionName};
+
+use crate::{credential::CredentialSource, error::WorkerError};
+
+/// Settings of a worker; every one has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Deployments at once, and deliveries held per queue.
+    pub concurrency: usize,
+    /// Most devices of one deployment; one with more is refused.
+    pub max_devices: usize,
+    /// Most idle NETCONF sessions kept open, one per device.
+    pub max_warm_sessions: usize,
+    /// An idle session is closed after this time, in milliseconds.
+    pub session_idle_ms: u64,
+    /// Whether the platform `null`, which contacts no device, is served. For benchmarks and tests.
+    pub allow_null_platform: bool,
+    /// A deployment that lasts longer than this reports as it goes, in milliseconds.
+    pub report_after_ms: u64,
+    /// Time for running deployments to end after the signal to stop, in milliseconds.
+    pub drain_ms: u64,
+    /// Pause between hello and the first request, per platform, in milliseconds.
+    pub settle_ms: SettleMs,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 200,
+            max_devices: 500,
+            max_warm_sessions: 1_000,
+            session_idle_ms: 120_000,
+            allow_null_platform: false,
+            report_after_ms: 500,
+            drain_ms: 50_000,
+            settle_ms: SettleMs::default(),
+        }
+    }
+}
+
+/// Pauses per platform, in milliseconds; none for a platform that isn't in here.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SettleMs(pub BTreeMap<PlatformName, u64>);
+
+impl Default for SettleMs {
+    /// `ietf` waits 20 ms: a yuma session wedges when its hello and the first request arrive together.
+    fn default() -> Self {
+        Self(PlatformName::new("ietf").map(|name| (name, 20)).into_iter().collect())
+    }
+}
+
+impl fmt::Debug for SettleMs {
+    /// On one line, however it is asked for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (at, (platform, ms)) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{platform} = {ms}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// Where a worker serves, as whom, and with which credentials.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Its name in reports; should be unique among the workers that run at the same time.
+    pub worker_name: String,
+    /// The regions whose deployments it takes.
+    pub regions: Vec<RegionName>,
+    /// Where to find what logs in at the devices, by the reference in the deployment.
+    pub credentials: BTreeMap<CredentialRef, CredentialSource>,
+}
+
+impl Settings {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`WorkerError::Settings`] names the key and what it may be.
+    pub fn validate(&self) -> Result<(), WorkerError> {
+        let within = |key, value: u64, min: u64, max: u64| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(WorkerError::Settings { key, why: format!("is a number from {min} to {max}") })
+            }
+        };
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        within("concurrency", count(self.concurrency), 1, 10_000)?;
+        within("max_devices", count(self.max_devices), 1, 10_000)?;
+        within("max_warm_sessions", count(self.max_warm_sessions), 0, 100_000)?;
+        within("session_idle_ms", self.session_idle_ms, 1, 3_600_000)?;
+        within("report_after_ms", self.report_after_ms, 1, 60_000)?;
+        within("drain_ms", self.drain_ms, 0, 1_500_000)?;
+        self.settle_ms.0.values().try_for_each(|ms| within("settle_ms", *ms, 0, 5_000))
+    }
+}
+
+impl Assignment {
+    pub(crate) fn validate(&self) -> Result<(), WorkerError> {
+        if self.regions.is_empty() {
+            return Err(WorkerError::Settings {
+                key: "regions",
+                why: "names at least one region".to_owned(),
+            });
+        }
+        if self.worker_name.is_empty() || self.worker_name.len() > 255 {
+            return Err(WorkerError::Settings {
+                key: "worker_name",
+                why: "has 1 to 255 characters".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_bounds_are_checked() {
+        let good = Settings::default();
+        good.validate().unwrap();
+        type Spoil = fn(&mut Settings);
+        let bad: [(&str, Spoil); 4] = [
+            ("concurrency", |s| s.concurrency = 0),
+            ("session_idle_ms", |s| s.session_idle_ms = 0),
+            ("drain_ms", |s| s.drain_ms = u64::MAX),
+            ("settle_ms", |s| s.settle_ms.0.values_mut().for_each(|ms| *ms = 10_000)),
+        ];
+        for (wanted, spoil) in bad {
+            let mut settings = good.clone();
+            spoil(&mut settings);
+            assert!(settings.validate().unwrap_err().to_string().contains(wanted));
+        }
+    }
+
+    #[test]
+    fn a_part_is_enough_and_a_typo_is_named() {
+        let some: Settings =
+            serde_json::from_str(r#"{"concurrency": 7, "settle_ms": {"junos": 5}}"#).unwrap();
+        assert_eq!((some.concurrency, some.report_after_ms), (7, 500));
+        assert_eq!(format!("{:#?}", some.settle_ms), "{junos = 5}");
+        assert!(serde_json::from_str::<Settings>(r#"{"concurency": 7}"#).is_err());
+    }
+}

@@ -1,0 +1,309 @@
+//! The network transaction as a pure state machine: in force on all devices, or on none.
+//!
+//! [`Transaction`] says what to do next; whoever drives it does that at all the devices named, at once,
+//! waits for every answer (the barrier between two phases), and tells. No IO, no clock, no messages in
+//! here, so every combination of answers can be tried.
+//!
+//! What an answer means is a promise of who gives it:
+//! - [`Answer::Done`]: the command had the effect that it names.
+//! - [`Answer::Found`]: this configuration is in force, for good: no commit of ours is pending.
+//! - [`Answer::Failed`] with `touched: false`: the command had no effect at all.
+//! - [`Answer::Failed`] with `touched: true`: it may have had its effect, or a part that goes back by itself.
+//! - [`Answer::Superseded`]: another worker has taken the deployment over, so nothing more was done.
+
+use turnup_core::{failure::Failure, message::InForce};
+
+/// A phase; between two of them all devices are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    /// Find out what an earlier worker left.
+    Recover,
+    /// Lock, and put the edit into the candidate.
+    Prepare,
+    /// Commit, going back by itself; read back.
+    Commit,
+    /// The decision to go through with it, carried out.
+    Confirm,
+    /// The decision to give up, carried out.
+    Undo,
+    /// After a confirm without answer: confirm again if pending, read back.
+    Settle,
+    /// Others have confirmed: put the edit in force where it is not.
+    Push,
+    /// It can't be in force everywhere: the inverse edit where it is.
+    Revert,
+    /// Let go of everything that is ours and only ours.
+    Release,
+}
+
+impl Phase {
+    /// The word in reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Recover => "recover",
+            Self::Prepare => "prepare",
+            Self::Commit => "commit",
+            Self::Confirm => "confirm",
+            Self::Undo => "undo",
+            Self::Settle => "settle",
+            Self::Push => "push-forward",
+            Self::Revert => "revert",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// What a device made of a phase's command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// As told.
+    Done,
+    /// What is in force.
+    Found(InForce),
+    /// Not done.
+    Failed {
+        /// Why.
+        failures: Vec<Failure>,
+        /// Whether it may have had an effect.
+        touched: bool,
+    },
+    /// Another worker has it.
+    Superseded,
+}
+
+/// Whether the next phase may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// It may.
+    Open,
+    /// Another worker has taken over: it owns whatever is pending under our persist id.
+    Superseded,
+    /// The broker has given the deployment to someone else, or nobody can tell whether it is still ours.
+    Cut,
+    /// There is no time left to go on.
+    Late(Failure),
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This phase at these devices; then [`Transaction::answered`].
+    Run(Phase, Vec<usize>),
+    /// May this phase begin? Then [`Transaction::gated`].
+    Ask(Phase),
+    /// It is over.
+    End(End),
+}
+
+/// How it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// What is known of the devices is the result, to be reported.
+    Known,
+    /// Another worker has it: nothing to report.
+    Superseded,
+    /// To be given back to the broker without a report.
+    HandedBack,
+}
+
+/// What is known of one device.
+#[derive(Debug, Clone)]
+pub(crate) struct Seat {
+    /// Which configuration is in force for good, as far as known.
+    pub(crate) in_force: InForce,
+    /// What went wrong.
+    pub(crate) failures: Vec<Failure>,
+    /// The new configuration was in force when this worker began.
+    had_new: bool,
+    /// Locks and candidate are ours.
+    prepared: bool,
+    /// A commit was sent that may be pending.
+    committed: bool,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    seats: Vec<Seat>,
+    end: End,
+}
+
+impl Transaction {
+    /// For so many devices. With `recovery` an earlier worker may have left anything.
+    pub(crate) fn new(devices: usize, recovery: bool) -> (Self, Next) {
+        let seat = Seat {
+            in_force: if recovery { InForce::Unknown } else { InForce::Old },
+            failures: Vec::new(),
+            had_new: false,
+            prepared: false,
+            committed: false,
+        };
+        let transaction = Self { seats: vec![seat; devices], end: End::Known };
+        let first = if recovery { Phase::Recover } else { Phase::Prepare };
+        let next =
+            if devices == 0 { Next::End(End::Known) } else { Next::Run(first, (0..devices).collect()) };
+        (transaction, next)
+    }
+
+    /// What is known of the devices.
+    pub(crate) fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// Whether a commit was sent to this device that may be pending.
+    pub(crate) fn committed(&self, device: usize) -> bool {
+        self.seats.get(device).is_some_and(|seat| seat.committed)
+    }
+
+    /// Whether the new configuration was in force at this device when this worker began.
+    pub(crate) fn had_new(&self, device: usize) -> bool {
+        self.seats.get(device).is_some_and(|seat| seat.had_new)
+    }
+
+    /// Whether another worker owns what is pending.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.end == End::Superseded
+    }
+
+    /// All devices have answered.
+    pub(crate) fn answered(&mut self, phase: Phase, answers: Vec<(usize, Answer)>) -> Next {
+        let superseded = answers.iter().any(|(_, answer)| *answer == Answer::Superseded);
+        let mut all_done = true;
+        for (device, answer) in answers {
+            all_done &= answer == Answer::Done;
+            if let Some(seat) = self.seats.get_mut(device) {
+                seat.learn(phase, answer);
+            }
+        }
+        if superseded && phase != Phase::Release {
+            return self.release(End::Superseded);
+        }
+        match phase {
+            Phase::Recover if self.all(InForce::New) => Next::End(End::Known),
+            Phase::Recover if self.any(InForce::Unknown) => Next::End(End::Known),
+            Phase::Recover => Next::Ask(Phase::Prepare),
+            Phase::Prepare if all_done => Next::Ask(Phase::Commit),
+            Phase::Commit if all_done => Next::Ask(Phase::Confirm),
+            Phase::Prepare | Phase::Commit => self.undo(),
+            Phase::Confirm if all_done => Next::End(End::Known),
+            Phase::Confirm => self.run(Phase::Settle, |seat| seat.in_force == InForce::Unknown),
+            // Forward where it is not, because it is in force elsewhere.
+            Phase::Settle if self.any(InForce::New) => {
+                self.run(Phase::Push, |seat| seat.in_force == InForce::Old)
+            }
+            Phase::Settle => Next::End(End::Known),
+            Phase::Push if self.any(InForce::Old) => self.revert(),
+            Phase::Push => Next::End(End::Known),
+            Phase::Undo => self.revert(),
+            Phase::Revert | Phase::Release => Next::End(self.end),
+        }
+    }
+
+    /// Whether the phase that was asked for may begin.
+    pub(crate) fn gated(&mut self, phase: Phase, gate: Gate) -> Next {
+        match gate {
+            Gate::Open => self.run(phase, |_| true),
+            Gate::Superseded => self.release(End::Superseded),
+            // Whoever gets it next finds out what was done; what is in our hands is taken back now.
+            Gate::Cut => self.release(End::HandedBack),
+            Gate::Late(failure) => {
+                for seat in &mut self.seats {
+                    seat.failures.push(failure.clone());
+                }
+                self.undo()
+            }
+        }
+    }
+
+    fn all(&self, in_force: InForce) -> bool {
+        self.seats.iter().all(|seat| seat.in_force == in_force)
+    }
+
+    fn any(&self, in_force: InForce) -> bool {
+        self.seats.iter().any(|seat| seat.in_force == in_force)
+    }
+
+    /// The phase at the devices that need it; over if none does.
+    fn run(&self, phase: Phase, needs: impl Fn(&Seat) -> bool) -> Next {
+        let devices: Vec<usize> =
+            self.seats.iter().enumerate().filter(|(_, seat)| needs(seat)).map(|(at, _)| at).collect();
+        if devices.is_empty() { Next::End(self.end) } else { Next::Run(phase, devices) }
+    }
+
+    fn release(&mut self, end: End) -> Next {
+        self.end = end;
+        self.run(Phase::Release, |_| true)
+    }
+
+    fn undo(&mut self) -> Next {
+        match self.run(Phase::Undo, |seat| seat.prepared || seat.committed) {
+            Next::End(_) => self.revert(),
+            next => next,
+        }
+    }
+
+    /// Undoing is done; where the new configuration is in force all the same, the inverse edit.
+    fn revert(&self) -> Next {
+        self.run(Phase::Revert, |seat| seat.in_force == InForce::New)
+    }
+}
+
+impl Seat {
+    fn learn(&mut self, phase: Phase, answer: Answer) {
+        let before = if self.had_new { InForce::New } else { InForce::Old };
+        match (phase, answer) {
+            (_, Answer::Superseded) | (Phase::Release, _) => {}
+            (Phase::Recover, Answer::Found(found)) => {
+                self.in_force = found;
+                self.had_new = found == InForce::New;
+            }
+            (Phase::Prepare, Answer::Done) => self.prepared = true,
+            (Phase::Commit, Answer::Done) => {
+                self.committed = true;
+                // Not known until it is confirmed or cancelled.
+                self.in_force = InForce::Unknown;
+            }
+            (Phase::Commit, Answer::Failed { failures, touched }) => {
+                self.failures.extend(failures);
+                self.committed = touched;
+                if touched {
+                    self.in_force = InForce::Unknown;
+                }
+            }
+            (Phase::Confirm | Phase::Push, Answer::Done) => {
+                self.in_force = InForce::New;
+                self.failures.clear();
+            }
+            (Phase::Undo, Answer::Done) => self.in_force = before,
+            (Phase::Revert, Answer::Done) => self.in_force = InForce::Old,
+            (Phase::Undo | Phase::Settle | Phase::Push | Phase::Revert, Answer::Found(found)) => {
+                self.in_force = found;
+                if found == InForce::New && matches!(phase, Phase::Settle | Phase::Push) {
+                    self.failures.clear();
+                }
+            }
+            (Phase::Recover | Phase::Settle, Answer::Failed { failures, .. }) => {
+                self.in_force = InForce::Unknown;
+                self.failures.extend(failures);
+            }
+            (Phase::Undo | Phase::Push | Phase::Revert, Answer::Failed { failures, touched }) => {
+                if touched {
+                    self.in_force = InForce::Unknown;
+                }
+                self.failures.extend(failures);
+            }
+            (Phase::Prepare | Phase::Confirm, Answer::Failed { failures, .. }) => {
+                self.failures.extend(failures);
+            }
+            // Answers that no driver gives: what is known stays as it is.
+            (Phase::Recover, Answer::Done)
+            | (Phase::Prepare | Phase::Commit | Phase::Confirm, Answer::Found(_))
+            | (Phase::Settle, Answer::Done) => {
+                debug_assert!(false, "{phase:?} has no such answer");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What is to be done at one device, parsed and checked before the device hears of it.
+
+use std::collections::BTreeMap;
+
+use turnup_core::message::{Condition, DeviceEdit, DeviceWork};
+use turnup_netconf::{
+    capability::Capabilities,
+    compare,
+    operation::{
+        ConfirmedCommit, Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, Operation, TestOption,
+    },
+    ssh::{HostKeyError, PinnedHostKey, Target},
+    xml::{Element, Limits, XmlError, parse_str},
+};
+
+use crate::lacks::lacks;
+
+/// Why a deployment can't be carried out as it was written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadWork {
+    /// A part is no XML.
+    #[error("the {part} of order {order} is no configuration: {error}")]
+    Xml { part: &'static str, order: String, error: XmlError },
+    /// The pinned host key is none.
+    #[error("the pinned host key is {0}")]
+    HostKey(#[from] HostKeyError),
+}
+
+/// What is to be done at one device.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) target: Target,
+    /// None: nobody has said that this device is to be trusted.
+    pub(crate) host_key: Option<PinnedHostKey>,
+    edit: Vec<Element>,
+    inverse: Vec<Element>,
+    filter: Filter,
+    goals: Vec<Goal>,
+}
+
+/// What one edit wants, and what was there before.
+#[derive(Debug)]
+struct Goal {
+    after: Wanted,
+    before: Wanted,
+    keys: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    Contains(Element),
+    Lacks(Element),
+}
+
+/// Which way an edit goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To what the orders want.
+    Forward,
+    /// Back to what was.
+    Back,
+}
+
+fn fragment(part: &'static str, edit: &DeviceEdit, text: &str) -> Result<Element, BadWork> {
+    // A message has at most 1 MiB, so this is bounded already.
+    parse_str(&format!("<config>{text}</config>"), &Limits::default()).map_err(|error| BadWork::Xml {
+        part,
+        order: edit.order.to_string(),
+        error,
+    })
+}
+
+impl Work {
+    /// Parses and checks everything.
+    pub(crate) fn new(work: &DeviceWork) -> Result<Self, BadWork> {
+        let host_key = work.host_key.as_deref().map(str::parse).transpose()?;
+        let (mut forward, mut inverse, mut filter) = (Vec::new(), Vec::new(), Vec::new());
+        let mut goals = Vec::with_capacity(work.edits.len());
+        for edit in &work.edits {
+            forward.extend(fragment("edit", edit, &edit.edit)?.into_children());
+            filter.extend(fragment("filter", edit, &edit.filter)?.into_children());
+            let wanted = |part, condition: &Condition| match condition {
+                Condition::Contains(text) => fragment(part, edit, text).map(Wanted::Contains),
+                Condition::Lacks(text) => fragment(part, edit, text).map(Wanted::Lacks),
+            };
+            let after = wanted("condition after", &edit.after)?;
+            let before = wanted("condition before", &edit.before)?;
+            goals.push(Goal { after, before, keys: edit.keys.clone() });
+        }
+        // What was done last is undone first.
+        for edit in work.edits.iter().rev() {
+            inverse.extend(fragment("inverse edit", edit, &edit.inverse)?.into_children());
+        }
+        Ok(Self {
+            target: Target::new(work.address.clone(), work.port),
+            host_key,
+            edit: forward,
+            inverse,
+            filter: Filter::Subtree(filter),
+            goals,
+        })
+    }
+
+    /// The `edit-config` of the candidate, with what the device's capabilities allow.
+    pub(crate) fn edit(&self, direction: Direction, can: &Capabilities) -> Operation {
+        let config = match direction {
+            Direction::Forward => &self.edit,
+            Direction::Back => &self.inverse,
+        };
+        Operation::edit_config(EditConfig {
+            default_operation: Some(DefaultOperation::Merge),
+            test_option: can.validate().then_some(TestOption::TestThenSet),
+            error_option: can.rollback_on_error().then_some(ErrorOption::RollbackOnError),
+            ..EditConfig::new(Datastore::Candidate, config.iter().cloned())
+        })
+    }
+
+    /// The `get-config` of what the edits touch, in running.
+    pub(crate) fn read(&self) -> Operation {
+        Operation::get_config(Datastore::Running, Some(&self.filter))
+    }
+
+    /// Whether all edits are in force.
+    pub(crate) fn after(&self, data: &Element) -> bool {
+        self.goals.iter().all(|goal| goal.after.holds(data, &goal.keys))
+    }
+
+    /// Whether no edit is in force.
+    pub(crate) fn before(&self, data: &Element) -> bool {
+        self.goals.iter().all(|goal| goal.before.holds(data, &goal.keys))
+    }
+
+    /// Where the data differs from what is wanted, in words.
+    pub(crate) fn difference(&self, data: &Element) -> String {
+        let found = self.goals.iter().find_map(|goal| match &goal.after {
+            Wanted::Contains(wanted) => {
+                compare::differences(data, wanted, &goal.keys, 1).first().map(ToString::to_string)
+            }
+            Wanted::Lacks(gone) => {
+                (!lacks(data, gone, &goal.keys)).then(|| "what was to be removed is still there".to_owned())
+            }
+        });
+        found.unwrap_or_else(|| "nothing differs".to_owned())
+    }
+
+    /// Whether two readings of what the edits touch are the same.
+    pub(crate) fn same(&self, a: &Element, b: &Element) -> bool {
+        let keys: BTreeMap<String, Vec<String>> =
+            self.goals.iter().flat_map(|goal| goal.keys.clone()).collect();
+        compare::contains(a, b, &keys) && compare::contains(b, a, &keys)
+    }
+}
+
+impl Wanted {
+    fn holds(&self, data: &Element, keys: &BTreeMap<String, Vec<String>>) -> bool {
+        match self {
+            Self::Contains(wanted) => compare::contains(data, wanted, keys),
+            Self::Lacks(gone) => lacks(data, gone, keys),
+        }
+    }
+}
+
+/// The commit that goes back by itself unless it is confirmed.
+pub(crate) fn commit_provisionally(persist: &str, confirm_timeout_s: u32) -> Operation {
+    Operation::commit_confirmed(&ConfirmedCommit {
+        confirm_timeout_s,
+        persist: Some(persist.to_owned()),
+        persist_id: None,
+    })
+}
