@@ -56,7 +56,7 @@ pub trait Device: Send + Sync + 'static {
     }
 
     /// A session has ended, for whatever reason; its locks are to be released (RFC 6241 §7.5). Called once,
-    /// after the session's last request was carried out.
+    /// after the session's last request was carried out; only `kill-session` calls it at once.
     fn session_closed(&self, session_id: u32) {
         let _ = session_id;
     }

@@ -31,6 +31,8 @@ pub(crate) struct TestDevice {
     pub(crate) saw_password: AtomicBool,
     /// Counts `apply`.
     pub(crate) applied: AtomicU32,
+    /// Requests begun, by name.
+    pub(crate) calls: Mutex<BTreeMap<String, usize>>,
     /// Releases `wait`.
     pub(crate) release: Notify,
     /// Open sessions and who opened them.
@@ -46,6 +48,7 @@ impl Default for TestDevice {
             authorized: Mutex::new(None),
             saw_password: AtomicBool::new(false),
             applied: AtomicU32::new(0),
+            calls: Mutex::new(BTreeMap::new()),
             release: Notify::new(),
             sessions: Mutex::new(BTreeMap::new()),
         }
@@ -87,6 +90,7 @@ impl Device for TestDevice {
     async fn rpc(&self, session_id: u32, request: &Rpc) -> Outcome {
         let operation = &request.operation;
         let number = || operation.text().parse::<usize>().unwrap();
+        *self.calls.lock().unwrap().entry(operation.name().to_owned()).or_default() += 1;
         match operation.name() {
             "ok" => Outcome::Reply(Reply::ok()),
             "apply" => {
@@ -173,6 +177,16 @@ impl Served {
     ) -> Result<Session, ConnectError> {
         let credentials = Credentials::password(USER, SecretString::from(PASSWORD));
         ssh::connect(target, &credentials, &self.host_key(), options).await
+    }
+
+    /// How often a request was begun.
+    pub(crate) fn calls(&self, name: &str) -> usize {
+        self.device.calls.lock().unwrap().get(name).copied().unwrap_or_default()
+    }
+
+    /// Waits until a request was begun so often.
+    pub(crate) async fn wait_calls(&self, name: &str, times: usize) {
+        wait_until("the request is begun", || self.calls(name) == times).await;
     }
 
     /// Waits until the device has no open session.

@@ -1,15 +1,19 @@
 //! Devices that hang, lie, break off and babble.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use russh::ChannelMsg;
+use russh::client;
+use russh::keys::PublicKeyOrCertificate;
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use turnup_netconf::framing::FramingError;
 use turnup_netconf::server::{Greeting, Options};
-use turnup_netconf::session::ProtocolError;
+use turnup_netconf::session::{ClientSession, ProtocolError};
 use turnup_netconf::ssh::{self, Cause, ConnectError, Credentials, Phase, RpcFailure, Target};
 use turnup_netconf::xml::Limits;
 
@@ -326,4 +330,56 @@ async fn settles_before_the_first_request() {
     let session = served.try_connect(&options).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(200));
     assert!(session.is_usable());
+}
+
+/// A client of SSH that takes any host key.
+struct Careless;
+
+impl client::Handler for Careless {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        Ok(true)
+    }
+}
+
+#[tokio::test]
+async fn answers_do_not_pile_up_for_a_client_that_does_not_read() {
+    let served = Served::start().await;
+    let mut handle = client::connect(Arc::default(), served.listening.address(), Careless).await.unwrap();
+    assert!(handle.authenticate_password(USER, PASSWORD).await.unwrap().success());
+    let mut channel = handle.channel_open_session().await.unwrap();
+    channel.request_subsystem(true, "netconf").await.unwrap();
+    let mut protocol = ClientSession::new(Limits::default(), true);
+    channel.data_bytes(protocol.hello()).await.unwrap();
+    while protocol.session_id().is_none() {
+        if let Some(ChannelMsg::Data { data }) = channel.wait().await {
+            protocol.receive(&data).unwrap();
+            protocol.next_event().unwrap();
+        }
+    }
+    let mut requests = Vec::new();
+    for _ in 0..200 {
+        protocol.request(&operation_with("large", "1000000"), &mut requests);
+    }
+    channel.data_bytes(requests).await.unwrap();
+    // Some answers fit into windows and buffers on the way, and the device stops after them.
+    wait_until("the device has begun", || served.calls("large") > 0).await;
+    let mut calls = 0;
+    while served.calls("large") > calls {
+        calls = served.calls("large");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert!(calls < 50, "{calls} answers of a megabyte are in memory");
+    // When the client reads on, all come.
+    let mut answers = 0;
+    while answers < 200 {
+        let message = tokio::time::timeout(Duration::from_secs(20), channel.wait()).await.unwrap();
+        if let Some(ChannelMsg::Data { data }) = message {
+            protocol.receive(&data).unwrap();
+            while protocol.next_event().unwrap().is_some() {
+                answers += 1;
+            }
+        }
+    }
 }

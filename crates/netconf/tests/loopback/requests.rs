@@ -133,13 +133,40 @@ async fn numbers_sessions_and_kills_others() {
 
     let own = first.rpc(&Operation::kill_session(1), later()).await.unwrap();
     assert_eq!(own.errors()[0].tag, ErrorTag::InvalidValue);
+    let work = tokio::spawn(async move {
+        let failure = second.rpc(&operation("wait"), later()).await.unwrap_err();
+        (second, failure)
+    });
+    served.wait_calls("wait", 1).await;
     assert!(first.rpc(&Operation::kill_session(2), later()).await.unwrap().is_ok());
-    // The killed session's locks are free as soon as the answer is there.
+    // The killed session's locks are free as soon as the answer is there, also if it was in the middle of
+    // something.
     assert_eq!(served.device.sessions.lock().unwrap().keys().copied().collect::<Vec<_>>(), [1]);
-    crate::device::wait_until("the client has noticed", || !second.is_usable()).await;
+    let (mut second, failure) = work.await.unwrap();
+    assert!(failure.in_doubt());
     let gone = second.rpc(&operation("ok"), later()).await.unwrap_err();
     assert!(!gone.in_doubt());
     assert!(first.rpc(&operation("ok"), later()).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_closed_session_is_over_when_the_answer_is_there() {
+    let served = Served::start().await;
+    let mut session = served.connect().await;
+    assert!(session.rpc(&Operation::close_session(), later()).await.unwrap().is_ok());
+    assert!(served.device.sessions.lock().unwrap().is_empty());
+    crate::device::wait_until("the client has noticed", || !session.is_usable()).await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_dropped_is_like_one_without_power() {
+    let served = Served::start().await;
+    let mut session = served.connect().await;
+    let address = served.listening.address();
+    drop(served.listening);
+    let failure = session.rpc(&operation("ok"), later()).await.unwrap_err();
+    assert_eq!(*failure.cause(), ssh::Cause::Closed);
+    crate::device::wait_until("the port is closed", || std::net::TcpStream::connect(address).is_err()).await;
 }
 
 #[tokio::test]
