@@ -118,10 +118,13 @@ async fn a_dead_line_is_noticed_by_keepalives() {
 async fn a_client_that_does_not_log_in_is_turned_away() {
     let options = Options { login_timeout: Duration::from_millis(200), ..Default::default() };
     let served = Served::start_with(TestDevice::default(), options).await;
-    let mut stream = tokio::net::TcpStream::connect(served.listening.address()).await.unwrap();
-    let mut all = Vec::new();
-    let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await;
-    assert!(end.is_ok(), "the device holds the connection open");
+    for said in ["", "SSH-2.0-Hang\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(served.listening.address()).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        let mut all = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await;
+        assert!(end.is_ok(), "the device holds the connection open");
+    }
     // One that has logged in stays.
     let mut session = served.connect().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -303,6 +306,23 @@ async fn work_begun_is_finished_when_the_client_goes_away() {
     served.device.release.notify_one();
     served.wait_no_sessions().await;
     assert_eq!(served.device.applied.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_falls_silent_lets_go_of_the_session_when_the_client_does() {
+    let served = Served::start().await;
+    let mut session = served.connect().await;
+    served.device.release.notify_one();
+    // The first makes the device work in the background from then on.
+    let operations = [operation("wait"), operation("wait"), operation("silence")];
+    let begun = session.pipeline(&operations, after_ms(500));
+    let release = async {
+        served.wait_calls("wait", 2).await;
+        served.device.release.notify_one();
+    };
+    let (failure, ()) = tokio::join!(begun, release);
+    assert!(matches!(failure.unwrap_err(), RpcFailure::NoAnswer { answered, .. } if answered.len() == 2));
+    served.wait_no_sessions().await;
 }
 
 #[tokio::test]
