@@ -42,14 +42,15 @@ const PATIENCE: Duration = Duration::from_secs(900);
 const REGION: &str = "eu-west";
 
 fn scaled(count: u32) -> u32 {
-    let scale: f64 = std::env::var("TURNUP_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
+    let scale: f64 =
+        std::env::var("TURNUP_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small positive numbers")]
     let scaled = (f64::from(count) * scale) as u32;
     scaled.max(20)
 }
 
 /// A cluster with `count` devices of the null platform.
-async fn null_cluster(count: usize) -> Cluster {
+async fn null_cluster(count: u16) -> Cluster {
     let options = Options {
         regions: vec![(REGION.to_owned(), 0)],
         config: "[worker]\nallow_null_platform = true\nconcurrency = 256\n".to_owned(),
@@ -72,7 +73,8 @@ fn orders(from: u32, count: u32, pairs: &[(String, String)]) -> Vec<Value> {
             let mut order = eline(n, a, z);
             // A unit of its own per order: the port carries what the VLAN id has no room for.
             for endpoint in 0..2 {
-                order["endpoints"][endpoint]["attributes"]["port"] = json!(format!("ge-{}/0/{endpoint}", n / 4094));
+                order["endpoints"][endpoint]["attributes"]["port"] =
+                    json!(format!("ge-{}/0/{endpoint}", n / 4094));
             }
             order
         })
@@ -80,7 +82,9 @@ fn orders(from: u32, count: u32, pairs: &[(String, String)]) -> Vec<Value> {
 }
 
 fn pairs(prefix: &str, from: usize, count: usize) -> Vec<(String, String)> {
-    (0..count / 2).map(|n| (format!("{prefix}{}", from + 2 * n), format!("{prefix}{}", from + 2 * n + 1))).collect()
+    (0..count / 2)
+        .map(|n| (format!("{prefix}{}", from + 2 * n), format!("{prefix}{}", from + 2 * n + 1)))
+        .collect()
 }
 
 /// Submits through the bulk endpoint, then waits until all are Completed and every event is
@@ -155,11 +159,18 @@ async fn completed_events(cluster: &Cluster) -> lapin::Consumer {
     };
     let connection = Connection::connect(cluster.amqp_url(), ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    let exclusive =
+        QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap();
     let (name, exchange) = (queue.name().clone(), format!("{}.events", cluster.prefix));
     channel
-        .queue_bind(name.clone(), exchange.into(), "order.*.*.completed".into(), QueueBindOptions::default(), FieldTable::default())
+        .queue_bind(
+            name.clone(),
+            exchange.into(),
+            "order.*.*.completed".into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
         .await
         .unwrap();
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
@@ -248,7 +259,11 @@ async fn ladder() -> Vec<Figure> {
         (Some(before), Some(after)) => format!("{:.0} MiB more", after - before),
         _ => "rabbitmqctl can't be asked here".to_owned(),
     };
-    vec![Figure::new(format!("{count} orders waiting in the delay queues: broker memory"), result, Some("< 200 MB"))]
+    vec![Figure::new(
+        format!("{count} orders waiting in the delay queues: broker memory"),
+        result,
+        Some("< 200 MB"),
+    )]
 }
 
 fn resident_mib(pid: u32) -> f64 {
@@ -287,5 +302,9 @@ async fn intake() -> Vec<Figure> {
     let parts: Vec<&[Value]> = all.chunks(all.len().div_ceil(4)).collect();
     futures_util::future::join_all(parts.into_iter().map(|part| cluster.api.bulk(part))).await;
     let rate = all.len() as f64 / begin.elapsed().as_secs_f64();
-    vec![Figure::new(format!("{} orders accepted over bulk HTTP, not scheduled", all.len()), format!("{rate:.0} orders/s"), None)]
+    vec![Figure::new(
+        format!("{} orders accepted over bulk HTTP, not scheduled", all.len()),
+        format!("{rate:.0} orders/s"),
+        None,
+    )]
 }

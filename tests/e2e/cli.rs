@@ -7,10 +7,24 @@ use turnup_tests::{Cluster, Options};
 async fn files_of_every_kind_and_exit_codes() {
     let cluster = Cluster::running(Options::default()).await;
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo");
-    let watched = cluster.command(&["order", "submit", &format!("{demo}/eline.yaml"), &format!("{demo}/orders.csv"), "--watch"]);
+    let watched = cluster.command(&[
+        "order",
+        "submit",
+        &format!("{demo}/eline.yaml"),
+        &format!("{demo}/orders.csv"),
+        "--watch",
+    ]);
     assert_eq!(watched.matches("Completed").count(), 3, "{watched}");
 
-    let list: Value = serde_json::from_str(&cluster.command(&["--output", "json", "order", "list", "--state", "completed"])).unwrap();
+    let list: Value = serde_json::from_str(&cluster.command(&[
+        "--output",
+        "json",
+        "order",
+        "list",
+        "--state",
+        "completed",
+    ]))
+    .unwrap();
     assert_eq!(list["items"].as_array().unwrap().len(), 3);
     let id = list["items"][0]["id"].as_str().unwrap();
     let shown = cluster.command(&["order", "show", id]);
@@ -30,7 +44,10 @@ async fn files_of_every_kind_and_exit_codes() {
     std::fs::write(&bad, r#"{"kind": "provision", "definition": "eline", "colour": 1}"#).unwrap();
     let (code, out, _) = cluster.try_command(&["order", "submit", &bad.display().to_string()]);
     assert_eq!(code, 1);
-    assert!(out.contains("/colour") && out.contains("/attributes/vc_id"), "all faults with their place: {out}");
+    assert!(
+        out.contains("/colour") && out.contains("/attributes/vc_id"),
+        "all faults with their place: {out}"
+    );
     assert_eq!(cluster.try_command(&["--url", "http://127.0.0.1:1", "order", "list"]).0, 4);
     let (code, _, err) = cluster.try_command(&["--token", "tu_wrong", "order", "list"]);
     assert_eq!(code, 3, "{err}");
@@ -52,7 +69,11 @@ async fn tokens_open_what_their_role_may() {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo/eline.yaml");
     let (code, _, err) = cluster.try_command(&["--token", secret, "order", "submit", demo]);
     assert_eq!(code, 3, "{err}");
-    assert_eq!(cluster.try_command(&["token", "create", "reader", "--role", "admin"]).0, 3, "the name is taken");
+    assert_eq!(
+        cluster.try_command(&["token", "create", "reader", "--role", "admin"]).0,
+        3,
+        "the name is taken"
+    );
     let _ = cluster.command(&["token", "revoke", "reader"]);
     turnup_tests::wait::until("the revocation to be noticed", turnup_tests::wait::PATIENCE, || async {
         (cluster.try_command(&["--token", secret, "order", "list"]).0 == 3).then_some(())
@@ -67,7 +88,21 @@ async fn a_host_key_is_trusted_only_by_an_explicit_act() {
     let cluster = Cluster::running(Options::default()).await;
     let device = &cluster.simulator.inventory()[0];
     let port = device.port.to_string();
-    let _ = cluster.command(&["device", "add", "pe9", "--region", "eu-west", "--platform", "sim", "--address", "127.0.0.1", "--port", &port, "--credential", "sim"]);
+    let _ = cluster.command(&[
+        "device",
+        "add",
+        "pe9",
+        "--region",
+        "eu-west",
+        "--platform",
+        "sim",
+        "--address",
+        "127.0.0.1",
+        "--port",
+        &port,
+        "--credential",
+        "sim",
+    ]);
     let (code, out, _) = cluster.try_command(&["device", "trust", "pe9"]);
     assert_eq!(code, 2);
     let fingerprint = out.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap().to_owned();

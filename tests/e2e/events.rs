@@ -25,11 +25,14 @@ async fn sse(cluster: &Cluster, last: &str, count: usize) -> Vec<(String, Value)
     let mut bytes = response.bytes_stream();
     let (mut text, mut events) = (String::new(), Vec::new());
     while events.len() < count {
-        let chunk = tokio::time::timeout(Duration::from_secs(30), bytes.next()).await.unwrap().unwrap().unwrap();
+        let chunk =
+            tokio::time::timeout(Duration::from_secs(30), bytes.next()).await.unwrap().unwrap().unwrap();
         text.push_str(&String::from_utf8_lossy(&chunk));
         while let Some(end) = text.find("\n\n") {
             let event: String = text.drain(..end + 2).collect();
-            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
+            let field = |name: &str| {
+                event.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+            };
             if let (Some(id), Some(data)) = (field("id:"), field("data:")) {
                 events.push((id, serde_json::from_str(&data).unwrap()));
             }
@@ -43,8 +46,10 @@ async fn every_way_tells_the_same() {
     let cluster = Cluster::running(Options::default()).await;
     let connection = Connection::connect(cluster.amqp_url(), ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    let queue = channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap().name().clone();
+    let exclusive =
+        QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    let queue =
+        channel.queue_declare("".into(), exclusive, FieldTable::default()).await.unwrap().name().clone();
     channel
         .queue_bind(
             queue.clone(),
@@ -56,7 +61,12 @@ async fn every_way_tells_the_same() {
         .await
         .unwrap();
     let mut bound = channel
-        .basic_consume(queue, "".into(), BasicConsumeOptions { no_ack: true, ..Default::default() }, FieldTable::default())
+        .basic_consume(
+            queue,
+            "".into(),
+            BasicConsumeOptions { no_ack: true, ..Default::default() },
+            FieldTable::default(),
+        )
         .await
         .unwrap();
 
@@ -73,11 +83,15 @@ async fn every_way_tells_the_same() {
     let listed = cluster.api.get("/v1/events?type=dev.turnup.order&after=0").await.body;
     let listed: Vec<&Value> = listed["items"].as_array().unwrap().iter().collect();
     assert_eq!(listed.len(), 12);
-    assert_eq!(listed.iter().map(|event| &event["id"]).collect::<Vec<_>>(), first.iter().map(|(_, event)| &event["id"]).collect::<Vec<_>>());
+    assert_eq!(
+        listed.iter().map(|event| &event["id"]).collect::<Vec<_>>(),
+        first.iter().map(|(_, event)| &event["id"]).collect::<Vec<_>>()
+    );
 
     let mut over_amqp = Vec::new();
     while over_amqp.len() < 12 {
-        let delivery = tokio::time::timeout(Duration::from_secs(30), bound.next()).await.unwrap().unwrap().unwrap();
+        let delivery =
+            tokio::time::timeout(Duration::from_secs(30), bound.next()).await.unwrap().unwrap().unwrap();
         assert_eq!(
             delivery.properties.content_type().as_ref().unwrap().as_str(),
             "application/cloudevents+json; charset=utf-8"
@@ -85,9 +99,14 @@ async fn every_way_tells_the_same() {
         over_amqp.push(serde_json::from_slice::<Value>(&delivery.data).unwrap());
     }
     assert_eq!(over_amqp.iter().collect::<Vec<_>>(), listed, "the same events in the same order");
-    for order in over_amqp.iter().map(|event| event["subject"].clone()).collect::<std::collections::HashSet<_>>() {
-        let sequences: Vec<&str> =
-            over_amqp.iter().filter(|event| event["subject"] == order).map(|event| event["sequence"].as_str().unwrap()).collect();
+    for order in
+        over_amqp.iter().map(|event| event["subject"].clone()).collect::<std::collections::HashSet<_>>()
+    {
+        let sequences: Vec<&str> = over_amqp
+            .iter()
+            .filter(|event| event["subject"] == order)
+            .map(|event| event["sequence"].as_str().unwrap())
+            .collect();
         assert_eq!(sequences, ["0000000001", "0000000002", "0000000003", "0000000004"]);
     }
 
@@ -97,12 +116,18 @@ async fn every_way_tells_the_same() {
     let mut arguments = FieldTable::default();
     arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
     let mut stream = replay
-        .basic_consume(format!("{}.events.log", cluster.prefix).into(), "".into(), BasicConsumeOptions::default(), arguments)
+        .basic_consume(
+            format!("{}.events.log", cluster.prefix).into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            arguments,
+        )
         .await
         .unwrap();
     let mut replayed = Vec::new();
     while replayed.len() < 12 {
-        let delivery = tokio::time::timeout(Duration::from_secs(30), stream.next()).await.unwrap().unwrap().unwrap();
+        let delivery =
+            tokio::time::timeout(Duration::from_secs(30), stream.next()).await.unwrap().unwrap().unwrap();
         delivery.ack(BasicAckOptions::default()).await.unwrap();
         let event: Value = serde_json::from_slice(&delivery.data).unwrap();
         if event["type"].as_str().unwrap().starts_with("dev.turnup.order.") {

@@ -58,12 +58,17 @@ impl Netconfd {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         let options = SshOptions { settle: Duration::from_millis(20), ..SshOptions::default() };
         let credentials = Credentials::private_key(self.read("user"), self.read_key().into());
-        let mut session =
-            connect(&Target::new("127.0.0.1", self.port + n), &credentials, &self.host_key(n).parse().unwrap(), &options)
-                .await
-                .unwrap();
+        let mut session = connect(
+            &Target::new("127.0.0.1", self.port + n),
+            &credentials,
+            &self.host_key(n).parse().unwrap(),
+            &options,
+        )
+        .await
+        .unwrap();
         let filter = Filter::Subtree(vec![Element::new(IETF, "interfaces")]);
-        let reply = session.rpc(&Operation::get_config(Datastore::Running, Some(&filter)), deadline).await.unwrap();
+        let reply =
+            session.rpc(&Operation::get_config(Datastore::Running, Some(&filter)), deadline).await.unwrap();
         reply.data().map(Element::to_xml).unwrap_or_default()
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of orders, from real causes.
 
 use serde_json::{Value, json};
-use turnup_device_sim::Behaviour;
+use turnup_device_sim::behaviour::{Behaviour, PhantomLock};
 use turnup_tests::{Cluster, Options, cluster::eline, invariants};
 
 const A: &str = "sim-eu-west-1";
@@ -10,7 +10,10 @@ const Z: &str = "sim-eu-west-2";
 async fn submit(cluster: &Cluster, order: &Value) -> String {
     let answer = cluster.api.post("/v1/orders", order).await;
     assert_eq!(answer.status, 201, "{answer:?}");
-    assert_eq!(answer.headers["location"].to_str().unwrap(), format!("/v1/orders/{}", answer.body["id"].as_str().unwrap()));
+    assert_eq!(
+        answer.headers["location"].to_str().unwrap(),
+        format!("/v1/orders/{}", answer.body["id"].as_str().unwrap())
+    );
     answer.body["id"].as_str().unwrap().to_owned()
 }
 
@@ -27,18 +30,19 @@ async fn a_service_comes_and_goes() {
     assert_eq!(order["deployments"][0]["state"], "committed");
     let service = order["service_id"].as_str().unwrap().to_owned();
     for device in [A, Z] {
-        let config = cluster.simulator.running_config(device);
+        let config = cluster.running_config(device);
         assert!(config.contains(&format!("eline-{service}")), "{config}");
     }
     let shown = cluster.api.get(&format!("/v1/services/{service}")).await.body;
     assert_eq!(shown["state"], "deployed");
     assert_eq!(shown["audit_state"], "not_audited");
 
-    let gone = submit(&cluster, &json!({"kind": "decommission", "service_id": service, "schedule": "now"})).await;
+    let gone =
+        submit(&cluster, &json!({"kind": "decommission", "service_id": service, "schedule": "now"})).await;
     cluster.order_in(&gone, "completed").await;
     assert_eq!(cluster.api.get(&format!("/v1/services/{service}")).await.status, 404);
     for device in [A, Z] {
-        assert!(!cluster.simulator.running_config(device).contains(&service));
+        assert!(!cluster.running_config(device).contains(&service));
     }
     invariants::history_is_lawful(&cluster).await;
     invariants::nothing_is_stuck(&cluster).await;
@@ -60,7 +64,10 @@ async fn a_refusal_by_one_device_is_invalid_and_undone_on_all() {
 
     let corrected = cluster
         .api
-        .post(&format!("/v1/orders/{id}/recreate"), &json!({"changes": {"attributes": {"mtu": 9000}, "schedule": "now", "external_id": "E-1b"}}))
+        .post(
+            &format!("/v1/orders/{id}/recreate"),
+            &json!({"changes": {"attributes": {"mtu": 9000}, "schedule": "now", "external_id": "E-1b"}}),
+        )
         .await;
     assert_eq!(corrected.status, 201, "{corrected:?}");
     assert_eq!(corrected.body["derived_from"], id.as_str());
@@ -75,19 +82,23 @@ async fn failures_of_devices_end_failed_deploy_and_can_be_tried_again() {
     let cluster = Cluster::running(Options { config, ..Options::default() }).await;
     let cases = [
         ("down", "unreachable", Behaviour { down: true, ..Behaviour::default() }),
-        ("locked", "busy", Behaviour { lock_held: true, ..Behaviour::default() }),
+        ("locked", "busy", Behaviour { phantom_lock: Some(PhantomLock::default()), ..Behaviour::default() }),
         ("another host key", "distrusted", Behaviour { wrong_host_key: true, ..Behaviour::default() }),
     ];
     for (n, (what, class, behaviour)) in (1..).zip(cases) {
-        cluster.simulator.set_behaviour(Z, behaviour);
+        cluster.behave(Z, behaviour).await;
         let id = submit(&cluster, &eline(n, A, Z)).await;
         let order = cluster.order_in(&id, "failed_deploy").await;
         assert!(
-            order["errors"].as_array().unwrap().iter().any(|error| error["class"] == class && error["device"] == Z),
+            order["errors"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|error| error["class"] == class && error["device"] == Z),
             "{what}: {order}"
         );
         invariants::network_is_as_recorded(&cluster).await;
-        cluster.simulator.set_behaviour(Z, Behaviour::default());
+        cluster.behave(Z, Behaviour::default()).await;
         let again = cluster.api.post(&format!("/v1/orders/{id}/schedule"), &json!({})).await;
         assert_eq!(again.status, 200, "{again:?}");
         let order = cluster.order_in(&id, "completed").await;
@@ -111,7 +122,8 @@ async fn orders_on_one_device_never_overlap_and_nobody_takes_anothers_nodes() {
     assert!(answers.iter().all(|answer| answer["order"]["id"].is_string()), "{answers:?}");
     cluster.all_settled(41).await;
     assert_eq!(cluster.count("SELECT count(*) FROM orders WHERE state = 'completed'").await, 40);
-    let why: String = cluster.query("SELECT errors::text FROM orders WHERE state = 'invalid'").await[0].get(0);
+    let why: String =
+        cluster.query("SELECT errors::text FROM orders WHERE state = 'invalid'").await[0].get(0);
     assert!(why.contains("belongs to service"), "{why}");
     let overlaps = cluster
         .count(

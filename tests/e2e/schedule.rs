@@ -2,7 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use turnup_tests::{Cluster, Options, cluster::eline, invariants, wait::{PATIENCE, until}};
+use turnup_tests::{
+    Cluster, Options,
+    cluster::eline,
+    invariants,
+    wait::{PATIENCE, until},
+};
 
 const A: &str = "sim-eu-west-1";
 const Z: &str = "sim-eu-west-2";
@@ -60,7 +65,8 @@ async fn reschedule_unschedule_cancel() {
     let mut order = eline(2, A, Z);
     order["schedule"] = json!(in_seconds(3));
     let id = cluster.api.post("/v1/orders", &order).await.body["id"].as_str().unwrap().to_owned();
-    let cancelled = cluster.api.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "customer moved"})).await;
+    let cancelled =
+        cluster.api.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "customer moved"})).await;
     assert_eq!(cancelled.body["state"], "cancelled", "{cancelled:?}");
     assert_eq!(cancelled.body["history"].as_array().unwrap().last().unwrap()["why"], "customer moved");
     // Its message still comes, and does nothing: an order due later has been through by then.

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use turnup_tests::{Cluster, Options, cluster::eline, invariants, wait::{PATIENCE, until}};
+use turnup_tests::{
+    Cluster, Options,
+    cluster::eline,
+    invariants,
+    wait::{PATIENCE, until},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_share_a_region_and_one_can_serve_two() {
@@ -12,15 +17,29 @@ async fn workers_share_a_region_and_one_can_serve_two() {
         cluster.start(role, &["serve", role], &[]);
     }
     cluster.start("worker-a", &["serve", "worker", "--region", "eu-west", "--concurrency", "2"], &[]);
-    cluster.start("worker-b", &["serve", "worker", "--region", "eu-west", "--region", "us-east", "--concurrency", "2"], &[]);
+    cluster.start(
+        "worker-b",
+        &["serve", "worker", "--region", "eu-west", "--region", "us-east", "--concurrency", "2"],
+        &[],
+    );
     cluster.intake_ready().await;
     cluster.register_devices().await;
-    let pairs = [("sim-eu-west-1", "sim-eu-west-2"), ("sim-eu-west-3", "sim-eu-west-4"), ("sim-us-east-1", "sim-us-east-2")];
-    let orders: Vec<Value> = (0..60).map(|n| { let (a, z) = pairs[n as usize % 3]; eline(n, a, z) }).collect();
+    let pairs = [
+        ("sim-eu-west-1", "sim-eu-west-2"),
+        ("sim-eu-west-3", "sim-eu-west-4"),
+        ("sim-us-east-1", "sim-us-east-2"),
+    ];
+    let orders: Vec<Value> = (0..60)
+        .map(|n| {
+            let (a, z) = pairs[n as usize % 3];
+            eline(n, a, z)
+        })
+        .collect();
     cluster.api.bulk(&orders).await;
     cluster.all_settled(60).await;
     assert_eq!(cluster.count("SELECT count(*) FROM orders WHERE state = 'completed'").await, 60);
-    let workers = cluster.count("SELECT count(DISTINCT worker) FROM deployments WHERE region = 'eu-west'").await;
+    let workers =
+        cluster.count("SELECT count(DISTINCT worker) FROM deployments WHERE region = 'eu-west'").await;
     assert_eq!(workers, 2, "both workers of eu-west had work");
     invariants::network_is_as_recorded(&cluster).await;
 }
@@ -29,7 +48,12 @@ async fn workers_share_a_region_and_one_can_serve_two() {
 async fn a_drained_worker_finishes_what_it_has() {
     let mut cluster = Cluster::running(Options::default()).await;
     for device in ["sim-eu-west-1", "sim-eu-west-2"] {
-        cluster.simulator.set_behaviour(device, turnup_device_sim::Behaviour { commit_delay_ms: 700, ..Default::default() });
+        cluster
+            .behave(
+                device,
+                turnup_device_sim::behaviour::Behaviour { commit_delay_ms: 700, ..Default::default() },
+            )
+            .await;
     }
     let answer = cluster.api.post("/v1/orders", &eline(1, "sim-eu-west-1", "sim-eu-west-2")).await;
     let id = answer.body["id"].as_str().unwrap().to_owned();

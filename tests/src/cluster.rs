@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 use turnup_broker::{Broker, Settings, topology};
-use turnup_device_sim::{DeviceSpec, Simulator};
+use turnup_device_sim::{DeviceSpec, Simulator, behaviour::Behaviour};
 
 use crate::{
     api::Api,
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Region → number of simulated devices.
-    pub regions: Vec<(String, usize)>,
+    pub regions: Vec<(String, u16)>,
     /// More lines of configuration.
     pub config: String,
     /// Levels of the delay ladder.
@@ -32,7 +32,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { regions: vec![("eu-west".to_owned(), 4), ("us-east".to_owned(), 4)], config: String::new(), ladder_levels: 6 }
+        Self {
+            regions: vec![("eu-west".to_owned(), 4), ("us-east".to_owned(), 4)],
+            config: String::new(),
+            ladder_levels: 6,
+        }
     }
 }
 
@@ -56,6 +60,9 @@ pub struct Cluster {
     amqp_url: String,
     starts: u32,
 }
+
+/// Password of the simulated devices, which listen on loopback only.
+const SIM_PASSWORD: &str = "a password for tests";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -88,12 +95,10 @@ impl Cluster {
         let dir = std::env::temp_dir().join(format!("turnup-{name}"));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
-        let devices = options
-            .regions
-            .iter()
-            .flat_map(|(region, count)| (1..=*count).map(move |n| DeviceSpec::new(format!("sim-{region}-{n}"), region, 0)))
-            .collect();
-        let simulator = Simulator::start(turnup_device_sim::Options::new(devices, dir.join("sim"))).await.unwrap();
+        let devices =
+            options.regions.iter().flat_map(|(region, count)| DeviceSpec::many(region, *count, 0)).collect();
+        let sim = turnup_device_sim::Options::new(devices, dir.join("sim"), SIM_PASSWORD.to_owned().into());
+        let simulator = Simulator::start(sim).await.unwrap();
         let prefix = format!("turnup-{name}");
         let port = free_port();
         let cluster = Self {
@@ -119,13 +124,8 @@ impl Cluster {
             "regions = {regions:?}\ncatalogue = {catalogue:?}\n\
              [database]\nurl = {:?}\n[broker]\nurl = {:?}\nprefix = {:?}\nladder_levels = {}\n\
              [intake]\nlisten = \"127.0.0.1:{port}\"\n\
-             [credentials.sim]\nusername = {:?}\npassword_env = \"TURNUP_TEST_SIM_PASSWORD\"\n{}",
-            self.database_url,
-            self.amqp_url,
-            self.prefix,
-            self.options.ladder_levels,
-            self.simulator.username(),
-            self.options.config
+             [credentials.sim]\nusername = \"ncdev\"\npassword_env = \"TURNUP_TEST_SIM_PASSWORD\"\n{}",
+            self.database_url, self.amqp_url, self.prefix, self.options.ladder_levels, self.options.config
         );
         std::fs::write(self.dir.join("turnup.toml"), text).unwrap();
     }
@@ -148,7 +148,7 @@ impl Cluster {
             .iter()
             .map(|device| {
                 json!({
-                    "name": device.name, "region": device.region, "platform": "sim", "address": device.address.to_string(),
+                    "name": device.name, "region": device.region, "platform": "sim", "address": device.address,
                     "port": device.port, "host_key": device.host_key, "credential": "sim",
                 })
             })
@@ -205,7 +205,7 @@ impl Cluster {
             ("TURNUP_CONFIG".to_owned(), self.dir.join("turnup.toml").display().to_string()),
             ("TURNUP_URL".to_owned(), self.api.base.clone()),
             ("TURNUP_TOKEN".to_owned(), self.api.token.clone()),
-            ("TURNUP_TEST_SIM_PASSWORD".to_owned(), self.simulator.password().to_owned()),
+            ("TURNUP_TEST_SIM_PASSWORD".to_owned(), SIM_PASSWORD.to_owned()),
             // The harness's own URL must not override the cluster's.
             ("TURNUP_DATABASE_URL".to_owned(), self.database_url.clone()),
             ("TURNUP_AMQP_URL".to_owned(), self.amqp_url.clone()),
@@ -243,6 +243,23 @@ impl Cluster {
             String::from_utf8_lossy(&output.stdout).into_owned(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
         )
+    }
+
+    /// Changes how a simulated device behaves.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub async fn behave(&self, device: &str, behaviour: Behaviour) {
+        self.simulator.device(device).unwrap().set_behaviour(behaviour).await.unwrap();
+    }
+
+    /// A device's running configuration as XML.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    #[must_use]
+    pub fn running_config(&self, device: &str) -> String {
+        self.simulator.device(device).unwrap().running_xml()
     }
 
     /// A direct look into the database.
@@ -328,7 +345,9 @@ impl Drop for Cluster {
         let database = self.database_url.rsplit('/').next().unwrap_or_default().to_owned();
         // A drop can't wait, and the test's runtime may be ending: a thread with a runtime of its own.
         let cleaning = std::thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+                return;
+            };
             runtime.block_on(async {
                 let _ = turnup_broker::delete(&broker, &table).await;
                 execute(&admin_url, &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
@@ -345,7 +364,8 @@ fn with_database(url: &str, database: &str) -> String {
 }
 
 async fn execute(url: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres: run scripts/services up");
+    let (client, connection) =
+        tokio_postgres::connect(url, NoTls).await.expect("Postgres: run scripts/services up");
     let driver = tokio::spawn(connection);
     client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     drop(client);

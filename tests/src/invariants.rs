@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use turnup_device_sim::{datastore::Kind, journal::Record};
+
 use crate::Cluster;
 
 /// Checks the database of a cluster in which every order has ended.
@@ -72,7 +74,7 @@ pub async fn nothing_is_stuck(cluster: &Cluster) {
 }
 
 /// Holds the simulators' journals against the status store: each completed provision is in force
-/// on all its devices and was put there exactly once, and nothing else is there.
+/// on all its devices and took effect there exactly once; nothing else is there; nothing is provisional.
 ///
 /// # Panics
 /// If the network is not as the store says.
@@ -81,11 +83,41 @@ pub async fn network_is_as_recorded(cluster: &Cluster) {
     for row in cluster.query("SELECT device, service_id::text FROM footprints").await {
         wanted.entry(row.get(0)).or_default().insert(row.get(1));
     }
-    for device in cluster.simulator.inventory() {
-        let wanted = wanted.remove(&device.name).unwrap_or_default();
-        let found: BTreeSet<String> = cluster.simulator.services_on(&device.name).into_iter().collect();
-        assert_eq!(found, wanted, "services in force on {}", device.name);
-        let twice = cluster.simulator.repeated_changes(&device.name);
-        assert!(twice.is_empty(), "{}: changes that took effect more than once: {twice:?}", device.name);
+    let journal = cluster.simulator.journal().unwrap();
+    for device in cluster.simulator.devices() {
+        let wanted = wanted.remove(device.name()).unwrap_or_default();
+        let found: BTreeSet<String> = device.running().keys().filter_map(|path| service_of(path)).collect();
+        assert_eq!(found, wanted, "services in force on {}", device.name());
+        assert!(!device.has_pending_commit(), "{} holds a provisional commit", device.name());
+        let twice = taken_effect(&journal, device.name()).into_iter().filter(|(_, times)| *times > 1);
+        let twice: Vec<(String, usize)> = twice.collect();
+        assert!(twice.is_empty(), "{}: services that took effect more than once: {twice:?}", device.name());
     }
+}
+
+/// The service in the name of a pseudowire, at the path of that name.
+fn service_of(path: &str) -> Option<String> {
+    let (_, rest) = path.split_once("/pseudowire[name='eline-")?;
+    let (service, leaf) = rest.split_once("']")?;
+    (leaf == "/name").then(|| service.to_owned())
+}
+
+/// How often each service took effect on a device for good: committed, or provisional and then confirmed.
+fn taken_effect(journal: &[Record], device: &str) -> BTreeMap<String, usize> {
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    let mut provisional: Vec<String> = Vec::new();
+    for record in journal.iter().filter(|record| record.device == device) {
+        let came = record.changes.iter().filter(|change| change.old.is_none() && change.new.is_some());
+        let came: Vec<String> = came.filter_map(|change| service_of(&change.path)).collect();
+        match record.kind {
+            Kind::Provisional => provisional.extend(came),
+            Kind::Committed | Kind::Confirmed => {
+                for service in provisional.drain(..).chain(came) {
+                    *times.entry(service).or_default() += 1;
+                }
+            }
+            Kind::Cancelled | Kind::TimedOut | Kind::Reverted => provisional.clear(),
+        }
+    }
+    times
 }

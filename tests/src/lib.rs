@@ -4,6 +4,14 @@
 //! Every [`Cluster`] has a database and a broker name prefix of its own and takes both away at its
 //! end. Tests wait for conditions ([`wait`]) and never for time to pass.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on fails where it stands"
+)]
+
 pub mod api;
 pub mod cluster;
 pub mod invariants;

@@ -16,7 +16,9 @@ pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // target/<profile>/deps/<test>, or target/<profile>/<program>
     let found = test.ancestors().skip(1).take(2).map(|dir| dir.join("turnup")).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("no turnup beside {}; run 'cargo build --workspace --bins' first", test.display()))
+    found.unwrap_or_else(|| {
+        panic!("no turnup beside {}; run 'cargo build --workspace --bins' first", test.display())
+    })
 }
 
 /// A running `turnup`, killed when dropped.
@@ -98,7 +100,12 @@ impl Process {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(begin.elapsed() < patience, "{} did not end within {patience:?}:\n{}", self.name, self.output());
+            assert!(
+                begin.elapsed() < patience,
+                "{} did not end within {patience:?}:\n{}",
+                self.name,
+                self.output()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

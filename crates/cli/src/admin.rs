@@ -90,11 +90,12 @@ pub(crate) async fn token(config: &Config, format: Format, command: TokenCommand
         TokenCommand::Create { name, role, expires } => {
             turnup_core::order::check_key(&name).map_err(|error| Failure::Usage(format!("name: {error}")))?;
             let token = NewToken { name: name.clone(), roles: role, expires_at: expires };
-            let secret = store
-                .create_token(&token, Timestamp::now())
-                .await?
-                .ok_or_else(|| Failure::Refused(format!("there is a token {name:?} already; choose another name")))?;
-            if format == Format::Json { print_json(&json!({"name": name, "token": secret})) } else {
+            let secret = store.create_token(&token, Timestamp::now()).await?.ok_or_else(|| {
+                Failure::Refused(format!("there is a token {name:?} already; choose another name"))
+            })?;
+            if format == Format::Json {
+                print_json(&json!({"name": name, "token": secret}))
+            } else {
                 line(secret);
                 Ok(())
             }
@@ -107,7 +108,13 @@ pub(crate) async fn token(config: &Config, format: Format, command: TokenCommand
             }
             line(table(
                 tokens.as_array().map_or(&[][..], Vec::as_slice),
-                &[("name", "/name"), ("roles", "/roles"), ("created", "/created_at"), ("expires", "/expires_at"), ("revoked", "/revoked_at")],
+                &[
+                    ("name", "/name"),
+                    ("roles", "/roles"),
+                    ("created", "/created_at"),
+                    ("expires", "/expires_at"),
+                    ("revoked", "/revoked_at"),
+                ],
             ));
             Ok(())
         }
@@ -153,7 +160,16 @@ pub(crate) async fn parked(config: &Config, format: Format, command: ParkedComma
             if format == Format::Json {
                 return print_json(&Value::Array(items));
             }
-            line(table(&items, &[("id", "/id"), ("at", "/at"), ("queue", "/queue"), ("from", "/user_id"), ("reason", "/reason")]));
+            line(table(
+                &items,
+                &[
+                    ("id", "/id"),
+                    ("at", "/at"),
+                    ("queue", "/queue"),
+                    ("from", "/user_id"),
+                    ("reason", "/reason"),
+                ],
+            ));
         }
         ParkedCommand::Show { id } => {
             let (parked, body) = parked::show(&broker, &id).await?;

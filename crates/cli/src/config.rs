@@ -92,7 +92,8 @@ fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Resu
     let mut table: Table = DEFAULTS.parse().map_err(|error| format!("built-in defaults: {error}"))?;
     let own: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     merge(&mut table, own);
-    let mut names = BTreeMap::from([("TURNUP_AMQP_URL".to_owned(), vec!["broker".to_owned(), "url".to_owned()])]);
+    let mut names =
+        BTreeMap::from([("TURNUP_AMQP_URL".to_owned(), vec!["broker".to_owned(), "url".to_owned()])]);
     variables(&table, &mut Vec::new(), &mut names);
     for (name, value) in environment {
         if let Some(path) = names.get(&name) {
@@ -120,7 +121,10 @@ fn variables(table: &Table, path: &mut Vec<String>, names: &mut BTreeMap<String,
         match value {
             Value::Table(inner) => variables(inner, path, names),
             _ => {
-                names.insert(format!("TURNUP_{}", path.join("_").to_uppercase().replace('-', "_")), path.clone());
+                names.insert(
+                    format!("TURNUP_{}", path.join("_").to_uppercase().replace('-', "_")),
+                    path.clone(),
+                );
             }
         }
         path.pop();
@@ -135,11 +139,19 @@ fn set(table: &mut Table, path: &[String], text: &str) -> Result<(), String> {
         return set(inner, rest, text);
     }
     *slot = match slot {
-        Value::Integer(_) => Value::Integer(text.parse().map_err(|_| format!("{text:?} is not a whole number"))?),
-        Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| format!("{text:?} is neither true nor false"))?),
+        Value::Integer(_) => {
+            Value::Integer(text.parse().map_err(|_| format!("{text:?} is not a whole number"))?)
+        }
+        Value::Boolean(_) => {
+            Value::Boolean(text.parse().map_err(|_| format!("{text:?} is neither true nor false"))?)
+        }
         Value::Float(_) => Value::Float(text.parse().map_err(|_| format!("{text:?} is not a number"))?),
         Value::Array(_) => Value::Array(
-            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| Value::String(part.to_owned())).collect(),
+            text.split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty())
+                .map(|part| Value::String(part.to_owned()))
+                .collect(),
         ),
         _ => Value::String(text.to_owned()),
     };
@@ -179,7 +191,9 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         assert!(with("[broker]\nprefx = \"x\"\n", &[]).unwrap_err().contains("prefx"));
-        assert!(with("", &[("TURNUP_SCHEDULER_BATCH", "many")]).unwrap_err().contains("TURNUP_SCHEDULER_BATCH"));
+        assert!(
+            with("", &[("TURNUP_SCHEDULER_BATCH", "many")]).unwrap_err().contains("TURNUP_SCHEDULER_BATCH")
+        );
         assert!(with("regions = [\"a.b\"]", &[]).unwrap_err().contains("region name"));
     }
 
@@ -199,7 +213,10 @@ mod tests {
         let table: Table = DEFAULTS.parse().unwrap();
         let keys = |section: &str, debug: String| {
             let section = table[section].as_table().unwrap();
-            for name in debug.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(':').map(|(name, _)| name.trim())) {
+            for name in debug
+                .lines()
+                .filter_map(|line| line.strip_prefix("    ")?.split_once(':').map(|(name, _)| name.trim()))
+            {
                 assert!(section.contains_key(name), "{name} is missing in config/turnup.toml");
             }
         };

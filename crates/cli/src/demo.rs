@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use turnup_core::lifecycle::OrderState;
-use turnup_device_sim::Behaviour;
+use turnup_device_sim::behaviour::Behaviour;
 
 use crate::{
     admin,
@@ -69,7 +69,8 @@ struct Sample {
 
 fn script(folder: &Path) -> Result<Script, Failure> {
     let file = folder.join("demo.yaml");
-    let text = std::fs::read_to_string(&file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     serde_saphyr::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }
 
@@ -96,7 +97,11 @@ pub(crate) async fn run(mut config: Config, demo: Demo) -> Result<(), Failure> {
     let specs = devices(script.devices, &config.regions, 0);
     let system = System::start(config, specs, &state, shutdown).await?;
     for (device, behaviour) in &script.behaviours {
-        system.simulator.set_behaviour(device, behaviour.clone());
+        let device = system
+            .simulator
+            .device(device)
+            .ok_or_else(|| Failure::Usage(format!("demo.yaml: there is no simulated device {device}")))?;
+        device.set_behaviour(behaviour.clone()).await.map_err(|error| Failure::Failed(error.to_string()))?;
     }
     let result = play(&system, &script).await;
     let stopped = system.stop().await;
@@ -118,7 +123,11 @@ fn free_address() -> Result<std::net::SocketAddr, Failure> {
 
 /// Submits the samples while every state event is printed. True: all ended as they should.
 async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
-    line(format!("\n{} orders on {} simulated devices; every change as it happens:\n", script.orders.len(), script.devices));
+    line(format!(
+        "\n{} orders on {} simulated devices; every change as it happens:\n",
+        script.orders.len(),
+        script.devices
+    ));
     let watching = tokio::spawn({
         let api = system.api.clone();
         async move {
@@ -143,7 +152,11 @@ async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
     let mut good = true;
     for (sample, id) in script.orders.iter().zip(&ids) {
         let order = ended(system, id, begin).await?;
-        let state: OrderState = order["state"].as_str().unwrap_or_default().parse().map_err(|error| Failure::Failed(format!("{error}")))?;
+        let state: OrderState = order["state"]
+            .as_str()
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| Failure::Failed(format!("{error}")))?;
         let as_expected = state == sample.expect;
         good &= as_expected;
         rows.push(json!({
@@ -157,7 +170,16 @@ async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
     let _ = system.api.get(&format!("/v1/events?after={newest}")).await?;
     watching.abort();
     line("");
-    line(table(&rows, &[("order", "/order"), ("shows", "/shows"), ("ended", "/state"), ("", "/verdict"), ("because", "/why")]));
+    line(table(
+        &rows,
+        &[
+            ("order", "/order"),
+            ("shows", "/shows"),
+            ("ended", "/state"),
+            ("", "/verdict"),
+            ("because", "/why"),
+        ],
+    ));
     Ok(good)
 }
 
@@ -175,7 +197,10 @@ async fn submit(system: &System, sample: &Sample, begin: Instant) -> Result<Stri
     let accepted = system.api.post("/v1/orders", &order).await?;
     let id = accepted["id"].as_str().unwrap_or_default().to_owned();
     if sample.cancel {
-        system.api.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "the customer changed their mind"})).await?;
+        system
+            .api
+            .post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "the customer changed their mind"}))
+            .await?;
     }
     Ok(id)
 }

@@ -60,6 +60,9 @@ pub(crate) struct DeviceSim {
     /// Address under which turnup's workers reach the devices, in devices.json
     #[arg(long)]
     advertise: Option<String>,
+    /// Loopback address for scripting the devices' behaviour while they run (JSON lines)
+    #[arg(long)]
+    control: Option<SocketAddr>,
     /// User name of the devices; the password is TURNUP_DEVICE_PASSWORD
     #[arg(long, default_value = "turnup")]
     username: String,
@@ -70,8 +73,16 @@ pub(crate) fn devices(count: usize, regions: &[RegionName], first_port: u16) -> 
     (0..count)
         .map(|i| {
             let region = &regions[i % regions.len()];
-            let port = if first_port == 0 { 0 } else { first_port.saturating_add(u16::try_from(i).unwrap_or(u16::MAX)) };
-            DeviceSpec::new(format!("sim-{region}-{}", i / regions.len() + 1), region.as_str(), port)
+            let port = if first_port == 0 {
+                0
+            } else {
+                first_port.saturating_add(u16::try_from(i).unwrap_or(u16::MAX))
+            };
+            DeviceSpec {
+                name: format!("sim-{region}-{}", i / regions.len() + 1),
+                region: region.to_string(),
+                port,
+            }
         })
         .collect()
 }
@@ -84,7 +95,7 @@ pub(crate) fn inventory(simulator: &Simulator, address: Option<&str>) -> Vec<Val
         .map(|device| {
             json!({
                 "name": device.name, "region": device.region, "platform": "sim",
-                "address": address.map_or_else(|| device.address.to_string(), str::to_owned),
+                "address": address.unwrap_or(&device.address),
                 "port": device.port, "host_key": device.host_key, "credential": CREDENTIAL,
                 "description": "simulated",
             })
@@ -93,16 +104,23 @@ pub(crate) fn inventory(simulator: &Simulator, address: Option<&str>) -> Vec<Val
 }
 
 pub(crate) async fn run_device_sim(args: DeviceSim) -> Result<(), Failure> {
-    let password = std::env::var("TURNUP_DEVICE_PASSWORD")
-        .map_err(|_| Failure::Usage("set TURNUP_DEVICE_PASSWORD, the password of the simulated devices".to_owned()))?;
+    let password = std::env::var("TURNUP_DEVICE_PASSWORD").map_err(|_| {
+        Failure::Usage("set TURNUP_DEVICE_PASSWORD, the password of the simulated devices".to_owned())
+    })?;
     let shutdown = serve::on_signal()?;
-    let mut options = Options::new(devices(args.devices, &args.regions, args.listen.port()), args.state.clone());
-    options.listen = args.listen.ip();
-    options.username.clone_from(&args.username);
-    options.password = password.into();
+    let specs = devices(args.devices, &args.regions, args.listen.port());
+    let options = Options {
+        listen: args.listen.ip(),
+        username: args.username,
+        control: args.control,
+        ..Options::new(specs, args.state.clone(), password.into())
+    };
     let simulator = start(options).await?;
     let file = args.state.join("devices.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&inventory(&simulator, args.advertise.as_deref())).unwrap_or_default())?;
+    std::fs::write(
+        &file,
+        serde_json::to_string_pretty(&inventory(&simulator, args.advertise.as_deref())).unwrap_or_default(),
+    )?;
     line(format!("{} devices; 'turnup device import {}' makes them known", args.devices, file.display()));
     shutdown.cancelled().await;
     simulator.shutdown().await;
@@ -134,10 +152,12 @@ impl System {
     ) -> Result<Self, Failure> {
         std::fs::create_dir_all(state)?;
         admin::migrate(&config).await?;
-        let simulator = start(Options::new(devices, state.join("devices"))).await?;
+        let password = uuid::Uuid::new_v4().simple().to_string();
         let secret = state.join("device-password");
-        write_secret(&secret, simulator.password())?;
-        let source = json!({"username": simulator.username(), "password_file": secret});
+        write_secret(&secret, &password)?;
+        let options = Options::new(devices, state.join("devices"), password.into());
+        let source = json!({"username": options.username, "password_file": secret});
+        let simulator = start(options).await?;
         let source = serde_json::from_value(source).map_err(|error| Failure::Failed(error.to_string()))?;
         let reference = CredentialRef::new(CREDENTIAL).map_err(|error| Failure::Failed(error.to_string()))?;
         config.credentials.insert(reference, source);
@@ -147,12 +167,20 @@ impl System {
         let metrics = ops::metrics()?;
         let mut roles = Vec::new();
         let mut wanted = vec![serve::Role::Intake, serve::Role::Scheduler, serve::Role::Recorder];
-        wanted.extend(config.regions.iter().map(|region| serve::Role::Worker { regions: vec![region.clone()], concurrency: None }));
+        wanted.extend(
+            config
+                .regions
+                .iter()
+                .map(|region| serve::Role::Worker { regions: vec![region.clone()], concurrency: None }),
+        );
         for role in wanted {
-            let (config, store, metrics, shutdown) = (config.clone(), store.clone(), metrics.clone(), shutdown.clone());
-            let broker = admin::broker(&config, &format!("dev {role:?}").chars().take(60).collect::<String>())?;
+            let (config, store, metrics, shutdown) =
+                (config.clone(), store.clone(), metrics.clone(), shutdown.clone());
+            let broker =
+                admin::broker(&config, &format!("dev {role:?}").chars().take(60).collect::<String>())?;
             roles.push(tokio::spawn(async move {
-                let result = serve::run_role(&config, role, Some(store), broker, metrics, shutdown.clone()).await;
+                let result =
+                    serve::run_role(&config, role, Some(store), broker, metrics, shutdown.clone()).await;
                 shutdown.cancel();
                 result
             }));
@@ -202,7 +230,8 @@ impl System {
         self.shutdown.cancel();
         let mut result = Ok(());
         for role in self.roles {
-            let ended = role.await.unwrap_or_else(|error| Err(Failure::Failed(format!("a role broke: {error}"))));
+            let ended =
+                role.await.unwrap_or_else(|error| Err(Failure::Failed(format!("a role broke: {error}"))));
             if result.is_ok() {
                 result = ended;
             }
@@ -256,4 +285,3 @@ pub(crate) async fn run(mut config: Config, dev: Dev) -> Result<(), Failure> {
     shutdown.cancelled().await;
     system.stop().await
 }
-

@@ -56,7 +56,11 @@ impl From<Problem> for Failure {
 
 impl From<turnup_store::StoreError> for Failure {
     fn from(error: turnup_store::StoreError) -> Self {
-        if error.is_transient() { Self::Unreachable(error.to_string()) } else { Self::Failed(error.to_string()) }
+        if error.is_transient() {
+            Self::Unreachable(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
     }
 }
 

@@ -32,9 +32,7 @@ pub(crate) fn logging(config: &Config) -> Result<(), Failure> {
 
 /// The process's metrics.
 pub(crate) fn metrics() -> Result<PrometheusHandle, Failure> {
-    PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| Failure::Failed(format!("metrics: {error}")))
+    PrometheusBuilder::new().install_recorder().map_err(|error| Failure::Failed(format!("metrics: {error}")))
 }
 
 /// Why a role is not ready; none: it is.
@@ -63,11 +61,9 @@ pub(crate) async fn serve(
     if config.ops.listen.is_empty() {
         return Ok(None);
     }
-    let address: SocketAddr = config
-        .ops
-        .listen
-        .parse()
-        .map_err(|_| Failure::Usage(format!("ops.listen: {:?} is not like 127.0.0.1:9090", config.ops.listen)))?;
+    let address: SocketAddr = config.ops.listen.parse().map_err(|_| {
+        Failure::Usage(format!("ops.listen: {:?} is not like 127.0.0.1:9090", config.ops.listen))
+    })?;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| Failure::Failed(format!("ops.listen: {address}: {error}")))?;

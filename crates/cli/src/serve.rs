@@ -59,7 +59,8 @@ pub(crate) async fn run(config: Config, role: Role) -> Result<(), Failure> {
     let shutdown = on_signal()?;
     let broker = admin::broker(&config, role.name())?;
     let store = if role.needs_store() { Some(admin::store(&config)?) } else { None };
-    let answers = ops::serve(&config, metrics.clone(), store.clone(), broker.clone(), shutdown.clone()).await?;
+    let answers =
+        ops::serve(&config, metrics.clone(), store.clone(), broker.clone(), shutdown.clone()).await?;
     let work = async {
         ready(&config, &role, store.as_ref(), &broker, &shutdown).await?;
         tracing::info!(role = role.name(), "started");
@@ -76,7 +77,10 @@ pub(crate) async fn run(config: Config, role: Role) -> Result<(), Failure> {
 pub(crate) fn catalogue(config: &Config) -> Result<Arc<Catalogue>, Failure> {
     Catalogue::load(&config.catalogue).map(Arc::new).map_err(|mistakes| {
         let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        Failure::Usage(format!("the catalogue has mistakes; see 'turnup definition check':\n{}", list.join("\n")))
+        Failure::Usage(format!(
+            "the catalogue has mistakes; see 'turnup definition check':\n{}",
+            list.join("\n")
+        ))
     })
 }
 
@@ -174,9 +178,9 @@ pub(crate) async fn run_role(
     match role {
         Role::Intake => {
             let (settings, catalogue) = (config.intake.clone(), catalogue(config)?);
-            turnup_intake::run(settings, with_store?, broker, catalogue, Some(metrics), shutdown)
-                .await
-                .map_err(|error| Failure::Failed(error.to_string()))
+            let intake =
+                turnup_intake::run(settings, with_store?, broker, catalogue, Some(metrics), shutdown);
+            Box::pin(intake).await.map_err(|error| Failure::Failed(error.to_string()))
         }
         Role::Scheduler => {
             let catalogue = catalogue(config)?;

@@ -98,8 +98,11 @@ pub(crate) async fn run(api: &Api, format: Format, command: DeviceCommand) -> Re
         }
         DeviceCommand::List { region, limit, cursor } => {
             let limit = limit.to_string();
-            let filters =
-                query([("region", region.as_deref()), ("limit", Some(&*limit)), ("cursor", cursor.as_deref())]);
+            let filters = query([
+                ("region", region.as_deref()),
+                ("limit", Some(&*limit)),
+                ("cursor", cursor.as_deref()),
+            ]);
             let page = api.get(&format!("/v1/devices?{filters}")).await?;
             list(
                 format,
@@ -131,7 +134,17 @@ fn show(format: Format, device: &Value) -> Result<(), Failure> {
     if format == Format::Json {
         return print_json(device);
     }
-    for field in ["name", "region", "platform", "address", "port", "credential", "host_key", "description", "updated_at"] {
+    for field in [
+        "name",
+        "region",
+        "platform",
+        "address",
+        "port",
+        "credential",
+        "host_key",
+        "description",
+        "updated_at",
+    ] {
         line(format!("{field:<12} {}", text(device.get(field))));
     }
     Ok(())
@@ -150,16 +163,17 @@ async fn trust(
     let presented = learn_host_key(&Target::new(address, port), Duration::from_secs(10))
         .await
         .map_err(|error| Failure::Unreachable(format!("{name}: {error}")))?;
-    line(format!("{name} at {address}:{port} presents {}", presented.fingerprint));
+    line(format!("{name} at {address}:{port} presents {}", presented.fingerprint()));
     match fingerprint {
-        Some(wanted) if wanted == presented.fingerprint => {}
+        Some(wanted) if wanted == presented.fingerprint() => {}
         Some(wanted) => return Err(Failure::Refused(format!("that is not {wanted}; nothing was pinned"))),
         None if yes => {}
         None => {
             return Err(Failure::Usage(
-                "compare the fingerprint with the device's own, then repeat with --fingerprint, or --yes".to_owned(),
+                "compare the fingerprint with the device's own, then repeat with --fingerprint, or --yes"
+                    .to_owned(),
             ));
         }
     }
-    show(format, &api.patch(&path(name), &json!({"host_key": presented.public_key})).await?)
+    show(format, &api.patch(&path(name), &json!({"host_key": presented.to_openssh()})).await?)
 }

@@ -43,7 +43,10 @@ pub(crate) async fn run(api: &Api, format: Format, events: &Events) -> Result<()
         }
     }
     let page = api
-        .get(&format!("/v1/events?{filter}&{}", query([("after", Some(&*after_text)), ("limit", Some(&*limit))])))
+        .get(&format!(
+            "/v1/events?{filter}&{}",
+            query([("after", Some(&*after_text)), ("limit", Some(&*limit))])
+        ))
         .await?;
     if format == Format::Json {
         return json(&page);
@@ -70,7 +73,9 @@ pub(crate) fn one_line(event: &Value) -> String {
     let short = kind.trim_start_matches("dev.turnup.").trim_end_matches(".v1");
     let mut parts = vec![text(event.get("time")), format!("{short:<22}"), text(event.get("subject"))];
     parts.extend(event["correlationid"].as_str().map(str::to_owned));
-    parts.extend(data["definition"].as_str().map(|definition| format!("{definition} {}", text(data.get("region")))));
+    parts.extend(
+        data["definition"].as_str().map(|definition| format!("{definition} {}", text(data.get("region")))),
+    );
     if let Some(error) = data["errors"].get(0) {
         let device = error["device"].as_str().map(|device| format!("{device}: ")).unwrap_or_default();
         parts.push(format!("{device}{}", text(error.get("message"))));

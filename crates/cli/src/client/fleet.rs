@@ -17,7 +17,13 @@ pub(crate) async fn run(api: &Api, format: Format, watch: bool) -> Result<(), Fa
             let regions = fleet["regions"].as_array().cloned().unwrap_or_default();
             line(table(
                 &regions,
-                &[("region", "/region"), ("workers", "/workers"), ("urgent", "/queues/urgent"), ("normal", "/queues/normal"), ("bulk", "/queues/bulk")],
+                &[
+                    ("region", "/region"),
+                    ("workers", "/workers"),
+                    ("urgent", "/queues/urgent"),
+                    ("normal", "/queues/normal"),
+                    ("bulk", "/queues/bulk"),
+                ],
             ));
             for (state, count) in fleet["orders"].as_object().into_iter().flatten() {
                 line(format!("{state:<14} {}", text(Some(count))));

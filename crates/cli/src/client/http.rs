@@ -36,8 +36,11 @@ impl Api {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
-        let mut request =
-            self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token).timeout(TIMEOUT);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .timeout(TIMEOUT);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -74,7 +77,8 @@ impl Api {
 
     /// POST of NDJSON to the bulk endpoint; `each` sees every line of the answer as it comes.
     pub(crate) async fn bulk(&self, lines: Vec<String>, mut each: impl FnMut(Value)) -> Result<(), Failure> {
-        let body = futures_util::stream::iter(lines.into_iter().map(|line| Ok::<_, std::io::Error>(line + "\n")));
+        let body =
+            futures_util::stream::iter(lines.into_iter().map(|line| Ok::<_, std::io::Error>(line + "\n")));
         let response = self
             .http
             .post(format!("{}/v1/orders:bulk", self.base))
@@ -151,7 +155,10 @@ impl Api {
 }
 
 async fn json(response: Response) -> Result<Value, Failure> {
-    let text = response.text().await.map_err(|error| Failure::Unreachable(format!("the answer broke off: {error}")))?;
+    let text = response
+        .text()
+        .await
+        .map_err(|error| Failure::Unreachable(format!("the answer broke off: {error}")))?;
     if text.is_empty() {
         return Ok(Value::Null);
     }
@@ -175,7 +182,9 @@ async fn checked(response: Response) -> Result<Response, Failure> {
 pub(crate) fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         })
         .collect()
@@ -183,10 +192,8 @@ pub(crate) fn encode(text: &str) -> String {
 
 /// `name=value&…` of those that are given.
 pub(crate) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
-    let parts: Vec<String> = pairs
-        .into_iter()
-        .filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))))
-        .collect();
+    let parts: Vec<String> =
+        pairs.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value?)))).collect();
     parts.join("&")
 }
 

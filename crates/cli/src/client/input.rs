@@ -84,7 +84,9 @@ fn put(at: &mut Value, path: &str, value: Value) -> Result<(), String> {
         }
         &mut items[index]
     } else {
-        let Value::Object(object) = at else { return Err(format!("heading {path:?} doesn't fit the others")) };
+        let Value::Object(object) = at else {
+            return Err(format!("heading {path:?} doesn't fit the others"));
+        };
         object.entry(first).or_insert(Value::Object(Map::new()))
     };
     match rest {
@@ -108,9 +110,9 @@ mod tests {
         let yaml = "kind: provision\nattributes: {vc_id: 7, description: 'a, b'}\nendpoints:\n- {role: a, device: sim-1}\n- {role: z, device: sim-2}\n";
         let csv = "kind,attributes.vc_id,attributes.description,endpoints.0.role,endpoints.0.device,endpoints.1.role,endpoints.1.device\n\
                    provision,7,\"a, b\",a,sim-1,z,sim-2\n";
-        assert_eq!(parse(yaml, "yaml").unwrap(), [order.clone()]);
-        assert_eq!(parse(csv, "csv").unwrap(), [order.clone()]);
-        assert_eq!(parse(&order.to_string(), "json").unwrap(), [order.clone()]);
+        assert_eq!(parse(yaml, "yaml").unwrap(), std::slice::from_ref(&order));
+        assert_eq!(parse(csv, "csv").unwrap(), std::slice::from_ref(&order));
+        assert_eq!(parse(&order.to_string(), "json").unwrap(), std::slice::from_ref(&order));
         assert_eq!(parse(&format!("{order}\n\n{order}\n"), "ndjson").unwrap(), [order.clone(), order]);
     }
 

@@ -202,16 +202,28 @@ fn show(format: Format, order: &Value) -> Result<(), Failure> {
         ));
     }
     for front in order["waiting_for"].as_array().into_iter().flatten() {
-        line(format!("waiting      for {} behind order {}", text(front.get("device")), text(front.get("order"))));
+        line(format!(
+            "waiting      for {} behind order {}",
+            text(front.get("device")),
+            text(front.get("order"))
+        ));
     }
     for error in order["errors"].as_array().into_iter().flatten() {
         line(format!("error        {}", failure(error)));
     }
     line("history");
     for entry in order["history"].as_array().into_iter().flatten() {
-        let to = OrderState::ALL.iter().find(|state| entry["to"] == state.word()).map_or("?", |state| state.title());
+        let to = OrderState::ALL
+            .iter()
+            .find(|state| entry["to"] == state.word())
+            .map_or("?", |state| state.title());
         let why = entry["why"].as_str().map(|why| format!("  {why}")).unwrap_or_default();
-        line(format!("  {:>3}  {}  {to:<14} by {}{why}", entry["seq"], text(entry.get("at")), text(entry.get("by"))));
+        line(format!(
+            "  {:>3}  {}  {to:<14} by {}{why}",
+            entry["seq"],
+            text(entry.get("at")),
+            text(entry.get("by"))
+        ));
     }
     for deployment in order["deployments"].as_array().into_iter().flatten() {
         line(format!(
@@ -227,7 +239,11 @@ fn show(format: Format, order: &Value) -> Result<(), Failure> {
                 .into_iter()
                 .flatten()
                 .map(|step| {
-                    format!("{} {:.1} ms", text(step.get("step")), step["took_us"].as_f64().unwrap_or(0.0) / 1000.0)
+                    format!(
+                        "{} {:.1} ms",
+                        text(step.get("step")),
+                        step["took_us"].as_f64().unwrap_or(0.0) / 1000.0
+                    )
                 })
                 .collect();
             line(format!("  {}  in force: {}", text(device.get("device")), text(device.get("in_force"))));
@@ -338,7 +354,8 @@ async fn run_submit(api: &Api, format: Format, submit: &Submit) -> Result<(), Fa
             refused += 1;
             if format == Format::Table {
                 let problem = serde_json::from_value::<Problem>(result["problem"].clone());
-                let why = problem.map_or_else(|_| result["problem"].to_string(), |problem| describe(&problem));
+                let why =
+                    problem.map_or_else(|_| result["problem"].to_string(), |problem| describe(&problem));
                 line(format!("refused  {}  {why}", label(order, "")));
             }
         }
@@ -432,7 +449,14 @@ pub(crate) async fn settle(
             let Some(order) = data["order"].as_str() else { return true };
             if is_settled(data) && open.remove(order).is_some() {
                 let mut seen = Map::new();
-                for (to, from) in [("id", "order"), ("state", "state"), ("kind", "kind"), ("definition", "definition"), ("external_id", "external_id"), ("errors", "errors")] {
+                for (to, from) in [
+                    ("id", "order"),
+                    ("state", "state"),
+                    ("kind", "kind"),
+                    ("definition", "definition"),
+                    ("external_id", "external_id"),
+                    ("errors", "errors"),
+                ] {
                     seen.insert(to.to_owned(), data[from].clone());
                 }
                 bar.inc(1);
@@ -445,5 +469,8 @@ pub(crate) async fn settle(
 }
 
 fn is_settled(order: &Value) -> bool {
-    order["state"].as_str().and_then(|word| word.parse::<OrderState>().ok()).is_some_and(OrderState::is_settled)
+    order["state"]
+        .as_str()
+        .and_then(|word| word.parse::<OrderState>().ok())
+        .is_some_and(OrderState::is_settled)
 }

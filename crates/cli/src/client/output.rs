@@ -15,7 +15,6 @@ pub(crate) enum Format {
 }
 
 /// Writes a line; a closed pipe ends the command quietly, as with other tools.
-#[expect(clippy::print_stdout, reason = "the one place that prints")]
 pub(crate) fn line(text: impl std::fmt::Display) {
     use std::io::Write as _;
     if writeln!(std::io::stdout(), "{text}").is_err() {
@@ -32,7 +31,7 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
 /// A table with these columns: heading and JSON pointer.
 pub(crate) fn table(items: &[Value], columns: &[(&str, &str)]) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|(heading, _)| *heading));
     for item in items {
         table.add_row(columns.iter().map(|(_, pointer)| text(item.pointer(pointer))));
@@ -45,9 +44,7 @@ pub(crate) fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "–".to_owned(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => {
-            items.iter().map(|item| text(Some(item))).collect::<Vec<_>>().join(", ")
-        }
+        Some(Value::Array(items)) => items.iter().map(|item| text(Some(item))).collect::<Vec<_>>().join(", "),
         Some(other) => other.to_string(),
     }
 }

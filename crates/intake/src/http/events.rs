@@ -59,7 +59,8 @@ pub(super) async fn events(mut call: Call) -> Answer {
     let found = call.app.store.events(&filter).await?;
     let next = found.last().map_or(filter.after, |last| last.cursor);
     let items: Vec<Value> = found.iter().map(|logged| logged.event.cloud_event(logged.cursor)).collect();
-    ok(&json!({"items": items, "next_cursor": next.to_string()}))
+    let last = call.app.store.last_cursor().await?;
+    ok(&json!({"items": items, "next_cursor": next.to_string(), "last_cursor": last.to_string()}))
 }
 
 fn cursor(value: &HeaderValue) -> Result<i64, Problem> {
