@@ -1,5 +1,13 @@
-INSERT INTO footprints (service_id, device, footprint)
-SELECT part.service_id, part.device, part.footprint
-FROM deployments
-CROSS JOIN LATERAL jsonb_to_recordset(deployments.footprints) AS part (service_id uuid, device text, footprint jsonb)
-WHERE deployments.id = ANY ($1)
+WITH part AS MATERIALIZED (
+    SELECT part.service_id, part.device, part.footprint, part.nodes
+    FROM dispatches
+    CROSS JOIN LATERAL json_to_recordset(dispatches.footprints)
+               AS part (service_id uuid, device text, footprint json, nodes json)
+    WHERE dispatches.deployment_id = ANY ($1)
+), owned AS (
+    INSERT INTO owned_nodes (device, node, service_id)
+    SELECT part.device, node, part.service_id
+    FROM part CROSS JOIN LATERAL json_array_elements_text(part.nodes) AS node
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO footprints (service_id, device, footprint) SELECT service_id, device, footprint FROM part

@@ -2,5 +2,5 @@ INSERT INTO services (id, definition, definition_version, region, attributes, en
                       requester, created_at, state, last_order, sequence, updated_at)
 SELECT service_id, definition, definition_version, region, attributes, endpoints, devices, external_id,
        requester, $2, 'deployed', id, 1, $2
-FROM orders
+FROM order_requests
 WHERE id = ANY ($1)

@@ -1,8 +1,6 @@
-WITH locked AS (
+WITH locked AS MATERIALIZED (
     SELECT device FROM leases
     WHERE device IN (SELECT device FROM lease_waits WHERE order_id = $1)
-    ORDER BY device FOR UPDATE
-), gone AS (
-    DELETE FROM lease_waits WHERE order_id = $1 AND device IN (SELECT device FROM locked) RETURNING device
+    ORDER BY device FOR NO KEY UPDATE
 )
-SELECT device FROM gone
+DELETE FROM lease_waits WHERE order_id = $1 AND device IN (SELECT device FROM locked) RETURNING device

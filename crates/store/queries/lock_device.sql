@@ -1,1 +1,2 @@
-SELECT * FROM devices WHERE name = $1 FOR UPDATE
+SELECT name, region, platform, address, port, host_key, credential, description, sequence, created_at, updated_at
+FROM devices WHERE name = $1 FOR UPDATE

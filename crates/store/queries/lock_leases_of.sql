@@ -1,4 +1,4 @@
 SELECT device FROM leases
-WHERE device IN (SELECT unnest(devices) FROM orders WHERE id = ANY ($1))
+WHERE device IN (SELECT unnest(devices) FROM order_requests WHERE id = ANY ($1))
 ORDER BY device
-FOR UPDATE
+FOR NO KEY UPDATE

@@ -1,1 +1,1 @@
-UPDATE event_log SET published = greatest(published, $1)
+UPDATE event_log SET published = $1 WHERE published < $1

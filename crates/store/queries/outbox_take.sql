@@ -1,7 +1,9 @@
 SELECT outbox.id, outbox.order_id, outbox.revision, outbox.due, outbox.deployment_id,
-       deployments.region, deployments.priority, deployments.message
+       deployments.region, deployments.priority, dispatches.message
 FROM (
-    SELECT * FROM outbox WHERE id > $1 AND not_before IS NULL ORDER BY id LIMIT $2
+    SELECT id, order_id, revision, due, deployment_id FROM outbox
+    WHERE id > $1 AND not_before IS NULL ORDER BY id LIMIT $2
 ) AS outbox
 LEFT JOIN deployments ON deployments.id = outbox.deployment_id
+LEFT JOIN dispatches ON dispatches.deployment_id = outbox.deployment_id
 ORDER BY outbox.id

@@ -1,1 +1,3 @@
-SELECT * FROM services WHERE id = $1
+SELECT id, definition, definition_version, region, attributes, endpoints, devices, external_id, requester,
+       created_at, state, audit_state, audited_at, audit_reason, last_order, updated_at
+FROM services WHERE id = $1

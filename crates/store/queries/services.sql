@@ -1,8 +1,10 @@
-SELECT * FROM services
+SELECT id, definition, definition_version, region, attributes, endpoints, devices, external_id, requester,
+       created_at, state, audit_state, audited_at, audit_reason, last_order, updated_at
+FROM services
 WHERE ($1::text IS NULL OR state = $1)
   AND ($2::text IS NULL OR definition = $2)
   AND ($3::text IS NULL OR region = $3)
-  AND ($4::text IS NULL OR $4 = ANY (devices))
+  AND ($4::text IS NULL OR id IN (SELECT service_id FROM footprints WHERE device = $4))
   AND ($5::uuid IS NULL OR id < $5)
 ORDER BY id DESC
 LIMIT $6

@@ -1,8 +1,9 @@
-SELECT orders.id, orders.kind, orders.definition, orders.service_id, orders.region, orders.external_id,
-       orders.requester, orders.state, orders.sequence,
+SELECT orders.id, orders.kind, order_requests.definition, orders.service_id, order_requests.region,
+       order_requests.external_id, order_requests.requester, orders.state, orders.sequence,
        services.state AS service_state, services.sequence AS service_sequence
 FROM orders
+JOIN order_requests ON order_requests.id = orders.id
 LEFT JOIN services ON services.id = orders.service_id
 WHERE orders.id IN (SELECT order_id FROM deployment_orders WHERE deployment_id = ANY ($1))
 ORDER BY orders.id
-FOR UPDATE OF orders
+FOR NO KEY UPDATE OF orders

@@ -1,7 +1,9 @@
-SELECT orders.*, (SELECT min(ticket) FROM lease_waits WHERE lease_waits.order_id = orders.id) AS ticket
-FROM orders
-JOIN (SELECT DISTINCT * FROM unnest($1::uuid[], $2::int[])) AS given (id, revision)
-  ON orders.id = given.id AND orders.schedule_revision = given.revision
-WHERE orders.state = 'scheduled'
+SELECT orders.id, kind, definition, definition_version, orders.service_id, region, attributes, endpoints, devices, priority,
+       external_id, description, requester, derived_from, created_at, state, schedule_revision, scheduled_for,
+       generation, sequence, errors, updated_at
+FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::int[])) AS given (id, revision)
+JOIN orders ON orders.id = given.id AND orders.schedule_revision = given.revision
+JOIN order_requests ON order_requests.id = orders.id
+WHERE state = 'scheduled'
 ORDER BY orders.id
-FOR UPDATE OF orders
+FOR NO KEY UPDATE OF orders

@@ -1,10 +1,16 @@
-INSERT INTO outbox (order_id, revision, due)
-SELECT DISTINCT orders.id, orders.schedule_revision, orders.scheduled_for
-FROM (
-    SELECT DISTINCT ON (lease_waits.device) lease_waits.device, lease_waits.order_id
-    FROM lease_waits ORDER BY lease_waits.device, lease_waits.ticket
-) AS first
-JOIN leases ON leases.device = first.device AND leases.order_id IS NULL
-JOIN orders ON orders.id = first.order_id AND orders.state = 'scheduled' AND orders.scheduled_for < $1
-WHERE NOT EXISTS (SELECT FROM outbox WHERE outbox.order_id = orders.id)
-LIMIT $2
+WITH first AS (
+    SELECT DISTINCT ON (device) device, order_id FROM lease_waits ORDER BY device, ticket
+), overdue AS (
+    SELECT id FROM orders
+    WHERE id IN (SELECT first.order_id FROM first
+                 JOIN leases ON leases.device = first.device AND leases.order_id IS NULL)
+      AND state = 'scheduled' AND scheduled_for < $1 AND (swept_at IS NULL OR swept_at < $1)
+      AND NOT EXISTS (SELECT FROM outbox WHERE outbox.order_id = orders.id AND outbox.revision = orders.schedule_revision)
+    ORDER BY scheduled_for
+    LIMIT $2
+    FOR NO KEY UPDATE SKIP LOCKED
+), swept AS (
+    UPDATE orders SET swept_at = $3 FROM overdue WHERE orders.id = overdue.id
+    RETURNING orders.id, schedule_revision, scheduled_for
+)
+INSERT INTO outbox (order_id, revision, due) SELECT id, schedule_revision, scheduled_for FROM swept

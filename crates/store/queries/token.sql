@@ -1,1 +1,1 @@
-SELECT * FROM tokens WHERE digest = $1
+SELECT id, name, roles, created_at, expires_at, revoked_at FROM tokens WHERE digest = $1

@@ -1,1 +1,1 @@
-SELECT * FROM tokens ORDER BY name
+SELECT id, name, roles, created_at, expires_at, revoked_at FROM tokens ORDER BY name

@@ -66,11 +66,13 @@ fn not_before(due: Timestamp, now: Timestamp, reach_ms: i64) -> Option<Timestamp
 
 impl Store {
     /// Stores `orders` in one transaction: orders, log, and a due message for those with a time.
-    /// `reach_ms` is how far ahead the delay ladder reaches. Answers in the order given.
+    /// `reach_ms` is how far ahead the delay ladder reaches. Answers in the order given. An order
+    /// may be given again after an error, with the same id: if it was stored after all, it counts as
+    /// created.
     ///
     /// # Errors
-    /// If the database is away, or refuses the batch: then nothing was stored, and the caller may
-    /// try the orders singly.
+    /// If the database is away: then it is not known whether they were stored. If it refuses the
+    /// batch: then nothing was stored, and the caller may try the orders singly.
     pub async fn accept(&self, orders: &[NewOrder], reach_ms: i64) -> Result<Vec<Accepted>, StoreError> {
         self.timed(async {
             let tx = Tx::begin(self).await?;
@@ -91,6 +93,7 @@ impl Store {
                 .zip(known)
                 .map(|(order, known)| match known {
                     None => Accepted::Created,
+                    Some((id, _)) if id == order.facts.id => Accepted::Created,
                     Some((id, digest)) if digest == order.digest => Accepted::Known(id),
                     Some((id, _)) => Accepted::KeyReused(id),
                 })
@@ -114,8 +117,12 @@ impl Store {
         self.timed(async {
             let client = self.client().await?;
             let statement = statement!(client, "known_orders");
-            let row =
-                client.query_opt(&statement, &[&vec![requester], &vec![key], &vec![external_id]]).await?;
+            let row = client
+                .query_opt(
+                    &statement,
+                    &[&vec![requester], &vec![key], &vec![external_id], &vec![None::<Uuid>]],
+                )
+                .await?;
             row.map(|row| Ok((OrderId(row.get(1)), digest(row.get(2))?))).transpose()
         })
         .await
@@ -195,8 +202,9 @@ async fn known(
     let keys: Vec<Option<&str>> = missing.iter().map(|i| orders[*i].idempotency_key.as_deref()).collect();
     let external_ids: Vec<Option<&str>> =
         missing.iter().map(|i| orders[*i].facts.external_id.as_deref()).collect();
+    let ids: Vec<Uuid> = missing.iter().map(|i| orders[*i].facts.id.0).collect();
     let statement = statement!(tx, "known_orders");
-    for row in tx.query(&statement, &[&requesters, &keys, &external_ids]).await? {
+    for row in tx.query(&statement, &[&requesters, &keys, &external_ids, &ids]).await? {
         let place: i64 = row.get(0);
         let digest = digest(row.get(2))?;
         if let Some(i) = usize::try_from(place - 1).ok().and_then(|place| missing.get(place)) {

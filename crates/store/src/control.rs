@@ -17,7 +17,7 @@ use crate::{
 pub struct Control {
     /// Schedule, Unschedule or Cancel.
     pub event: OrderEvent,
-    /// For Schedule: when it is to start.
+    /// For Schedule, and only then: when it is to start.
     pub due: Option<Timestamp>,
     /// Why, for the history.
     pub why: Option<String>,
@@ -54,10 +54,16 @@ impl Store {
             let client = tx.client()?;
             let lock = statement!(client, "control_lock");
             let Some(row) = client.query_opt(&lock, &[&id.0]).await? else {
+                tx.rollback().await?;
                 return Ok(Err(Refused::NotFound(id)));
             };
             let view = order::view(&row)?;
-            let Ok(to) = order_transition(view.state, control.event) else {
+            let asked = matches!(
+                (control.event, control.due),
+                (OrderEvent::Schedule, Some(_)) | (OrderEvent::Unschedule | OrderEvent::Cancel, None)
+            );
+            let Some(to) = order_transition(view.state, control.event).ok().filter(|_| asked) else {
+                tx.rollback().await?;
                 return Ok(Err(Refused::Illegal(view.state)));
             };
             // A new time or none: whatever is on its way with the old revision becomes a no-op.

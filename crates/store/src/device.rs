@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -102,31 +104,35 @@ impl Store {
         self.timed(async {
             let tx = Tx::begin(self).await?;
             let client = tx.client()?;
-            let insert = statement!(client, "insert_device");
-            let lease = statement!(client, "insert_lease");
+            let insert = statement!(client, "insert_devices");
+            let text = |f: fn(&Device) -> &str| devices.iter().map(f).collect::<Vec<&str>>();
+            let optional = |f: fn(&Device) -> Option<&str>| devices.iter().map(f).collect::<Vec<_>>();
+            let ports: Vec<i32> = devices.iter().map(|device| i32::from(device.port)).collect();
+            let times: Vec<Timestamp> = devices.iter().map(|device| device.updated_at).collect();
+            let rows = client
+                .query(
+                    &insert,
+                    &[
+                        &text(|device| device.name.as_str()),
+                        &text(|device| device.region.as_str()),
+                        &text(|device| device.platform.as_str()),
+                        &text(|device| &device.address),
+                        &ports,
+                        &optional(|device| device.host_key.as_deref()),
+                        &optional(|device| device.credential.as_ref().map(CredentialRef::as_str)),
+                        &optional(|device| device.description.as_deref()),
+                        &times,
+                    ],
+                )
+                .await?;
+            let mut added: HashMap<&str, i32> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
             let mut answers = Vec::with_capacity(devices.len());
             let mut entries = Vec::new();
             for device in devices {
-                let row = client
-                    .query_opt(
-                        &insert,
-                        &[
-                            &device.name.as_str(),
-                            &device.region.as_str(),
-                            &device.platform.as_str(),
-                            &device.address,
-                            &i32::from(device.port),
-                            &device.host_key,
-                            &device.credential.as_ref().map(CredentialRef::as_str),
-                            &device.description,
-                            &device.updated_at,
-                        ],
-                    )
-                    .await?;
-                answers.push(match row {
-                    Some(row) => {
-                        client.execute(&lease, &[&device.name.as_str()]).await?;
-                        entries.push(changed(device, row.get(0), "added", by));
+                // Taken out, so that of two with one name the first counts as added.
+                answers.push(match added.remove(device.name.as_str()) {
+                    Some(sequence) => {
+                        entries.push(changed(device, sequence, "added", by));
                         DeviceChange::Done
                     }
                     None => DeviceChange::Exists,
@@ -164,7 +170,10 @@ impl Store {
                     ],
                 )
                 .await?;
-            let Some(row) = row else { return Ok(DeviceChange::Missing) };
+            let Some(row) = row else {
+                tx.rollback().await?;
+                return Ok(DeviceChange::Missing);
+            };
             entry::append(client, &[changed(device, row.get(0), "changed", by)]).await?;
             tx.commit().await?;
             Ok(DeviceChange::Done)
@@ -172,7 +181,8 @@ impl Store {
         .await
     }
 
-    /// Removes a device on which nothing is.
+    /// Removes a device on which nothing is. An order that is being accepted at this very moment may
+    /// still name it; it ends Invalid when it is to start.
     ///
     /// # Errors
     /// If the database is away.
@@ -187,6 +197,7 @@ impl Store {
             let client = tx.client()?;
             let lock = statement!(client, "lock_device");
             let Some(row) = client.query_opt(&lock, &[&name.as_str()]).await? else {
+                tx.rollback().await?;
                 return Ok(DeviceChange::Missing);
             };
             let device = Device { updated_at: at, ..view(&row)? };
@@ -194,6 +205,7 @@ impl Store {
             let users = statement!(client, "device_users");
             let users: i64 = client.query_one(&users, &[&name.as_str()]).await?.get(0);
             if users > 0 {
+                tx.rollback().await?;
                 return Ok(DeviceChange::InUse(users));
             }
             let remove = statement!(client, "remove_device");
@@ -227,7 +239,7 @@ impl Store {
         .await
     }
 
-    /// Lists devices by name.
+    /// Lists devices by name, at most `limit` (1 to 1000), those after the name `after`.
     ///
     /// # Errors
     /// If the database is away.
@@ -240,6 +252,7 @@ impl Store {
         self.timed(async {
             let client = self.client().await?;
             let statement = statement!(client, "devices");
+            let limit = limit.clamp(1, 1000);
             let rows = client.query(&statement, &[&region, &after, &(limit + 1)]).await?;
             let mut items = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
             let more = i64::try_from(items.len()).is_ok_and(|len| len > limit);

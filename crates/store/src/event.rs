@@ -19,7 +19,7 @@ pub struct EventFilter {
     pub after: i64,
     /// Of this type, such as `dev.turnup.order.completed.v1`, or any whose type begins with it.
     pub kind: Option<String>,
-    /// About this subject, such as `orders/<id>`.
+    /// About this subject, such as `orders/<id>`, and nothing else.
     pub subject: Option<String>,
     /// At most so many (1 to 1000).
     pub limit: i64,
@@ -27,7 +27,7 @@ pub struct EventFilter {
 
 pub(crate) fn logged(row: &Row) -> Result<Logged, StoreError> {
     Ok(Logged {
-        cursor: row.get::<_, Option<i64>>("cursor").unwrap_or_default(),
+        cursor: row.get("cursor"),
         event: Event {
             id: row.get("event_id"),
             entity: row.get::<_, &str>("entity").parse()?,
@@ -53,8 +53,14 @@ impl Store {
             let client = self.client().await?;
             let statement = statement!(client, "events");
             let limit = filter.limit.clamp(1, 1000);
-            let rows =
-                client.query(&statement, &[&filter.after, &filter.kind, &filter.subject, &limit]).await?;
+            // `orders/<id>` is the entity `order`; what is no subject has no events.
+            let subject = filter.subject.as_deref().map(|subject| {
+                subject
+                    .split_once('/')
+                    .map_or(("", ""), |(kind, id)| (kind.strip_suffix('s').unwrap_or(""), id))
+            });
+            let (entity, id) = subject.unzip();
+            let rows = client.query(&statement, &[&filter.after, &filter.kind, &entity, &id, &limit]).await?;
             rows.iter().map(logged).collect()
         })
         .await

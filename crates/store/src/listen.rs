@@ -48,7 +48,7 @@ impl Store {
                 if let Err(error) = store.listen_once(channel, &wake).await {
                     tracing::warn!(%error, channel = channel.name(), "the listening database session ended");
                 }
-                wake.notify_waiters();
+                wake.notify_one();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
@@ -59,7 +59,7 @@ impl Store {
         let (client, mut connection) = self.timed(async { Ok(self.config().connect(NoTls).await?) }).await?;
         let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
         let listen = format!("LISTEN {}", channel.name());
-        let begin = client.batch_execute(&listen);
+        let begin = self.timed(async { Ok(client.batch_execute(&listen).await?) });
         futures_util::pin_mut!(begin);
         let mut listening = false;
         loop {

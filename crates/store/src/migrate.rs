@@ -1,4 +1,9 @@
-use crate::{Store, StoreError};
+use std::time::Duration;
+
+use crate::{
+    Store, StoreError,
+    pool::{Tx, statement},
+};
 
 /// Forward-only migrations, in order. An applied one is never edited.
 pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_orders.sql")];
@@ -7,6 +12,8 @@ pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_order
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of migrations")]
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 
+/// Deadline of a migration, waiting for another process's included.
+const DEADLINE: Duration = Duration::from_secs(620);
 /// Advisory lock under which migrations run.
 const LOCK: i64 = 0x7475_726e_7570_0001;
 
@@ -16,9 +23,19 @@ impl Store {
     /// # Errors
     /// If the database can't be reached, refuses, or is newer than this release.
     pub async fn migrate(&self) -> Result<(i32, i32), StoreError> {
+        let migrated = tokio::time::timeout(DEADLINE, self.apply_migrations());
+        let before = migrated.await.unwrap_or_else(|_| {
+            Err(StoreError::Away(format!("the migration did not end within {} s", DEADLINE.as_secs())))
+        })?;
+        self.make_partitions().await?;
+        Ok((before, SCHEMA_VERSION))
+    }
+
+    async fn apply_migrations(&self) -> Result<i32, StoreError> {
         let mut client = self.client().await?;
-        client.batch_execute("SET statement_timeout = '10min'; SET lock_timeout = '1min'").await?;
         let tx = client.transaction().await?;
+        // Of this transaction only: the connection goes back to the pool.
+        tx.batch_execute("SET LOCAL statement_timeout = '10min'; SET LOCAL lock_timeout = '10min'").await?;
         tx.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
         tx.batch_execute(
             "CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())",
@@ -34,10 +51,7 @@ impl Store {
             tx.execute("INSERT INTO schema_version (version) VALUES ($1)", &[&version]).await?;
         }
         tx.commit().await?;
-        client.batch_execute("RESET statement_timeout; RESET lock_timeout").await?;
-        drop(client);
-        self.make_partitions().await?;
-        Ok((before, SCHEMA_VERSION))
+        Ok(before)
     }
 
     /// The schema version found; 0 for an empty database.
@@ -54,7 +68,8 @@ impl Store {
         .await
     }
 
-    /// Makes the event log's partitions for this month and the two after it, where missing.
+    /// Makes the event log's partitions for this month and the two after it, where missing, and
+    /// moves there what came before they were.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
@@ -66,19 +81,27 @@ impl Store {
         .await
     }
 
-    /// Drops event partitions that end before `months` months ago. Returns how many.
+    /// Drops the event log's partitions that end before `months` months ago. Returns how many
+    /// (two a month). Dropping needs the whole log for an instant, so this gives up
+    /// ([`StoreError::Away`]) rather than make others wait for long: try again later.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
     pub async fn drop_old_events(&self, months: i32) -> Result<i64, StoreError> {
         self.timed(async {
-            let client = self.client().await?;
-            let rows = client.query(include_str!("../queries/old_partitions.sql"), &[&months]).await?;
-            for row in &rows {
-                let name: String = row.get(0);
-                client.batch_execute(&format!("DROP TABLE {name}")).await?;
+            let tx = Tx::begin(self).await?;
+            let client = tx.client()?;
+            let statement = statement!(client, "old_partitions");
+            let rows = client.query(&statement, &[&months]).await?;
+            let names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            if names.is_empty() {
+                tx.rollback().await?;
+                return Ok(0);
             }
-            Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX))
+            let drop = format!("SET LOCAL lock_timeout = '500ms'; DROP TABLE {}", names.join(", "));
+            client.batch_execute(&drop).await?;
+            tx.commit().await?;
+            Ok(i64::try_from(names.len()).unwrap_or(i64::MAX))
         })
         .await
     }

@@ -13,7 +13,11 @@ use turnup_core::{
 };
 use uuid::Uuid;
 
-use crate::{DeploymentView, Store, StoreError, deployment, entry::NO_STATE, pool::statement};
+use crate::{
+    DeploymentView, Store, StoreError, deployment,
+    entry::NO_STATE,
+    pool::{Tx, statement},
+};
 
 /// An order as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -164,7 +168,7 @@ pub(crate) fn optional_time<S: serde::Serializer>(
     }
 }
 
-/// Columns of `queries/order_columns`, in every statement that reads an order.
+/// An order from a row with its columns.
 pub(crate) fn view(row: &Row) -> Result<OrderView, StoreError> {
     let state: OrderState = row.get::<_, &str>("state").parse()?;
     Ok(OrderView {
@@ -204,23 +208,29 @@ impl Store {
     /// If the database is away.
     pub async fn order(&self, id: OrderId) -> Result<Option<OrderView>, StoreError> {
         self.timed(async {
-            let client = self.client().await?;
+            // One snapshot, so that the state is that of the last history entry.
+            let tx = Tx::begin_reading(self).await?;
+            let client = tx.client()?;
             let order = statement!(client, "order");
             let history = statement!(client, "order_history");
             let waiting = statement!(client, "order_waiting_for");
             let key = id.0.to_string();
-            let Some(row) = client.query_opt(&order, &[&id.0]).await? else { return Ok(None) };
+            let Some(row) = client.query_opt(&order, &[&id.0]).await? else {
+                tx.rollback().await?;
+                return Ok(None);
+            };
             let mut view = view(&row)?;
             let history =
                 client.query(&history, &[&key]).await?.iter().map(history_entry).collect::<Result<_, _>>()?;
             view.history = Some(history);
-            view.deployments = Some(deployment::of_order(&client, id).await?);
+            view.deployments = Some(deployment::of_order(client, id).await?);
             if view.state == OrderState::Scheduled {
                 for row in client.query(&waiting, &[&id.0]).await? {
                     let device = DeviceName::new(row.get::<_, String>(0))?;
                     view.waiting_for.push(InFront { device, order: OrderId(row.get(1)) });
                 }
             }
+            tx.rollback().await?;
             Ok(Some(view))
         })
         .await

@@ -1,15 +1,20 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, Row, Statement};
 use turnup_core::{
     id::{DeploymentId, OrderId},
     message::Due,
     order::Priority,
 };
 
-use crate::{Logged, Store, StoreError, event};
+use crate::{
+    Logged, Store, StoreError, event,
+    pool::{session_settings, timed},
+};
 
+/// Longest silence of a session that has the right to relay.
+const IDLE: Duration = Duration::from_secs(30);
 /// Advisory lock of the one active relay.
 const LOCK: i64 = 0x7475_726e_7570_0003;
 
@@ -42,12 +47,43 @@ pub enum Work {
 
 /// The right to relay, held by one process at a time: a database session that holds an advisory
 /// lock. All that the relay writes goes through this very session, so whoever has lost the right
-/// can't write any more.
+/// can't write any more. A session that is silent for 30 s loses it: a process that hangs or a
+/// network that is gone does not keep others from relaying.
 #[derive(Debug)]
 pub struct RelayLease {
     client: tokio_postgres::Client,
     driver: tokio::task::JoinHandle<()>,
     timeout: Duration,
+    statements: Statements,
+}
+
+#[derive(Debug)]
+struct Statements {
+    last_row: Statement,
+    take: Statement,
+    release_later: Statement,
+    done: Statement,
+    defer: Statement,
+    number: Statement,
+    published: Statement,
+    unpublished: Statement,
+    note_published: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &tokio_postgres::Client) -> Result<Self, StoreError> {
+        Ok(Self {
+            last_row: client.prepare(include_str!("../queries/outbox_last_row.sql")).await?,
+            take: client.prepare(include_str!("../queries/outbox_take.sql")).await?,
+            release_later: client.prepare(include_str!("../queries/outbox_release_later.sql")).await?,
+            done: client.prepare(include_str!("../queries/outbox_done.sql")).await?,
+            defer: client.prepare(include_str!("../queries/outbox_defer.sql")).await?,
+            number: client.prepare(include_str!("../queries/number_events.sql")).await?,
+            published: client.prepare(include_str!("../queries/published.sql")).await?,
+            unpublished: client.prepare(include_str!("../queries/unpublished_events.sql")).await?,
+            note_published: client.prepare(include_str!("../queries/note_published.sql")).await?,
+        })
+    }
 }
 
 impl Drop for RelayLease {
@@ -70,10 +106,19 @@ impl Store {
                     tracing::warn!(%error, "the relay's database session ended");
                 }
             });
-            let lease = RelayLease { client, driver, timeout };
-            lease.client.batch_execute("SET statement_timeout = '30s'; SET synchronous_commit = on").await?;
-            let got: bool = lease.client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await?.get(0);
-            Ok(got.then_some(lease))
+            let limits = format!(
+                "{}; SET idle_session_timeout = {}; SET tcp_keepalives_idle = 10; \
+                 SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3",
+                session_settings(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+                IDLE.as_millis(),
+            );
+            client.batch_execute(&limits).await?;
+            let got: bool = client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await?.get(0);
+            if !got {
+                return Ok(None);
+            }
+            let statements = Statements::prepare(&client).await?;
+            Ok(Some(RelayLease { client, driver, timeout, statements }))
         })
         .await
     }
@@ -84,10 +129,7 @@ impl RelayLease {
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>> + Send,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(StoreError::Away(format!("no answer within {} ms", self.timeout.as_millis()))),
-        }
+        timed(self.timeout, async { Ok(work.await?) }).await
     }
 
     /// The largest row number there is. Whatever is up to it when a relay begins may have been
@@ -96,7 +138,7 @@ impl RelayLease {
     /// # Errors
     /// If the database is away.
     pub async fn last_row(&self) -> Result<i64, StoreError> {
-        let row = self.timed(self.client.query_one("SELECT coalesce(max(id), 0) FROM outbox", &[])).await?;
+        let row = self.timed(self.client.query_one(&self.statements.last_row, &[])).await?;
         Ok(row.get(0))
     }
 
@@ -105,8 +147,8 @@ impl RelayLease {
     /// # Errors
     /// If the database is away.
     pub async fn take(&self, after: i64, limit: i64) -> Result<Vec<OutboxRow>, StoreError> {
-        let sql = include_str!("../queries/outbox_take.sql");
-        let rows = self.timed(async { self.client.query(sql, &[&after, &limit]).await }).await?;
+        let statement = &self.statements.take;
+        let rows = self.timed(async { self.client.query(statement, &[&after, &limit]).await }).await?;
         rows.iter()
             .map(|row| {
                 let id = row.get("id");
@@ -116,25 +158,20 @@ impl RelayLease {
                         revision: row.get("revision"),
                         due: row.get("due"),
                     }),
-                    None => Work::Deployment {
-                        id: DeploymentId(row.get("deployment_id")),
-                        region: row.get("region"),
-                        priority: row.get::<_, &str>("priority").parse()?,
-                        message: row.get("message"),
-                    },
+                    None => deployment(row)?,
                 };
                 Ok(OutboxRow { id, work })
             })
             .collect()
     }
 
-    /// Makes rows ready whose orders have come into the ladder's reach. Returns how many.
+    /// Makes rows ready that have rested long enough: those whose orders have come into the ladder's reach. Returns how many.
     ///
     /// # Errors
     /// If the database is away.
     pub async fn release_later(&self, now: Timestamp, limit: i64) -> Result<u64, StoreError> {
-        let sql = include_str!("../queries/outbox_release_later.sql");
-        self.timed(async { self.client.execute(sql, &[&now, &limit]).await }).await
+        let statement = &self.statements.release_later;
+        self.timed(async { self.client.execute(statement, &[&now, &limit]).await }).await
     }
 
     /// Deletes rows that the broker has confirmed.
@@ -142,8 +179,8 @@ impl RelayLease {
     /// # Errors
     /// If the database is away: then the rows will be published again, which every receiver bears.
     pub async fn done(&self, ids: &[i64]) -> Result<(), StoreError> {
-        let sql = include_str!("../queries/outbox_done.sql");
-        self.timed(async { self.client.execute(sql, &[&ids]).await }).await?;
+        let statement = &self.statements.done;
+        self.timed(async { self.client.execute(statement, &[&ids]).await }).await?;
         Ok(())
     }
 
@@ -152,8 +189,8 @@ impl RelayLease {
     /// # Errors
     /// If the database is away.
     pub async fn defer(&self, ids: &[i64], until: Timestamp) -> Result<(), StoreError> {
-        let sql = include_str!("../queries/outbox_defer.sql");
-        self.timed(async { self.client.execute(sql, &[&ids, &until]).await }).await?;
+        let statement = &self.statements.defer;
+        self.timed(async { self.client.execute(statement, &[&ids, &until]).await }).await?;
         Ok(())
     }
 
@@ -163,8 +200,8 @@ impl RelayLease {
     /// # Errors
     /// If the database is away.
     pub async fn number_events(&self, limit: i64) -> Result<u64, StoreError> {
-        let sql = include_str!("../queries/number_events.sql");
-        let numbered = self.timed(async { self.client.execute(sql, &[&limit]).await }).await?;
+        let statement = &self.statements.number;
+        let numbered = self.timed(async { self.client.execute(statement, &[&limit]).await }).await?;
         if numbered > 0 {
             self.timed(self.client.batch_execute("NOTIFY turnup_news")).await?;
         }
@@ -176,8 +213,13 @@ impl RelayLease {
     /// # Errors
     /// If the database is away.
     pub async fn unpublished(&self, limit: i64) -> Result<Vec<Logged>, StoreError> {
-        let sql = include_str!("../queries/unpublished_events.sql");
-        let rows = self.timed(async { self.client.query(sql, &[&limit]).await }).await?;
+        let Statements { published, unpublished, .. } = &self.statements;
+        let rows = self
+            .timed(async {
+                let published: i64 = self.client.query_one(published, &[]).await?.get(0);
+                self.client.query(unpublished, &[&published, &limit]).await
+            })
+            .await?;
         rows.iter().map(event::logged).collect()
     }
 
@@ -186,8 +228,18 @@ impl RelayLease {
     /// # Errors
     /// If the database is away.
     pub async fn note_published(&self, published: i64) -> Result<(), StoreError> {
-        let sql = include_str!("../queries/note_published.sql");
-        self.timed(async { self.client.execute(sql, &[&published]).await }).await?;
+        let statement = &self.statements.note_published;
+        self.timed(async { self.client.execute(statement, &[&published]).await }).await?;
         Ok(())
+    }
+}
+
+fn deployment(row: &Row) -> Result<Work, StoreError> {
+    let id: uuid::Uuid = row.get("deployment_id");
+    match (row.get("region"), row.get::<_, Option<&str>>("priority"), row.get("message")) {
+        (Some(region), Some(priority), Some(message)) => {
+            Ok(Work::Deployment { id: DeploymentId(id), region, priority: priority.parse()?, message })
+        }
+        _ => Err(StoreError::Unknown(format!("deployment {id}, of which the outbox speaks, is not there"))),
     }
 }

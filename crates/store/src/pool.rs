@@ -38,7 +38,13 @@ impl Store {
         if config.get_application_name().is_none() {
             config.application_name("turnup");
         }
-        config.connect_timeout(Duration::from_secs(3)).tcp_user_timeout(timeout);
+        config
+            .connect_timeout(Duration::from_secs(3))
+            .tcp_user_timeout(timeout)
+            // A peer that vanished without a word: the listener and an idle connection notice too.
+            .keepalives_idle(Duration::from_secs(10))
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(3);
         if config.get_ssl_mode() == SslMode::Require {
             return Err(StoreError::Away(
                 "sslmode=require is not supported; use a local proxy or socket".to_owned(),
@@ -56,13 +62,7 @@ impl Store {
             .runtime(Runtime::Tokio1)
             .post_create(Hook::async_fn(move |client, _| {
                 Box::pin(async move {
-                    let limits = format!(
-                        "SET statement_timeout = {limit_ms}; SET lock_timeout = {limit_ms}; \
-                         SET idle_in_transaction_session_timeout = {}; SET synchronous_commit = on; SET jit = off; \
-                         SET TIME ZONE 'UTC'",
-                        limit_ms * 2
-                    );
-                    client.batch_execute(&limits).await.map_err(HookError::Backend)
+                    client.batch_execute(&session_settings(limit_ms)).await.map_err(HookError::Backend)
                 })
             }))
             .build()
@@ -90,9 +90,7 @@ impl Store {
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| {
-            Err(StoreError::Away(format!("no answer within {} ms", self.timeout.as_millis())))
-        })
+        timed(self.timeout, work).await
     }
 
     /// Whether the database answers and has the schema that this release needs.
@@ -109,8 +107,39 @@ impl Store {
     }
 }
 
+/// What every session of the store is set to. Plans are made anew each time: one that was made
+/// for an empty outbox is wrong for a full one, and a filter that isn't used costs nothing then.
+pub(crate) fn session_settings(limit_ms: u64) -> String {
+    format!(
+        "SET statement_timeout = {limit_ms}; SET lock_timeout = {limit_ms}; \
+         SET idle_in_transaction_session_timeout = {}; SET synchronous_commit = on; SET jit = off; \
+         SET plan_cache_mode = force_custom_plan; SET TIME ZONE 'UTC'",
+        limit_ms * 2
+    )
+}
+
+/// Puts a deadline on `work`.
+pub(crate) async fn timed<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, StoreError>> + Send,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(timeout, work)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Away(format!("no answer within {} ms", timeout.as_millis()))))
+}
+
+/// Checks that a guarded statement has changed every row that it was to change.
+pub(crate) fn all(changed: u64, wanted: usize, otherwise: &str) -> Result<(), StoreError> {
+    if usize::try_from(changed) == Ok(wanted) {
+        Ok(())
+    } else {
+        Err(StoreError::Refused(otherwise.to_owned()))
+    }
+}
+
 /// A transaction that owns its connection, so that decisions can be made outside the store between
-/// its statements. Dropped before [`Tx::commit`], it closes the connection, and Postgres rolls back.
+/// its statements. Dropped before [`Tx::commit`] or [`Tx::rollback`], as at a missed deadline, it
+/// closes the connection, and Postgres rolls back: nobody gets a connection in an unknown state.
 #[derive(Debug)]
 pub(crate) struct Tx {
     client: Option<Object>,
@@ -124,6 +153,14 @@ impl Tx {
         Ok(tx)
     }
 
+    /// One that only reads, all of it in one snapshot.
+    pub(crate) async fn begin_reading(store: &Store) -> Result<Self, StoreError> {
+        let client = store.client().await?;
+        let tx = Self { client: Some(client) };
+        tx.client()?.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        Ok(tx)
+    }
+
     pub(crate) fn client(&self) -> Result<&Object, StoreError> {
         self.client.as_ref().ok_or_else(|| StoreError::Refused("the transaction has ended".to_owned()))
     }
@@ -132,6 +169,13 @@ impl Tx {
     /// one it would make all commits wait for each other.
     pub(crate) async fn commit(mut self) -> Result<(), StoreError> {
         self.client()?.batch_execute("COMMIT; NOTIFY turnup_work").await?;
+        self.client = None;
+        Ok(())
+    }
+
+    /// Ends it without a change, and gives the connection back.
+    pub(crate) async fn rollback(mut self) -> Result<(), StoreError> {
+        self.client()?.batch_execute("ROLLBACK").await?;
         self.client = None;
         Ok(())
     }

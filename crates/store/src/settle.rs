@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use tokio_postgres::types::Json;
@@ -15,7 +15,7 @@ use crate::{
     Entry, Store, StoreError,
     control::nudge,
     entry,
-    pool::{Tx, statement},
+    pool::{Tx, all, statement, timed},
 };
 
 /// A deployment that a worker reported about, locked until the batch is finished.
@@ -48,6 +48,7 @@ pub struct OrderToSettle {
 #[derive(Debug)]
 pub struct Settling {
     tx: Tx,
+    timeout: Duration,
     /// The deployments that exist.
     pub deployments: HashMap<DeploymentId, DeploymentToSettle>,
     /// Their orders.
@@ -161,7 +162,7 @@ impl Store {
                 };
                 orders.insert(order.facts.id, order);
             }
-            Ok(Settling { tx, deployments: found, orders })
+            Ok(Settling { tx, timeout: self.timeout(), deployments: found, orders })
         })
         .await
     }
@@ -172,8 +173,21 @@ impl Settling {
     /// for them, and commits.
     ///
     /// # Errors
-    /// If the database is away or refuses: then nothing of the batch has happened.
+    /// If the database refuses: then nothing of the batch has happened. If it is away, that is not
+    /// known; begin again, and what has happened is told by the states.
     pub async fn finish(self, settled: &Settled, now: Timestamp) -> Result<(), StoreError> {
+        let timeout = self.timeout;
+        timed(timeout, async {
+            if settled.deployments.is_empty() && settled.entries.is_empty() {
+                return self.tx.rollback().await;
+            }
+            self.write(settled, now).await?;
+            self.tx.commit().await
+        })
+        .await
+    }
+
+    async fn write(&self, settled: &Settled, now: Timestamp) -> Result<(), StoreError> {
         let client = self.tx.client()?;
         self.update_deployments(client, settled, now).await?;
         let ids: Vec<Uuid> = settled.orders.iter().map(|(id, ..)| id.0).collect();
@@ -183,7 +197,8 @@ impl Settling {
             let errors: Vec<Json<&Vec<Failure>>> =
                 settled.orders.iter().map(|(.., errors)| Json(errors)).collect();
             let update = statement!(client, "settle_orders");
-            client.execute(&update, &[&ids, &states, &sequences, &errors, &now]).await?;
+            let updated = client.execute(&update, &[&ids, &states, &sequences, &errors, &now]).await?;
+            all(updated, ids.len(), "an order is not in progress")?;
             self.change_services(client, settled, now).await?;
             let lock = statement!(client, "lock_leases_of");
             let devices: Vec<String> =
@@ -192,8 +207,7 @@ impl Settling {
             client.execute(&release, &[&devices, &ids]).await?;
             nudge(client, &devices).await?;
         }
-        entry::append(client, &settled.entries).await?;
-        self.tx.commit().await
+        entry::append(client, &settled.entries).await
     }
 
     async fn update_deployments(
@@ -246,8 +260,6 @@ impl Settling {
             let create = statement!(client, "create_services");
             client.execute(&create, &[&created, &now]).await?;
             let own = statement!(client, "create_footprints");
-            client.execute(&own, &[&created_by]).await?;
-            let own = statement!(client, "own_nodes");
             client.execute(&own, &[&created_by]).await?;
         }
         if !changed.is_empty() {

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,7 +20,7 @@ use crate::{
     Device, Entry, OrderView, Store, StoreError,
     control::nudge,
     device, entry, order,
-    pool::{Tx, statement},
+    pool::{Tx, all, statement, timed},
 };
 
 /// An order whose time has come, locked until the batch is finished.
@@ -43,6 +46,7 @@ impl DueOrder {
 #[derive(Debug)]
 pub struct Starting {
     tx: Tx,
+    timeout: Duration,
     /// Those whose message is current; the others need nothing.
     pub orders: Vec<DueOrder>,
     /// Who holds and who waits for their devices.
@@ -100,12 +104,13 @@ impl Store {
             for row in client.query(&statement, &[&ids, &revisions]).await? {
                 let order = order::view(&row)?;
                 let devices = order.devices.iter().map(DeviceName::new).collect::<Result<_, _>>()?;
-                orders.push(DueOrder { order, devices, ticket: row.get("ticket") });
+                orders.push(DueOrder { order, devices, ticket: None });
             }
             // As they came: first due, first served.
             orders.sort_by_key(|due| (due.order.scheduled_for, due.order.id));
             let mut starting = Starting {
                 tx,
+                timeout: self.timeout(),
                 board: Board::default(),
                 epochs: HashMap::new(),
                 devices: HashMap::new(),
@@ -135,22 +140,28 @@ impl Starting {
             }
             self.epochs.insert(device, row.get(2));
         }
-        // One more than there are candidates: enough to know whether somebody else is in front.
-        let depth = i64::try_from(self.orders.len()).unwrap_or(i64::MAX).saturating_add(1);
-        let waits = statement!(client, "first_waits");
+        // Only now, as a ticket is drawn under the locks that we have by this statement's snapshot.
+        let waits = statement!(client, "start_waits");
+        let ids: Vec<Uuid> = self.orders.iter().map(|due| due.order.id.0).collect();
         let devices = statement!(client, "devices_by_name");
         let services: Vec<Uuid> = self.orders.iter().map(|due| due.order.service_id.0).collect();
         let existing = statement!(client, "start_services");
         let footprints = statement!(client, "start_footprints");
         let (waits, devices, existing, footprints) = futures_util::try_join!(
-            async { client.query(&waits, &[&names, &depth]).await },
+            async { client.query(&waits, &[&names, &ids]).await },
             async { client.query(&devices, &[&names]).await },
             async { client.query(&existing, &[&services]).await },
             async { client.query(&footprints, &[&services]).await },
         )?;
+        let mut tickets = HashMap::new();
         for row in waits {
             let device = DeviceName::new(row.get::<_, String>(0))?;
-            self.board.waiting.entry(device).or_default().insert(row.get(1), OrderId(row.get(2)));
+            let (ticket, order): (i64, _) = (row.get(1), OrderId(row.get(2)));
+            self.board.waiting.entry(device).or_default().insert(ticket, order);
+            tickets.insert(order, ticket);
+        }
+        for due in &mut self.orders {
+            due.ticket = tickets.get(&due.order.id).copied();
         }
         for row in devices {
             let device = device::view(&row)?;
@@ -177,31 +188,45 @@ impl Starting {
         if nodes.is_empty() {
             return Ok(Vec::new());
         }
-        let client = self.tx.client()?;
-        let devices: Vec<&str> = nodes.iter().map(|(device, _)| device.as_str()).collect();
-        let paths: Vec<&str> = nodes.iter().map(|(_, node)| node.as_str()).collect();
-        let statement = statement!(client, "owners");
-        let rows = client.query(&statement, &[&devices, &paths]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1), ServiceId(row.get(2)))).collect())
+        timed(self.timeout, async {
+            let client = self.tx.client()?;
+            let devices: Vec<&str> = nodes.iter().map(|(device, _)| device.as_str()).collect();
+            let paths: Vec<&str> = nodes.iter().map(|(_, node)| node.as_str()).collect();
+            let statement = statement!(client, "owners");
+            let rows = client.query(&statement, &[&devices, &paths]).await?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1), ServiceId(row.get(2)))).collect())
+        })
+        .await
     }
 
     /// Writes the decisions (one per order of the batch, in its order) with their log entries, and commits.
     ///
     /// # Errors
-    /// If the database is away or refuses: then nothing of the batch has happened.
+    /// If the database refuses: then nothing of the batch has happened. If it is away, that is not
+    /// known; begin again, and what has happened is left out.
     pub async fn finish(
         self,
         decisions: &[Decision],
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let client = self.tx.client()?;
-        self.update_orders(client, decisions, now).await?;
-        self.take_leases(client, decisions, now).await?;
-        self.queue_waiting(client, decisions).await?;
-        dispatch(client, &self.orders, decisions, now).await?;
-        entry::append(client, entries).await?;
-        self.tx.commit().await
+        if decisions.len() != self.orders.len() {
+            return Err(StoreError::Refused("not one decision per order".to_owned()));
+        }
+        let timeout = self.timeout;
+        timed(timeout, async {
+            if self.orders.is_empty() {
+                return self.tx.rollback().await;
+            }
+            let client = self.tx.client()?;
+            self.update_orders(client, decisions, now).await?;
+            self.take_leases(client, decisions, now).await?;
+            self.queue_waiting(client, decisions).await?;
+            dispatch(client, &self.orders, decisions, now).await?;
+            entry::append(client, entries).await?;
+            self.tx.commit().await
+        })
+        .await
     }
 
     fn decided<'a>(
@@ -232,8 +257,9 @@ impl Starting {
             errors.push(Json(failures));
         }
         let statement = statement!(client, "update_orders");
-        client.execute(&statement, &[&ids, &states, &generations, &sequences, &errors, &now]).await?;
-        Ok(())
+        let updated =
+            client.execute(&statement, &[&ids, &states, &generations, &sequences, &errors, &now]).await?;
+        all(updated, ids.len(), "an order is no longer scheduled")
     }
 
     async fn take_leases(
@@ -262,9 +288,7 @@ impl Starting {
         }
         let take = statement!(client, "take_leases");
         let taken = client.execute(&take, &[&devices, &orders, &now]).await?;
-        if usize::try_from(taken).ok() != Some(devices.len()) {
-            return Err(StoreError::Refused("a device was not free after all".to_owned()));
-        }
+        all(taken, devices.len(), "a device is not free, or not in the inventory")?;
         if !dequeued.is_empty() {
             let dequeue = statement!(client, "dequeue");
             client.execute(&dequeue, &[&dequeued]).await?;

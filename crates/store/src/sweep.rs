@@ -1,9 +1,13 @@
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::{
     Store, StoreError,
     pool::{Tx, statement},
 };
+
+/// Rows of one transaction of [`Store::reconcile`].
+const PORTION: i64 = 10_000;
 
 /// What a sweep has put on its way again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,7 +23,9 @@ pub struct Swept {
 impl Store {
     /// Finds what should have moved and has not, whatever lost it, and sends it again; every
     /// receiver bears a repetition. `overdue`: orders due before then; `silent`: deployments last
-    /// heard of before then, in `regions` (none: in all). At most `limit` of each.
+    /// heard of before then, in `regions` (none: in all). At most `limit` of each. Nothing is sent
+    /// again within the same span: an order sent after `overdue` or a deployment sent after
+    /// `silent` rests, so that what nobody takes does not pile up.
     ///
     /// # Errors
     /// If the database is away.
@@ -31,15 +37,16 @@ impl Store {
         limit: i64,
     ) -> Result<Swept, StoreError> {
         self.timed(async {
+            let now = Timestamp::now();
             let tx = Tx::begin(self).await?;
             let client = tx.client()?;
             let orders = statement!(client, "sweep_orders");
             let waiting = statement!(client, "sweep_waiting");
             let deployments = statement!(client, "sweep_deployments");
             let swept = Swept {
-                orders: client.execute(&orders, &[&overdue, &limit]).await?,
-                waiting: client.execute(&waiting, &[&overdue, &limit]).await?,
-                deployments: client.execute(&deployments, &[&silent, &regions, &limit]).await?,
+                orders: client.execute(&orders, &[&overdue, &limit, &now]).await?,
+                waiting: client.execute(&waiting, &[&overdue, &limit, &now]).await?,
+                deployments: client.execute(&deployments, &[&silent, &regions, &limit, &now]).await?,
             };
             tx.commit().await?;
             Ok(swept)
@@ -61,26 +68,41 @@ impl Store {
     }
 
     /// Puts everything that is owed on its way again, as after the loss of the broker: every
-    /// scheduled order and every unfinished deployment. `reach_ms`: how far ahead the ladder reaches.
+    /// scheduled order and every unfinished deployment. `reach_ms`: how far ahead the ladder reaches;
+    /// orders further ahead are in the outbox anyway. Whatever is in the outbox is left out.
     ///
     /// # Errors
-    /// If the database is away.
+    /// If the database is away: what was sent so far remains.
     pub async fn reconcile(&self, now: Timestamp, reach_ms: i64) -> Result<Swept, StoreError> {
-        self.timed(async {
-            let tx = Tx::begin(self).await?;
-            let client = tx.client()?;
-            let orders = statement!(client, "reconcile_orders");
-            let deployments = statement!(client, "sweep_deployments");
-            let reach =
-                now.checked_add(jiff::SignedDuration::from_millis(reach_ms)).unwrap_or(Timestamp::MAX);
-            let swept = Swept {
-                orders: client.execute(&orders, &[&reach]).await?,
-                waiting: 0,
-                deployments: client.execute(&deployments, &[&now, &None::<&[String]>, &i64::MAX]).await?,
+        let reach = now.checked_add(jiff::SignedDuration::from_millis(reach_ms)).unwrap_or(Timestamp::MAX);
+        let mut swept = Swept::default();
+        // In portions, each with the deadline of a call: there may be millions.
+        let mut after = Some(Uuid::nil());
+        while let Some(id) = after {
+            let portion = async {
+                let tx = Tx::begin(self).await?;
+                let statement = statement!(tx.client()?, "reconcile_orders");
+                let row = tx.client()?.query_one(&statement, &[&reach, &id, &PORTION]).await?;
+                tx.commit().await?;
+                Ok((row.get::<_, i64>(0), row.get(1)))
             };
-            tx.commit().await?;
-            Ok(swept)
-        })
-        .await
+            let (sent, last) = self.timed(portion).await?;
+            swept.orders += u64::try_from(sent).unwrap_or_default();
+            after = last;
+        }
+        let mut after = Some(Uuid::nil());
+        while let Some(id) = after {
+            let portion = async {
+                let tx = Tx::begin(self).await?;
+                let statement = statement!(tx.client()?, "reconcile_deployments");
+                let row = tx.client()?.query_one(&statement, &[&id, &PORTION]).await?;
+                tx.commit().await?;
+                Ok((row.get::<_, i64>(0), row.get(1)))
+            };
+            let (sent, last) = self.timed(portion).await?;
+            swept.deployments += u64::try_from(sent).unwrap_or_default();
+            after = last;
+        }
+        Ok(swept)
     }
 }

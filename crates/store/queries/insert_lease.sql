@@ -1,1 +1,0 @@
-INSERT INTO leases (device) VALUES ($1) ON CONFLICT DO NOTHING

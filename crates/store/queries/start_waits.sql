@@ -1,0 +1,9 @@
+SELECT device, ticket, order_id FROM lease_waits WHERE order_id = ANY ($2)
+UNION ALL
+SELECT given.device, first.ticket, first.order_id
+FROM unnest($1::text[]) AS given (device)
+CROSS JOIN LATERAL (
+    SELECT ticket, order_id FROM lease_waits
+    WHERE lease_waits.device = given.device AND order_id <> ALL ($2)
+    ORDER BY ticket LIMIT 1
+) AS first
