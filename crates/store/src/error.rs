@@ -42,9 +42,16 @@ impl From<tokio_postgres::Error> for StoreError {
                 Self::Away(format!("{}: {}", db.code().code(), db.message()))
             }
             Some(db) => Self::Refused(format!("{}: {}", db.code().code(), db.message())),
-            None => Self::Away(error.to_string()),
+            None if is_connection_trouble(&error) => Self::Away(error.to_string()),
+            // The statement and its parameters don't fit: no later try can succeed.
+            None => Self::Refused(error.to_string()),
         }
     }
+}
+
+fn is_connection_trouble(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    error.is_closed() || error.source().is_none_or(|source| source.is::<std::io::Error>())
 }
 
 impl From<deadpool_postgres::PoolError> for StoreError {
