@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{BoxFuture, join};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use turnup_broker::{Delivery, Headers, Outgoing, Publisher};
+use turnup_broker::{Delivery, Headers, Outgoing, PublishError, Publisher};
 use turnup_core::{
     failure::{Failure, FailureClass},
     message::{Deployment, REPUBLISHED},
@@ -44,11 +44,23 @@ pub(crate) enum Outcome {
     Park(String),
 }
 
+/// Takes reports of deployments that still run.
+pub(crate) trait Reports: Send + Sync {
+    /// Publishes one, confirmed.
+    fn tell(&self, message: Outgoing) -> BoxFuture<'_, Result<(), PublishError>>;
+}
+
+impl Reports for Publisher {
+    fn tell(&self, message: Outgoing) -> BoxFuture<'_, Result<(), PublishError>> {
+        Box::pin(self.publish(message, PUBLISH_DEADLINE))
+    }
+}
+
 /// What all deployments share.
 pub(crate) struct Context<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) claims: &'a dyn Claims,
-    pub(crate) publisher: &'a Publisher,
+    pub(crate) reports: &'a dyn Reports,
     /// The exchange of state changes.
     pub(crate) exchange: String,
 }
@@ -260,7 +272,7 @@ impl Run<'_> {
             let message = self.reporter(attempt).progressed(sequence, state, self.deployment, progress);
             let Ok(message) = message else { continue };
             // Not given up when it is over: the final report must not overtake it.
-            match self.context.publisher.publish(message, PUBLISH_DEADLINE).await {
+            match self.context.reports.tell(message).await {
                 Ok(()) => {
                     sequence += 1;
                     (told, told_at) = (Some(state), Instant::now());

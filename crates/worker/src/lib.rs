@@ -36,6 +36,9 @@ mod settings;
 mod transaction;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use credential::{CredentialSource, SecretSource};
 pub use error::WorkerError;
 pub use serve::{Status, Worker, run};

@@ -296,7 +296,7 @@ async fn start(desk: &Arc<Desk>, delivery: Delivery, permit: OwnedSemaphorePermi
             let context = Context {
                 shared: &desk.shared,
                 claims: &desk.claims,
-                publisher: &desk.publisher,
+                reports: &desk.publisher,
                 exchange: desk.exchange.clone(),
             };
             Box::pin(deploy(&context, &delivery, &deployment)).await

@@ -218,7 +218,11 @@ impl Device<'_> {
         };
         let committed = committed.unwrap_or_default();
         if !committed.is_ok() {
-            let touched = !committed.is_error();
+            // A device may say no and have done it all the same.
+            let shows_nothing = read.as_ref().and_then(Reply::data).is_none_or(|data| {
+                self.snapshot.as_ref().is_some_and(|snapshot| self.work.same(data, snapshot))
+            });
+            let touched = !(committed.is_error() && shows_nothing);
             return Answer::Failed { failures: classify::of_reply(Step::Commit, &committed), touched };
         }
         let broken = |text: String| Answer::Failed {

@@ -1,0 +1,8 @@
+//! Whole deployments against simulated devices over SSH. What is true is what the devices have, not what
+//! the worker says.
+
+mod doubt;
+mod failures;
+mod lab;
+mod recovery;
+mod way;

@@ -1,0 +1,80 @@
+//! Redelivered: another worker had it and died at any point.
+
+use turnup_core::{
+    lifecycle::DeploymentEvent,
+    message::{InForce, StateChange},
+};
+use turnup_device_sim::behaviour::{Act, Behaviour, Fault, Refusal};
+use turnup_netconf::message::ErrorTag;
+
+use super::lab::*;
+
+async fn recovered(stages: [Option<Stage>; 2]) -> (Lab, StateChange) {
+    let lab = Lab::start(2).await;
+    let deployment = lab.deployment(&[1, 2], "one");
+    for (at, stage) in stages.into_iter().enumerate() {
+        if let Some(stage) = stage {
+            lab.leave(at + 1, &deployment, stage).await;
+        }
+    }
+    let report = lab.recover(&deployment).await;
+    assert_eq!(report.attempt, 2, "as the attempt that the scheduler gave");
+    (lab, report)
+}
+
+#[tokio::test]
+async fn whatever_was_left_it_is_in_force_everywhere_in_the_end() {
+    use Stage::{Committed, Confirmed, Prepared};
+    let stages = [
+        [None, None],
+        [Some(Prepared), None],
+        [Some(Prepared), Some(Prepared)],
+        [Some(Committed), Some(Prepared)],
+        [Some(Committed), Some(Committed)],
+        [Some(Confirmed), Some(Committed)],
+        [Some(Confirmed), None],
+    ];
+    for stages in stages {
+        let (lab, report) = recovered(stages).await;
+        assert_eq!(report.event, DeploymentEvent::Committed, "{stages:?} {report:?}");
+        lab.assert_all(&[1, 2], Some("one"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_force_everywhere_is_not_touched_again() {
+    let (lab, report) = recovered([Some(Stage::Confirmed), Some(Stage::Confirmed)]).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:?}");
+    assert_eq!(report.phase, "recover");
+    // A provisional commit and its confirmation each, and nothing after that.
+    let changes = lab.simulator.journal().unwrap().iter().filter(|record| !record.changes.is_empty()).count();
+    assert_eq!(changes, 2);
+    lab.assert_all(&[1, 2], Some("one"));
+}
+
+#[tokio::test]
+async fn if_it_fails_now_what_the_dead_worker_had_confirmed_is_taken_back() {
+    let lab = Lab::start(2).await;
+    let deployment = lab.deployment(&[1, 2], "one");
+    lab.leave(1, &deployment, Stage::Confirmed).await;
+    let refuse = Act::Refuse(Refusal::new(ErrorTag::InvalidValue));
+    let faults = vec![Fault::before("edit-config", refuse)];
+    lab.behave(2, Behaviour { faults, ..Behaviour::default() }).await;
+    let report = lab.recover(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::Rejected, "{report:?}");
+    assert_eq!(in_force(&report), [InForce::Old; 2]);
+    lab.assert_all(&[1, 2], None);
+}
+
+#[tokio::test]
+async fn a_device_that_can_not_be_asked_is_not_known() {
+    let lab = Lab::start(2).await;
+    let mut deployment = lab.deployment(&[1, 2], "one");
+    deployment.limits.total_timeout_ms = 4_000;
+    lab.leave(1, &deployment, Stage::Confirmed).await;
+    lab.behave(2, Behaviour { down: true, ..Behaviour::default() }).await;
+    let report = lab.recover(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::GivenUp, "{report:?}");
+    assert_eq!(in_force(&report), [InForce::New, InForce::Unknown]);
+    assert_eq!(lab.told.events()[0], DeploymentEvent::Doubted);
+}

@@ -1,0 +1,156 @@
+//! When nothing goes wrong, and who may do what.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use turnup_core::{failure::FailureClass, lifecycle::DeploymentEvent, message::InForce, name::PlatformName};
+use turnup_device_sim::behaviour::{Behaviour, PhantomLock};
+
+use super::lab::*;
+use crate::{Settings, deploy::Outcome};
+
+#[tokio::test]
+async fn in_force_everywhere_in_four_round_trips() {
+    let lab = Lab::start(2).await;
+    let report = lab.deploy(&lab.deployment(&[1, 2], "one")).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:?}");
+    assert_eq!((report.attempt, report.sequence, report.phase.as_str()), (1, 1, "confirm"));
+    assert_eq!(in_force(&report), [InForce::New, InForce::New]);
+    assert!(report.orders[0].failures.is_empty());
+    assert_eq!(steps(&report, 0), ["connect", "lock", "edit-config", "commit", "confirm"]);
+    lab.assert_all(&[1, 2], Some("one"));
+    // The sessions are kept, and used again.
+    assert_eq!(lab.shared.pool.len(), 2);
+    let again = lab.deploy(&lab.deployment(&[1, 2], "two")).await;
+    assert_eq!(again.event, DeploymentEvent::Committed, "{again:?}");
+    assert_eq!(steps(&again, 1), ["lock", "edit-config", "commit", "confirm"]);
+    lab.assert_all(&[1, 2], Some("two"));
+    assert_eq!(lab.scheduler.claims.load(Ordering::SeqCst), 0, "a first delivery asks nobody");
+    assert!(lab.told.events().is_empty(), "a quick one says how it ended and nothing else");
+}
+
+#[tokio::test]
+async fn what_goes_is_removed() {
+    let lab = Lab::start(1).await;
+    let provision = lab.deployment(&[1], "one");
+    lab.deploy(&provision).await;
+    let mut gone = lab.deployment(&[1], "one");
+    gone.devices[0].edits = vec![reversed(edit(gone.orders[0], "one"))];
+    let report = lab.deploy(&gone).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:?}");
+    lab.assert_all(&[1], None);
+}
+
+#[tokio::test]
+async fn a_long_one_says_how_far_it_is() {
+    let lab = Lab::with(1, Settings { report_after_ms: 100, ..Settings::default() }).await;
+    lab.behave(1, Behaviour { commit_delay_ms: 600, ..Behaviour::default() }).await;
+    let report = lab.deploy(&lab.deployment(&[1], "one")).await;
+    assert_eq!(report.event, DeploymentEvent::Committed);
+    assert_eq!(lab.told.events()[0], DeploymentEvent::Progressed);
+    assert_eq!(usize::try_from(report.sequence).unwrap(), lab.told.events().len() + 1);
+}
+
+#[tokio::test]
+async fn a_warm_session_that_has_died_is_replaced() {
+    let lab = Lab::start(1).await;
+    lab.deploy(&lab.deployment(&[1], "one")).await;
+    lab.behave(1, Behaviour { down: true, ..Behaviour::default() }).await;
+    lab.behave(1, Behaviour::default()).await;
+    let report = lab.deploy(&lab.deployment(&[1], "two")).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:?}");
+    lab.assert_all(&[1], Some("two"));
+}
+
+#[tokio::test]
+async fn a_lock_that_is_given_back_in_time_is_waited_for() {
+    let lab = Lab::start(2).await;
+    lab.behave(2, Behaviour { phantom_lock: Some(PhantomLock::default()), ..Behaviour::default() }).await;
+    let mut deployment = lab.deployment(&[1, 2], "one");
+    deployment.limits.lock_wait_ms = 20_000;
+    let give_back = async {
+        while lab.scheduler.claims.load(Ordering::SeqCst) == 0 && lab.device(1).candidate_is_changed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        lab.behave(2, Behaviour::default()).await;
+    };
+    let (report, ()) = futures_util::future::join(lab.deploy(&deployment), give_back).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:?}");
+    assert_eq!(lab.scheduler.claims.load(Ordering::SeqCst), 1, "after the wait the attempt was checked");
+    lab.assert_all(&[1, 2], Some("one"));
+}
+
+#[tokio::test]
+async fn who_was_superseded_while_waiting_leaves_everything_alone() {
+    let lab = Lab::start(2).await;
+    lab.scheduler.superseded.store(true, Ordering::SeqCst);
+    lab.behave(2, Behaviour { phantom_lock: Some(PhantomLock::default()), ..Behaviour::default() }).await;
+    let mut deployment = lab.deployment(&[1, 2], "one");
+    deployment.limits.lock_wait_ms = 20_000;
+    let give_back = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        lab.behave(2, Behaviour::default()).await;
+    };
+    let (outcome, ()) = futures_util::future::join(lab.run(&deployment, false), give_back).await;
+    assert!(matches!(outcome, Outcome::Forget), "{outcome:?}");
+    assert_eq!(lab.shared.pool.len(), 0);
+    assert_eq!((lab.value(1), lab.value(2)), (None, None));
+}
+
+#[tokio::test]
+async fn who_lost_the_delivery_takes_back_what_is_in_hand() {
+    let lab = Lab::start(2).await;
+    lab.behave(2, Behaviour { commit_delay_ms: 300, ..Behaviour::default() }).await;
+    let deployment = lab.deployment(&[1, 2], "one");
+    let lose = async {
+        while !lab.device(1).has_pending_commit() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        lab.held.store(false, Ordering::SeqCst);
+    };
+    let (outcome, ()) = futures_util::future::join(lab.run(&deployment, false), lose).await;
+    assert!(matches!(outcome, Outcome::Release), "{outcome:?}");
+    lab.assert_all(&[1, 2], None);
+}
+
+#[tokio::test]
+async fn a_repeat_touches_nothing_without_the_schedulers_word() {
+    let lab = Lab::start(1).await;
+    let deployment = lab.deployment(&[1], "one");
+    *lab.scheduler.take_over.lock().unwrap() = None;
+    assert!(matches!(lab.run(&deployment, true).await, Outcome::Forget));
+    lab.scheduler.silent.store(true, Ordering::SeqCst);
+    let mut hurried = deployment.clone();
+    hurried.limits.total_timeout_ms = 500;
+    assert!(matches!(lab.run(&hurried, true).await, Outcome::Release));
+    assert!(lab.simulator.journal().unwrap().is_empty());
+    assert_eq!(lab.value(1), None);
+}
+
+#[tokio::test]
+async fn paper_devices_are_for_who_allows_them() {
+    let lab = Lab::start(1).await;
+    let mut deployment = lab.deployment(&[1], "one");
+    deployment.devices[0].platform = PlatformName::new("null").unwrap();
+    let report = lab.deploy(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::RolledBack);
+    assert_eq!(classes(&report, 0), [FailureClass::Misconfigured]);
+    assert_eq!(report.orders[0].failures[0].class, FailureClass::Misconfigured);
+
+    let lab = Lab::with(1, Settings { allow_null_platform: true, ..settings() }).await;
+    let report = lab.deploy(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::Committed);
+    assert_eq!(lab.value(1), None);
+}
+
+#[tokio::test]
+async fn too_many_devices_and_what_is_no_configuration_are_refused_before_any_is_contacted() {
+    let lab = Lab::with(2, Settings { max_devices: 1, ..settings() }).await;
+    let report = lab.deploy(&lab.deployment(&[1, 2], "one")).await;
+    assert!(report.orders[0].failures[0].message.contains("max_devices"), "{report:?}");
+    let mut deployment = lab.deployment(&[1], "one");
+    deployment.devices[0].edits[0].inverse = "<a>".to_owned();
+    let report = lab.deploy(&deployment).await;
+    assert_eq!(classes(&report, 0), [FailureClass::Misconfigured], "{report:?}");
+    assert!(lab.simulator.journal().unwrap().is_empty());
+}
