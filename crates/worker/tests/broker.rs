@@ -1,0 +1,279 @@
+//! The worker on a real RabbitMQ, at 127.0.0.1:5672 or where `TURNUP_TEST_AMQP` says
+//! (`user:password@host:port`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests; the exception in clippy.toml does not cover their helpers"
+)]
+
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use turnup_broker::{
+    Broker, ConsumeOptions, Consumer, Delivery, DeployClass, Names, Outgoing, Settings as BrokerSettings,
+    declare, delete, parked,
+    topology::{Options, Table, Target},
+};
+use turnup_core::{
+    id::{DeploymentId, OrderId},
+    lifecycle::DeploymentEvent,
+    message::{
+        Body as _, Claim, ClaimAnswer, ClaimKind, Deployment, DeviceWork, InForce, Limits, REPUBLISHED,
+        StateChange,
+    },
+    name::{DeviceName, PlatformName, RegionName},
+};
+use turnup_worker::{Assignment, Settings, Worker};
+use uuid::Uuid;
+
+const REGION: &str = "eu-west";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A topology of one's own, removed afterwards whatever happens.
+struct Scope {
+    broker: Broker,
+    names: Names,
+}
+
+fn run(test: impl AsyncFnOnce(Scope)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let authority =
+            std::env::var("TURNUP_TEST_AMQP").unwrap_or_else(|_| "guest:guest@127.0.0.1:5672".to_owned());
+        let id = Uuid::now_v7().simple().to_string();
+        let prefix = format!("test-worker-{}", &id[20..]);
+        let settings = BrokerSettings {
+            prefix,
+            ladder_levels: 1,
+            ..BrokerSettings::new(format!("amqp://{authority}/%2f"))
+        };
+        let broker = Broker::new(settings).unwrap();
+        let names = broker.names().clone();
+        let options = Options { regions: vec![REGION.to_owned()], ladder_levels: 1, ..Options::default() };
+        let mut table = Table::new(&names, &options);
+        let wanted = |name: &str| {
+            let rest = name.strip_prefix(names.prefix()).unwrap_or_default();
+            [".deploy.", ".state.", ".claim", ".parked"].iter().any(|start| rest.starts_with(start))
+        };
+        table.queues.retain(|queue| wanted(&queue.name));
+        table.bindings.retain(|binding| match &binding.target {
+            Target::Queue(name) => wanted(name),
+            Target::Exchange(_) => false,
+        });
+        declare(&broker, &table).await.unwrap();
+        let scope = Scope { broker: broker.clone(), names };
+        let test = tokio::time::timeout(Duration::from_secs(120), test(scope));
+        let outcome = AssertUnwindSafe(test).catch_unwind().await;
+        delete(&broker, &table).await.unwrap();
+        match outcome {
+            Ok(in_time) => in_time.expect("the test took too long"),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+}
+
+impl Scope {
+    /// Starts a worker that contacts no device.
+    fn worker(&self, concurrency: usize) -> (CancellationToken, JoinHandle<()>) {
+        let assignment = Assignment {
+            worker_name: "worker-1".to_owned(),
+            regions: vec![RegionName::new(REGION).unwrap()],
+            credentials: BTreeMap::new(),
+        };
+        let settings = Settings { allow_null_platform: true, concurrency, ..Settings::default() };
+        // A handle of its own, as in a process of its own.
+        let broker = Broker::new(self.broker.settings().clone()).unwrap();
+        let worker = Worker::new(settings, assignment, broker).unwrap();
+        let shutdown = CancellationToken::new();
+        (shutdown.clone(), tokio::spawn(worker.run(shutdown)))
+    }
+
+    fn message(&self, deployment: &Deployment, class: DeployClass) -> Outgoing {
+        let key = Names::deploy_key(REGION, class);
+        Outgoing::new(self.names.deploy(), key, deployment.encode().unwrap())
+            .with_header("traceparent", "00-ab")
+    }
+
+    async fn publish(&self, message: Outgoing) {
+        self.broker.publisher().publish(message, PATIENCE).await.unwrap();
+    }
+
+    /// Reads the state changes of one deployment's shard.
+    fn reports(&self, deployment: &Deployment) -> Consumer {
+        let queue = self.names.state_queue(Names::state_shard(deployment.deployment.0));
+        self.broker.consume(queue, ConsumeOptions::new(10))
+    }
+
+    async fn depth(&self, queue: &str) -> u32 {
+        self.broker.depth(queue).await.unwrap().messages
+    }
+
+    /// After the worker has ended, what it had not acknowledged would be back in its queue.
+    async fn assert_empty(&self, class: DeployClass) {
+        assert_eq!(self.depth(&self.names.deploy_queue(REGION, class)).await, 0);
+    }
+}
+
+fn deployment() -> Deployment {
+    let device = DeviceWork {
+        device: DeviceName::new("paper-1").unwrap(),
+        address: "192.0.2.1".to_owned(),
+        port: 830,
+        platform: PlatformName::new("null").unwrap(),
+        host_key: None,
+        credential: None,
+        epoch: 1,
+        edits: vec![],
+    };
+    Deployment {
+        deployment: DeploymentId(Uuid::now_v7()),
+        attempt: 3,
+        generation: 1,
+        region: RegionName::new(REGION).unwrap(),
+        orders: vec![OrderId(Uuid::now_v7())],
+        devices: vec![device],
+        limits: Limits::default(),
+    }
+}
+
+async fn next(consumer: &mut Consumer) -> Delivery {
+    tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").unwrap()
+}
+
+async fn end((shutdown, running): (CancellationToken, JoinHandle<()>)) {
+    shutdown.cancel();
+    tokio::time::timeout(PATIENCE, running).await.expect("drained in time").unwrap();
+}
+
+#[test]
+fn a_deployment_is_reported_on_its_shard_and_acknowledged() {
+    run(async |scope: Scope| {
+        let worker = scope.worker(4);
+        for class in DeployClass::ALL {
+            let deployment = deployment();
+            let mut reports = scope.reports(&deployment);
+            scope.publish(scope.message(&deployment, class)).await;
+            let delivery = next(&mut reports).await;
+            assert_eq!(delivery.headers.text("traceparent"), Some("00-ab"));
+            assert_eq!(delivery.correlation_id, Some(deployment.orders[0].to_string()));
+            let report = StateChange::decode(&delivery.body).unwrap();
+            assert_eq!(report.deployment, deployment.deployment);
+            assert_eq!((report.attempt, report.sequence), (3, 1));
+            assert_eq!((report.event, report.worker.as_str()), (DeploymentEvent::Committed, "worker-1"));
+            assert_eq!(report.devices[0].in_force, InForce::New);
+            assert_eq!(report.orders[0].order, deployment.orders[0]);
+            delivery.ack().await;
+        }
+        end(worker).await;
+        for class in DeployClass::ALL {
+            scope.assert_empty(class).await;
+        }
+    });
+}
+
+/// Answers one claim.
+async fn answer(scope: &Scope, claims: &mut Consumer, attempt: Option<i32>) -> Claim {
+    let delivery = next(claims).await;
+    let claim = Claim::decode(&delivery.body).unwrap();
+    let body = ClaimAnswer { attempt }.encode().unwrap();
+    let reply = Outgoing::reply(delivery.reply_to.clone().unwrap(), delivery.correlation_id.clone(), body);
+    scope.publish(reply).await;
+    delivery.ack().await;
+    claim
+}
+
+#[test]
+fn what_was_delivered_before_is_claimed_first() {
+    run(async |scope: Scope| {
+        let deployment = deployment();
+        scope.publish(scope.message(&deployment, DeployClass::Normal)).await;
+        // Another worker had it and died.
+        let queue = scope.names.deploy_queue(REGION, DeployClass::Normal);
+        let mut other = scope.broker.consume(queue, ConsumeOptions::new(1));
+        let had = next(&mut other).await;
+        other.stop();
+        had.release().await;
+
+        let mut claims = scope.broker.consume(scope.names.claim(), ConsumeOptions::new(1));
+        let mut reports = scope.reports(&deployment);
+        let worker = scope.worker(4);
+        let claim = answer(&scope, &mut claims, Some(7)).await;
+        assert_eq!((claim.deployment, claim.attempt), (deployment.deployment, 3));
+        assert_eq!((claim.claim, claim.worker.as_str()), (ClaimKind::TakeOver, "worker-1"));
+        let delivery = next(&mut reports).await;
+        assert_eq!(StateChange::decode(&delivery.body).unwrap().attempt, 7);
+        delivery.ack().await;
+        end(worker).await;
+        scope.assert_empty(DeployClass::Normal).await;
+    });
+}
+
+#[test]
+fn what_has_ended_is_forgotten() {
+    run(async |scope: Scope| {
+        let deployment = deployment();
+        let message = scope.message(&deployment, DeployClass::Urgent).with_header(REPUBLISHED, 1);
+        scope.publish(message).await;
+        let mut claims = scope.broker.consume(scope.names.claim(), ConsumeOptions::new(1));
+        let worker = scope.worker(4);
+        answer(&scope, &mut claims, None).await;
+        end(worker).await;
+        scope.assert_empty(DeployClass::Urgent).await;
+        let shard = scope.names.state_queue(Names::state_shard(deployment.deployment.0));
+        assert_eq!(scope.depth(&shard).await, 0, "and not reported on");
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_parked_with_the_reason() {
+    run(async |scope: Scope| {
+        let worker = scope.worker(4);
+        let key = Names::deploy_key(REGION, DeployClass::Bulk);
+        scope.publish(Outgoing::new(scope.names.deploy(), key, r#"{"schema":"turnup.deployment.v9"}"#)).await;
+        let queue = scope.names.parked();
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while scope.depth(&queue).await == 0 {
+            assert!(tokio::time::Instant::now() < until, "not parked");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        end(worker).await;
+        scope.assert_empty(DeployClass::Bulk).await;
+        let parked = parked::list(&scope.broker, 10).await.unwrap();
+        assert!(parked[0].reason.contains("turnup.deployment.v1"), "{parked:?}");
+    });
+}
+
+#[test]
+fn many_flow_and_none_is_lost() {
+    run(async |scope: Scope| {
+        let count = 2_000;
+        let deployments: Vec<Deployment> = (0..count).map(|_| deployment()).collect();
+        let messages = deployments.iter().map(|d| scope.message(d, DeployClass::Normal)).collect();
+        let results = scope.broker.publisher().publish_all(messages, PATIENCE).await;
+        assert!(results.iter().all(Result::is_ok));
+        let began = std::time::Instant::now();
+        let worker = scope.worker(200);
+        let mut reported = std::collections::BTreeSet::new();
+        let mut shards: Vec<Consumer> = (0..8)
+            .map(|shard| scope.broker.consume(scope.names.state_queue(shard), ConsumeOptions::new(500)))
+            .collect();
+        while reported.len() < count {
+            for shard in &mut shards {
+                let batch = shard.next_batch(500, Duration::ZERO).now_or_never().unwrap_or_default();
+                for delivery in &batch {
+                    reported.insert(StateChange::decode(&delivery.body).unwrap().deployment);
+                }
+                turnup_broker::ack_many(batch).await;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "only {} were reported", reported.len());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        println!("{count} deployments on paper in {:?}", began.elapsed());
+        end(worker).await;
+        scope.assert_empty(DeployClass::Normal).await;
+        assert_eq!(reported, deployments.iter().map(|d| d.deployment).collect());
+    });
+}
