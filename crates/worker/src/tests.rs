@@ -4,5 +4,6 @@
 mod doubt;
 mod failures;
 mod lab;
+mod real;
 mod recovery;
 mod way;

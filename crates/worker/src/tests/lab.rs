@@ -26,6 +26,7 @@ use turnup_core::{
 };
 use turnup_device_sim::{DeviceSpec, Options, SimDevice, Simulator, behaviour::Behaviour};
 use turnup_netconf::{
+    message::Reply,
     operation::{ConfirmedCommit, Datastore, EditConfig, Operation},
     ssh::{self, Credentials, Session, Target},
     xml::parse_str,
@@ -197,22 +198,7 @@ impl Lab {
 
     /// Runs a deployment as it comes from the queue, `is_repeat` or not.
     pub(crate) async fn run(&self, deployment: &Deployment, is_repeat: bool) -> Outcome {
-        let context = Context {
-            shared: &self.shared,
-            claims: &self.scheduler,
-            reports: &self.told,
-            exchange: "state".to_owned(),
-        };
-        let held = || self.held.load(Ordering::SeqCst);
-        let run = Run {
-            context: &context,
-            deployment,
-            headers: Headers::new().with("traceparent", "00-trace"),
-            is_repeat,
-            held: &held,
-            began: Instant::now(),
-        };
-        tokio::time::timeout(Duration::from_secs(100), Box::pin(run.run())).await.unwrap()
+        run(&self.shared, &self.scheduler, &self.told, &self.held, deployment, is_repeat).await
     }
 
     /// Runs a first delivery to its report.
@@ -227,36 +213,76 @@ impl Lab {
 
     /// Does at a device what a worker does, up to a point, and dies.
     pub(crate) async fn leave(&self, n: usize, deployment: &Deployment, stage: Stage) {
-        let device = self.device(n);
-        let target = Target::new(device.address().ip().to_string(), device.address().port());
+        let name = self.device(n).name().to_owned();
+        let work = deployment.devices.iter().find(|work| work.device.as_str() == name).unwrap();
         let credentials = Credentials::password("ncdev", SecretString::from(PASSWORD));
-        let key = device.host_key().parse().unwrap();
-        let mut session = ssh::connect(&target, &credentials, &key, &ssh::Options::default()).await.unwrap();
-        let work = deployment.devices.iter().find(|w| w.device.as_str() == device.name()).unwrap();
-        let config = format!("<x>{}</x>", work.edits[0].edit);
-        let edit = parse_str(&config, &turnup_netconf::xml::Limits::default()).unwrap();
-        let persist = deployment.deployment.to_string();
-        let commit = ConfirmedCommit {
-            confirm_timeout_s: deployment.limits.confirm_timeout_s,
-            persist: Some(persist.clone()),
-            persist_id: None,
-        };
-        ask(&mut session, Operation::lock(Datastore::Running)).await;
-        ask(&mut session, Operation::lock(Datastore::Candidate)).await;
-        let edit = EditConfig::new(Datastore::Candidate, edit.into_children());
-        ask(&mut session, Operation::edit_config(edit)).await;
-        if stage >= Stage::Committed {
-            ask(&mut session, Operation::commit_confirmed(&commit)).await;
-        }
-        if stage >= Stage::Confirmed {
-            ask(&mut session, Operation::commit_confirming(&persist)).await;
-        }
+        drop(leave_at(work, &credentials, deployment, stage).await);
     }
 }
 
-async fn ask(session: &mut Session, operation: Operation) {
+/// Runs a deployment as it comes from the queue, `is_repeat` or not.
+pub(crate) async fn run(
+    shared: &Shared,
+    scheduler: &Scheduler,
+    told: &Told,
+    held: &AtomicBool,
+    deployment: &Deployment,
+    is_repeat: bool,
+) -> Outcome {
+    let context = Context { shared, claims: scheduler, reports: told, exchange: "state".to_owned() };
+    let held = || held.load(Ordering::SeqCst);
+    let run = Run {
+        context: &context,
+        deployment,
+        headers: Headers::new().with("traceparent", "00-trace"),
+        is_repeat,
+        held: &held,
+        began: Instant::now(),
+    };
+    tokio::time::timeout(Duration::from_secs(100), Box::pin(run.run())).await.unwrap()
+}
+
+/// Opens a session as a worker does.
+pub(crate) async fn open(work: &DeviceWork, credentials: &Credentials) -> Session {
+    let target = Target::new(work.address.clone(), work.port);
+    let key = work.host_key.as_ref().unwrap().parse().unwrap();
+    let options = ssh::Options { settle: Duration::from_millis(20), ..ssh::Options::default() };
+    ssh::connect(&target, credentials, &key, &options).await.unwrap()
+}
+
+/// Does at a device what a worker does, up to a point. It dies with the session.
+pub(crate) async fn leave_at(
+    work: &DeviceWork,
+    credentials: &Credentials,
+    deployment: &Deployment,
+    stage: Stage,
+) -> Session {
+    let mut session = open(work, credentials).await;
+    let config = format!("<x>{}</x>", work.edits[0].edit);
+    let edit = parse_str(&config, &turnup_netconf::xml::Limits::default()).unwrap();
+    let persist = deployment.deployment.to_string();
+    let commit = ConfirmedCommit {
+        confirm_timeout_s: deployment.limits.confirm_timeout_s,
+        persist: Some(persist.clone()),
+        persist_id: None,
+    };
+    ask(&mut session, Operation::lock(Datastore::Running)).await;
+    ask(&mut session, Operation::lock(Datastore::Candidate)).await;
+    let edit = EditConfig::new(Datastore::Candidate, edit.into_children());
+    ask(&mut session, Operation::edit_config(edit)).await;
+    if stage >= Stage::Committed {
+        ask(&mut session, Operation::commit_confirmed(&commit)).await;
+    }
+    if stage >= Stage::Confirmed {
+        ask(&mut session, Operation::commit_confirming(&persist)).await;
+    }
+    session
+}
+
+/// Asks a device, which must not refuse.
+pub(crate) async fn ask(session: &mut Session, operation: Operation) -> Reply {
     let by = Instant::now() + Duration::from_secs(10);
-    session.rpc(&operation, by).await.unwrap().into_result().unwrap();
+    session.rpc(&operation, by).await.unwrap().into_result().unwrap()
 }
 
 /// How far a worker had got when it died.

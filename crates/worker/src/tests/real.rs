@@ -1,0 +1,221 @@
+//! On a NETCONF server that nobody here wrote: Debian's netconfd (yuma123) behind OpenSSH. Said aloud where
+//! it isn't installed; required with `TURNUP_REQUIRE_NETCONFD=1`.
+
+use std::{
+    collections::BTreeMap, net::TcpListener, path::PathBuf, process::Command, sync::atomic::AtomicBool,
+};
+
+use secrecy::SecretString;
+use turnup_core::{
+    failure::FailureClass,
+    id::{DeploymentId, OrderId},
+    lifecycle::DeploymentEvent,
+    message::{Condition, Deployment, DeviceEdit, DeviceWork, InForce, Limits, StateChange},
+    name::{CredentialRef, DeviceName, PlatformName, RegionName},
+};
+use turnup_netconf::{
+    operation::{Datastore, Operation},
+    ssh::Credentials,
+    xml::Element,
+};
+use uuid::Uuid;
+
+use super::lab::{self, Scheduler, Stage, Told, classes, in_force, reported, steps};
+use crate::{Assignment, CredentialSource, SecretSource, serve::Shared};
+
+const IETF: &str = "urn:ietf:params:xml:ns:yang:ietf-interfaces";
+const IANA: &str = "urn:ietf:params:xml:ns:yang:iana-if-type";
+
+struct Real {
+    base: PathBuf,
+    port: u16,
+    shared: Shared,
+    scheduler: Scheduler,
+    told: Told,
+    held: AtomicBool,
+}
+
+fn script(base: &PathBuf, arguments: &[&str]) -> std::process::Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/netconfd");
+    Command::new(script).args(arguments).env("BASE", base).output().unwrap()
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        script(&self.base, &["stop"]);
+        let _ = std::fs::remove_dir_all(&self.base);
+    }
+}
+
+impl Real {
+    /// Two servers; `None` where there can be none.
+    fn start() -> Option<Self> {
+        // Ports of which two in a row are free now.
+        let port = (0..50)
+            .find_map(|_| {
+                let first = TcpListener::bind("127.0.0.1:0").ok()?;
+                let port = first.local_addr().ok()?.port();
+                TcpListener::bind(("127.0.0.1", port.checked_add(1)?)).ok().map(|_| port)
+            })
+            .unwrap();
+        let base = std::env::temp_dir().join(format!("turnup-wk-{port}"));
+        if !script(&base, &["check"]).status.success() {
+            assert_ne!(
+                std::env::var("TURNUP_REQUIRE_NETCONFD").as_deref(),
+                Ok("1"),
+                "netconfd is required here"
+            );
+            eprintln!("SKIPPED: netconfd is not installed; 'scripts/netconfd install' gets it");
+            return None;
+        }
+        let output = script(&base, &["start", "2", &port.to_string()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let username = std::fs::read_to_string(base.join("user")).unwrap().trim().to_owned();
+        let source = CredentialSource { username, secret: SecretSource::PrivateKeyFile(base.join("client")) };
+        let assignment = Assignment {
+            worker_name: "worker-of-the-lab".to_owned(),
+            regions: vec![RegionName::new("lab").unwrap()],
+            credentials: BTreeMap::from([(CredentialRef::new("lab").unwrap(), source)]),
+        };
+        let scheduler = Scheduler::default();
+        *scheduler.take_over.lock().unwrap() = Some(2);
+        let shared = Shared::new(lab::settings(), assignment);
+        Some(Self { base, port, shared, scheduler, told: Told::default(), held: AtomicBool::new(true) })
+    }
+
+    fn credentials(&self) -> Credentials {
+        let read = |file: &str| std::fs::read_to_string(self.base.join(file)).unwrap();
+        Credentials::private_key(read("user").trim(), SecretString::from(read("client")))
+    }
+
+    /// A deployment of one interface of this name and type to both.
+    fn deployment(&self, name: &str, kind: &str) -> Deployment {
+        let order = OrderId(Uuid::now_v7());
+        let known = std::fs::read_to_string(self.base.join("known_hosts")).unwrap();
+        let devices = (0..2).map(|n| {
+            let place = format!("[127.0.0.1]:{} ", self.port + n);
+            DeviceWork {
+                device: DeviceName::new(format!("nc{n}")).unwrap(),
+                address: "127.0.0.1".to_owned(),
+                port: self.port + n,
+                platform: PlatformName::new("ietf").unwrap(),
+                host_key: known.lines().find_map(|line| line.strip_prefix(&place)).map(str::to_owned),
+                credential: Some(CredentialRef::new("lab").unwrap()),
+                epoch: 1,
+                edits: vec![edit(order, name, if n == 1 { kind } else { "ethernetCsmacd" })],
+            }
+        });
+        Deployment {
+            deployment: DeploymentId(Uuid::now_v7()),
+            attempt: 1,
+            generation: 1,
+            region: RegionName::new("lab").unwrap(),
+            orders: vec![order],
+            devices: devices.collect(),
+            limits: Limits { lock_wait_ms: 600, confirm_timeout_s: 30, ..Limits::default() },
+        }
+    }
+
+    async fn run(&self, deployment: &Deployment, is_repeat: bool) -> StateChange {
+        let Self { shared, scheduler, told, held, .. } = self;
+        reported(lab::run(shared, scheduler, told, held, deployment, is_repeat).await)
+    }
+
+    /// Names of the interfaces of each.
+    async fn interfaces(&self, deployment: &Deployment) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        for work in &deployment.devices {
+            let mut session = lab::open(work, &self.credentials()).await;
+            let reply = lab::ask(&mut session, Operation::get_config(Datastore::Running, None)).await;
+            let interfaces = reply.data().and_then(|data| data.child(IETF, "interfaces")).cloned();
+            let interfaces = interfaces.unwrap_or_else(|| Element::new(IETF, "interfaces"));
+            found.push(
+                interfaces
+                    .children()
+                    .filter_map(|i| Some(i.own_child("name")?.text().into_owned()))
+                    .collect(),
+            );
+        }
+        found
+    }
+}
+
+fn edit(order: OrderId, name: &str, kind: &str) -> DeviceEdit {
+    let interface = |attribute: &str, inside: &str| {
+        format!(
+            r#"<interfaces xmlns="{IETF}"><interface{attribute}><name>{name}</name>{inside}</interface></interfaces>"#
+        )
+    };
+    let inside = format!(
+        r#"<description>A &amp; B</description><type xmlns:i="{IANA}">i:{kind}</type><enabled>true</enabled>"#
+    );
+    let merge = interface("", &inside);
+    let filter = interface("", "");
+    let remove = r#" xmlns:nc="urn:ietf:params:xml:ns:netconf:base:1.0" nc:operation="remove""#;
+    DeviceEdit {
+        order,
+        edit: merge.clone(),
+        inverse: interface(remove, ""),
+        filter: filter.clone(),
+        after: Condition::Contains(merge),
+        before: Condition::Lacks(filter),
+        keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+    }
+}
+
+#[tokio::test]
+async fn netconfd_there_and_back_and_refused_and_locked() {
+    let Some(real) = Real::start() else { return };
+    let provision = real.deployment("eth1", "ethernetCsmacd");
+    let report = real.run(&provision, false).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    assert_eq!(real.interfaces(&provision).await, [["eth1"], ["eth1"]]);
+
+    let refused = real.deployment("eth2", "noSuchType");
+    let report = real.run(&refused, false).await;
+    assert_eq!(report.event, DeploymentEvent::Rejected, "{report:#?}");
+    assert_eq!(classes(&report, 0), [FailureClass::Undone]);
+    assert!(classes(&report, 1).iter().all(|class| *class == FailureClass::Invalid), "{report:#?}");
+    assert!(!steps(&report, 0).contains(&"connect"), "warm: {report:#?}");
+    assert_eq!(real.interfaces(&refused).await, [["eth1"], ["eth1"]]);
+
+    // Someone else is at it.
+    let mut other = lab::open(&provision.devices[1], &real.credentials()).await;
+    lab::ask(&mut other, Operation::lock(Datastore::Running)).await;
+    let locked = real.deployment("eth3", "ethernetCsmacd");
+    let report = real.run(&locked, false).await;
+    assert_eq!(report.event, DeploymentEvent::RolledBack, "{report:#?}");
+    assert_eq!(classes(&report, 1), [FailureClass::Busy], "{report:#?}");
+    let holder = format!("session {}", other.session_id());
+    assert!(report.devices[1].failures[0].message.contains(&holder), "{report:#?}");
+    drop(other);
+
+    let mut gone = real.deployment("eth1", "ethernetCsmacd");
+    for work in &mut gone.devices {
+        work.edits = vec![lab::reversed(edit(gone.orders[0], "eth1", "ethernetCsmacd"))];
+    }
+    let report = real.run(&gone, false).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    assert_eq!(real.interfaces(&gone).await, [Vec::<String>::new(), Vec::new()]);
+}
+
+#[tokio::test]
+async fn netconfd_after_a_worker_has_died() {
+    use Stage::{Committed, Confirmed, Prepared};
+    let Some(real) = Real::start() else { return };
+    let stages =
+        [[Some(Prepared), None], [Some(Committed), Some(Committed)], [Some(Confirmed), Some(Committed)]];
+    for (n, stages) in stages.into_iter().enumerate() {
+        let deployment = real.deployment(&format!("eth{n}"), "ethernetCsmacd");
+        for (work, stage) in deployment.devices.iter().zip(stages) {
+            if let Some(stage) = stage {
+                drop(lab::leave_at(work, &real.credentials(), &deployment, stage).await);
+            }
+        }
+        let report = real.run(&deployment, true).await;
+        assert_eq!(report.event, DeploymentEvent::Committed, "{stages:?} {report:#?}");
+        assert_eq!(in_force(&report), [InForce::New; 2]);
+        let found = real.interfaces(&deployment).await;
+        assert!(found.iter().all(|names| names.contains(&format!("eth{n}"))), "{stages:?} {found:?}");
+    }
+}
