@@ -24,7 +24,9 @@ CREATE TABLE orders (
     CONSTRAINT orders_failed_has_reason CHECK
         (state NOT IN ('invalid', 'failed_deploy') OR errors <> '[]')
 );
-CREATE INDEX orders_scheduled ON orders (scheduled_for) WHERE state = 'scheduled';
+-- The second condition keeps the planner from reading all scheduled orders for a statement that has
+-- `state = 'scheduled'` only as its guard.
+CREATE INDEX orders_scheduled ON orders (scheduled_for) WHERE state = 'scheduled' AND scheduled_for IS NOT NULL;
 CREATE INDEX orders_unfinished ON orders (state, id) WHERE state NOT IN ('completed', 'scheduled');
 
 -- What the order asks for. Written once, so that its indexes cost nothing when the order moves.

@@ -50,7 +50,7 @@ impl Store {
     /// [`Refused`] says why nothing was changed.
     pub async fn control(&self, id: OrderId, control: &Control, reach_ms: i64) -> Result<OrderView, Refused> {
         let work = async {
-            let tx = Tx::begin(self).await?;
+            let tx = Tx::begin_by_key(self).await?;
             let client = tx.client()?;
             let lock = statement!(client, "control_lock");
             let Some(row) = client.query_opt(&lock, &[&id.0]).await? else {

@@ -108,7 +108,9 @@ impl Store {
             });
             let limits = format!(
                 "{}; SET idle_session_timeout = {}; SET tcp_keepalives_idle = 10; \
-                 SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3",
+                 SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+                 SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off; \
+                 SET enable_seqscan = off",
                 session_settings(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
                 IDLE.as_millis(),
             );

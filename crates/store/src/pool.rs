@@ -113,7 +113,7 @@ pub(crate) fn session_settings(limit_ms: u64) -> String {
     format!(
         "SET statement_timeout = {limit_ms}; SET lock_timeout = {limit_ms}; \
          SET idle_in_transaction_session_timeout = {}; SET synchronous_commit = on; SET jit = off; \
-         SET plan_cache_mode = force_custom_plan; SET TIME ZONE 'UTC'",
+         SET plan_cache_mode = force_custom_plan; SET random_page_cost = 1.1; SET TIME ZONE 'UTC'",
         limit_ms * 2
     )
 }
@@ -147,17 +147,28 @@ pub(crate) struct Tx {
 
 impl Tx {
     pub(crate) async fn begin(store: &Store) -> Result<Self, StoreError> {
-        let client = store.client().await?;
-        let tx = Self { client: Some(client) };
-        tx.client()?.batch_execute("BEGIN").await?;
-        Ok(tx)
+        Self::begin_with(store, "BEGIN").await
+    }
+
+    /// One whose statements look up each of their rows by its key. Without statistics, as after a
+    /// burst of orders, the planner else takes whole tables into a hash for a batch of 500.
+    pub(crate) async fn begin_by_key(store: &Store) -> Result<Self, StoreError> {
+        Self::begin_with(
+            store,
+            "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
+             SET LOCAL enable_material = off; SET LOCAL enable_seqscan = off",
+        )
+        .await
     }
 
     /// One that only reads, all of it in one snapshot.
     pub(crate) async fn begin_reading(store: &Store) -> Result<Self, StoreError> {
-        let client = store.client().await?;
-        let tx = Self { client: Some(client) };
-        tx.client()?.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        Self::begin_with(store, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    async fn begin_with(store: &Store, begin: &str) -> Result<Self, StoreError> {
+        let tx = Self { client: Some(store.client().await?) };
+        tx.client()?.batch_execute(begin).await?;
         Ok(tx)
     }
 

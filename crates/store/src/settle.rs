@@ -123,7 +123,7 @@ impl Store {
     pub async fn begin_settle(&self, deployments: &[DeploymentId]) -> Result<Settling, StoreError> {
         self.timed(async {
             let ids: Vec<Uuid> = deployments.iter().map(|id| id.0).collect();
-            let tx = Tx::begin(self).await?;
+            let tx = Tx::begin_by_key(self).await?;
             let client = tx.client()?;
             let lock = statement!(client, "settle_lock_deployments");
             let mut found = HashMap::new();

@@ -97,7 +97,7 @@ impl Store {
         self.timed(async {
             let ids: Vec<Uuid> = due.iter().map(|(id, _)| id.0).collect();
             let revisions: Vec<i32> = due.iter().map(|(_, revision)| *revision).collect();
-            let tx = Tx::begin(self).await?;
+            let tx = Tx::begin_by_key(self).await?;
             let client = tx.client()?;
             let statement = statement!(client, "start_lock_orders");
             let mut orders = Vec::with_capacity(due.len());
