@@ -166,17 +166,25 @@ fn a_slow_body_does_not_hold_a_place_for_long() {
 fn more_requests_than_places_are_refused() {
     run_bare(async |scope| {
         let intake = scope.intake(Settings { max_requests: 1, max_streams: 1, ..Settings::default() }).await;
-        let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(b"{".to_vec()) });
-        let body = futures_util::StreamExt::chain(first, futures_util::stream::pending());
-        let held = intake
-            .request(Method::POST, "/v1/orders")
-            .bearer_auth(scope.token(Role::Provisioner))
-            .header("content-type", "application/json")
-            .body(reqwest::Body::wrap_stream(body))
-            .send();
-        let held = tokio::spawn(held);
-        crate::support::wait("the place to be taken", async || intake.show("/v1/orders").await.status == 503)
-            .await;
+        let hold = || {
+            let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(b"{".to_vec()) });
+            let body = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+            let request = intake
+                .request(Method::POST, "/v1/orders")
+                .bearer_auth(scope.token(Role::Provisioner))
+                .header("content-type", "application/json")
+                .body(reqwest::Body::wrap_stream(body));
+            tokio::spawn(request.send())
+        };
+        let mut held = hold();
+        let until = tokio::time::Instant::now() + crate::support::PATIENCE;
+        while intake.show("/v1/orders").await.status != 503 {
+            assert!(tokio::time::Instant::now() < until, "the place is taken");
+            // It may have come while the other one was there, and have been refused itself.
+            if held.is_finished() {
+                held = hold();
+            }
+        }
         let refused = intake.show("/v1/orders").await;
         refused.is_problem(503, "unavailable");
         assert_eq!(refused.header("retry-after"), "2");
