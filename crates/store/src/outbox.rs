@@ -13,8 +13,8 @@ use crate::{
     pool::{session_settings, timed},
 };
 
-/// Longest silence of a session that has the right to relay.
-const IDLE: Duration = Duration::from_secs(30);
+/// Longest silence of a session that has the right to relay, in deadlines of a store call.
+const IDLE_DEADLINES: u32 = 10;
 /// Advisory lock of the one active relay.
 const LOCK: i64 = 0x7475_726e_7570_0003;
 
@@ -47,7 +47,8 @@ pub enum Work {
 
 /// The right to relay, held by one process at a time: a database session that holds an advisory
 /// lock. All that the relay writes goes through this very session, so whoever has lost the right
-/// can't write any more. A session that is silent for 30 s loses it: a process that hangs or a
+/// can't write any more. A session that is silent for ten
+/// deadlines of a store call loses it: a process that hangs or a
 /// network that is gone does not keep others from relaying.
 #[derive(Debug)]
 pub struct RelayLease {
@@ -112,7 +113,7 @@ impl Store {
                  SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off; \
                  SET enable_seqscan = off",
                 session_settings(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-                IDLE.as_millis(),
+                (timeout * IDLE_DEADLINES).as_millis(),
             );
             client.batch_execute(&limits).await?;
             let got: bool = client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await?.get(0);

@@ -18,8 +18,8 @@ use turnup_core::{
     settle::{order_event, service_event},
 };
 use turnup_store::{
-    Accepted, Decision, DeploymentChange, Device, DeviceChange, DueOrder, Entry, NewOrder, ServiceChange,
-    Settled, Settling, Start, Starting, Store,
+    Accepted, Decision, DeploymentChange, Device, DeviceChange, DueOrder, Entry, NewOrder, RelayLease,
+    ServiceChange, Settled, Settling, Start, Starting, Store, Work, testing::Database,
 };
 use uuid::Uuid;
 
@@ -302,4 +302,28 @@ pub(crate) async fn settle(store: &Store, ended: &[(OrderId, DeploymentId)], fai
     let at = now();
     let settled = settled(&settling, ended, failures, at);
     settling.finish(&settled, at).await.unwrap();
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !condition().await {
+        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// All that the relay would send of due messages after row `seen`.
+pub(crate) async fn woken(lease: &RelayLease, seen: i64) -> Vec<(OrderId, i32)> {
+    let rows = lease.take(seen, 10_000).await.unwrap();
+    let due = rows.into_iter().filter_map(|row| match row.work {
+        Work::Due(due) => Some((due.order, due.revision)),
+        Work::Deployment { .. } => None,
+    });
+    due.collect()
+}
+
+/// One number from the database.
+pub(crate) async fn count(database: &Database, sql: &str) -> i64 {
+    database.session().await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
 }

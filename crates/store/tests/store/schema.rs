@@ -1,0 +1,271 @@
+//! Migrations, statements, and the words that code and database share.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use turnup_core::{
+    event::Entity,
+    lifecycle::{AuditState, DeploymentState, OrderState, ServiceState, legal_order_changes},
+    order::{OrderKind, Priority},
+};
+use turnup_store::{SCHEMA_VERSION, Settings, Store, StoreError, create_database, testing::Database};
+
+use crate::support::{accept, add, history, in_s, order};
+
+/// The quoted words of a constraint's definition.
+fn quoted(definition: &str) -> Vec<String> {
+    definition.split('\'').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+async fn constraint(database: &Database, table: &str, column: &str) -> BTreeSet<String> {
+    let session = database.session().await.unwrap();
+    let rows = session
+        .query(
+            "SELECT pg_get_constraintdef(c.oid) FROM pg_constraint AS c
+             JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
+             WHERE c.conrelid = to_regclass($1) AND c.contype = 'c' AND a.attname = $2 AND cardinality(c.conkey) = 1",
+            &[&table, &column],
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 1, "one list of words for {table}.{column}");
+    quoted(rows[0].get(0)).into_iter().collect()
+}
+
+#[tokio::test]
+async fn every_statement_is_good_and_used() {
+    let database = Database::new().await;
+    let session = database.session().await.unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources: String = fs::read_dir(root.join("src"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let mut seen = 0;
+    for entry in fs::read_dir(root.join("queries")).unwrap() {
+        let path = entry.unwrap().path();
+        let sql = fs::read_to_string(&path).unwrap();
+        if let Err(error) = session.prepare(&sql).await {
+            panic!("{}: {error:?}", path.display());
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            sources.contains(&format!("\"{name}\"")) || sources.contains(&format!("/{name}.sql\"")),
+            "{name} is used nowhere"
+        );
+        // A migration that adds a column must not break the statements of roles that still run.
+        assert!(!sql.contains("SELECT * FROM orders") && !sql.contains(".*"), "{name} names its columns");
+        seen += 1;
+    }
+    assert!(seen > 50, "{seen}");
+}
+
+#[tokio::test]
+async fn the_database_has_exactly_the_cores_transitions() {
+    let database = Database::new().await;
+    let session = database.session().await.unwrap();
+    let row = session
+        .query_one("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'events_lawful' AND conrelid = 'events'::regclass", &[])
+        .await
+        .unwrap();
+    let words = quoted(row.get(0));
+    let found: BTreeSet<(&str, &str)> =
+        words.chunks(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
+    let wanted: BTreeSet<(&str, &str)> = legal_order_changes()
+        .into_iter()
+        .map(|(from, to)| (from.map_or("-", OrderState::word), to.word()))
+        .collect();
+    assert_eq!(found, wanted);
+}
+
+#[tokio::test]
+async fn the_database_refuses_what_the_life_cycle_lacks() {
+    let database = Database::new().await;
+    let session = database.session().await.unwrap();
+    let states = OrderState::ALL.iter().map(|state| Some(state.word())).chain([Some("-"), None]);
+    let legal: Vec<_> = legal_order_changes()
+        .into_iter()
+        .map(|(from, to)| (Some(from.map_or("-", OrderState::word)), Some(to.word())))
+        .chain([(None, None)])
+        .collect();
+    let mut sequence = 0;
+    for from in states.clone() {
+        for to in states.clone() {
+            sequence += 1;
+            let written = session
+                .execute(
+                    "INSERT INTO events (event_id, entity, entity_id, sequence, what, at, region, definition,
+                                         from_state, to_state, actor, data)
+                     VALUES (gen_random_uuid(), 'order', 'x', $3, 'x', now(), 'eu', 'x', $1, $2, 'x', '{}')",
+                    &[&from, &to, &sequence],
+                )
+                .await;
+            assert_eq!(written.is_ok(), legal.contains(&(from, to)), "{from:?} → {to:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_has_exactly_the_cores_words() {
+    let database = Database::new().await;
+    macro_rules! same {
+        ($table:literal, $column:literal, $words:ty) => {
+            let wanted: BTreeSet<String> = <$words>::ALL.iter().map(|word| word.to_string()).collect();
+            assert_eq!(constraint(&database, $table, $column).await, wanted, "{}.{}", $table, $column);
+        };
+    }
+    same!("orders", "kind", OrderKind);
+    same!("order_requests", "priority", Priority);
+    same!("deployments", "priority", Priority);
+    same!("deployments", "state", DeploymentState);
+    same!("services", "state", ServiceState);
+    same!("services", "audit_state", AuditState);
+    same!("events", "entity", Entity);
+    // This column has several constraints; the list has a name.
+    let session = database.session().await.unwrap();
+    let row = session
+        .query_one("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'orders_state'", &[])
+        .await
+        .unwrap();
+    let found: BTreeSet<String> = quoted(row.get(0)).into_iter().collect();
+    assert_eq!(found, OrderState::ALL.iter().map(ToString::to_string).collect());
+}
+
+async fn empty(database: &Database) -> (String, Store) {
+    let name = format!("turnup_clone_{:08x}_empty_{:x}", u32::MAX, rand::random::<u64>());
+    let url = create_database(&database.url(), &name, true).await.unwrap();
+    let store = Store::new(&Settings { url, max_connections: 6, timeout_ms: 10_000 }).unwrap();
+    (name, store)
+}
+
+#[tokio::test]
+async fn migrating_twice_and_from_five_sides_at_once() {
+    let database = Database::new().await;
+    let (name, store) = empty(&database).await;
+    assert!(matches!(store.check().await, Err(StoreError::Version { found: 0, wanted: SCHEMA_VERSION })));
+    let tasks: Vec<_> = (0..5)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.migrate().await.unwrap() })
+        })
+        .collect();
+    let mut before = Vec::new();
+    for task in tasks {
+        let (from, to) = task.await.unwrap();
+        assert_eq!(to, SCHEMA_VERSION);
+        before.push(from);
+    }
+    before.sort_unstable();
+    assert_eq!(before, [0, SCHEMA_VERSION, SCHEMA_VERSION, SCHEMA_VERSION, SCHEMA_VERSION]);
+    store.check().await.unwrap();
+    assert_eq!(store.migrate().await.unwrap(), (SCHEMA_VERSION, SCHEMA_VERSION));
+    let session = database.session().await.unwrap();
+    session.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let database = Database::new().await;
+    let store = database.store();
+    store.check().await.unwrap();
+    let session = database.session().await.unwrap();
+    session
+        .execute("INSERT INTO schema_version (version) VALUES ($1)", &[&(SCHEMA_VERSION + 1)])
+        .await
+        .unwrap();
+    let newer = |error| matches!(error, StoreError::Version { found, .. } if found == SCHEMA_VERSION + 1);
+    assert!(newer(store.check().await.unwrap_err()));
+    assert!(newer(store.migrate().await.unwrap_err()));
+    // The connection that was refused is as good as before.
+    let limit: String =
+        session.query_one("SELECT current_setting('statement_timeout')", &[]).await.unwrap().get(0);
+    assert_eq!(limit, "0", "our own session has no limit");
+    store.make_partitions().await.unwrap();
+}
+
+#[tokio::test]
+async fn partitions_are_made_and_what_came_before_them_moves_there() {
+    let database = Database::new().await;
+    let store = database.store();
+    let session = database.session().await.unwrap();
+    let partitions = async || -> Vec<String> {
+        let rows = session
+            .query("SELECT relname::text FROM pg_class WHERE relname ~ '^event(s|_cursors)_[0-9]{4}_[0-9]{2}$' AND relkind = 'r' ORDER BY 1", &[])
+            .await
+            .unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let made = partitions().await;
+    assert_eq!(made.len(), 6, "{made:?}");
+    add(store, &["d1"]).await;
+    let lease = store.lead_relay().await.unwrap().unwrap();
+    for table in &made {
+        session.batch_execute(&format!("DROP TABLE {table}")).await.unwrap();
+    }
+    // Without the month's partition an event goes to the rest, and nothing is refused.
+    let id = accept(store, order(&["d1"])).await;
+    while lease.number_events(100).await.unwrap() > 0 {}
+    store.make_partitions().await.unwrap();
+    assert_eq!(partitions().await, made);
+    let rest: i64 = session
+        .query_one(
+            "SELECT (SELECT count(*) FROM events_rest) + (SELECT count(*) FROM event_cursors_rest)",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(rest, 0);
+    assert_eq!(history(store, id).await.len(), 2);
+    assert_eq!(
+        store.events(&turnup_store::EventFilter { limit: 100, ..Default::default() }).await.unwrap().len(),
+        2
+    );
+    store.make_partitions().await.unwrap();
+}
+
+#[tokio::test]
+async fn old_partitions_go_and_newer_ones_stay() {
+    let database = Database::new().await;
+    let store = database.store();
+    let session = database.session().await.unwrap();
+    session
+        .batch_execute(
+            "CREATE TABLE events_2001_01 PARTITION OF events FOR VALUES FROM ('2001-01-01 00:00Z') TO ('2001-02-01 00:00Z');
+             CREATE TABLE event_cursors_2001_01 PARTITION OF event_cursors FOR VALUES FROM ('2001-01-01 00:00Z') TO ('2001-02-01 00:00Z');
+             INSERT INTO events (event_id, entity, entity_id, sequence, what, at, region, definition, actor, data)
+             VALUES (gen_random_uuid(), 'device', 'old', 1, 'added', '2001-01-15 12:00Z', 'eu', '-', 'x', '{}')",
+        )
+        .await
+        .unwrap();
+    assert_eq!(store.drop_old_events(12).await.unwrap(), 2);
+    assert_eq!(store.drop_old_events(12).await.unwrap(), 0);
+    assert_eq!(store.drop_old_events(0).await.unwrap(), 0, "the current month has not ended");
+    add(store, &["d1"]).await;
+    accept(store, order(&["d1"])).await;
+}
+
+#[tokio::test]
+async fn dropping_partitions_gives_up_rather_than_stop_everybody() {
+    let database = Database::new().await;
+    let store = database.store();
+    let session = database.session().await.unwrap();
+    session
+        .batch_execute("CREATE TABLE events_2001_01 PARTITION OF events FOR VALUES FROM ('2001-01-01 00:00Z') TO ('2001-02-01 00:00Z')")
+        .await
+        .unwrap();
+    session.batch_execute("BEGIN; SELECT count(*) FROM events").await.unwrap();
+    assert!(store.drop_old_events(12).await.unwrap_err().is_transient());
+    session.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(store.drop_old_events(12).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_order_far_in_the_future_keeps_its_history_in_this_month() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1"]).await;
+    let mut far = order(&["d1"]);
+    far.due = Some(in_s(3 * 365 * 86_400));
+    let id = accept(store, far).await;
+    assert_eq!(history(store, id).await.len(), 2);
+}
