@@ -24,6 +24,8 @@ use crate::{
 
 /// No delivery may be held longer: the broker takes it back after 30 minutes.
 const LONGEST: Duration = Duration::from_secs(24 * 60);
+/// How long the scheduler may take to answer who goes on with a repeated delivery.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(300);
 /// Reports of a long deployment are at least so far apart.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Where nothing changes, a report is due all the same after this time.
@@ -135,8 +137,8 @@ impl Run<'_> {
     pub(crate) async fn run(&self) -> Outcome {
         let deployment = self.deployment;
         let total = Duration::from_millis(deployment.limits.total_timeout_ms).min(LONGEST);
-        let total_by = self.began + total;
         let attempt = if self.is_repeat {
+            let claim_by = Instant::now() + total.min(CLAIM_PATIENCE);
             let worker = &self.context.shared.assignment.worker_name;
             let currency = Currency::new(
                 self.context.claims,
@@ -145,7 +147,7 @@ impl Run<'_> {
                 deployment.attempt,
                 worker,
             );
-            match currency.take_over(total_by).await.map(|answer| answer.attempt) {
+            match currency.take_over(claim_by).await.map(|answer| answer.attempt) {
                 None => return Outcome::Release,
                 Some(None) => return Outcome::Forget,
                 Some(Some(attempt)) => attempt,
@@ -153,6 +155,8 @@ impl Run<'_> {
         } else {
             deployment.attempt
         };
+        // The time for the devices begins now, but the broker's patience began with the delivery.
+        let total_by = (Instant::now() + total).min(self.began + LONGEST);
         let objections = objections(deployment, self.context.shared);
         if !objections.is_empty() {
             return self.report(attempt, 1, Ending::refused(deployment, objections));
@@ -160,10 +164,10 @@ impl Run<'_> {
         if deployment.devices.iter().all(is_null) {
             return self.report(attempt, 1, Ending::on_paper(deployment));
         }
-        self.transact(attempt, total, total_by).await
+        self.transact(attempt, total_by).await
     }
 
-    async fn transact(&self, attempt: i32, total: Duration, total_by: Instant) -> Outcome {
+    async fn transact(&self, attempt: i32, total_by: Instant) -> Outcome {
         let deployment = self.deployment;
         // Everything is parsed before the first device hears of it.
         let (mut works, mut bad) = (Vec::with_capacity(deployment.devices.len()), Vec::new());
@@ -183,7 +187,8 @@ impl Run<'_> {
         let progress = Progress::default();
         // Time to take everything back, timers of devices included.
         let confirm = Duration::from_secs(u64::from(deployment.limits.confirm_timeout_s));
-        let reserve = (confirm + Duration::from_secs(30)).min(total / 2);
+        let reserve =
+            (confirm + Duration::from_secs(30)).min(total_by.saturating_duration_since(Instant::now()) / 2);
         let job = Job {
             shared,
             limits: &deployment.limits,

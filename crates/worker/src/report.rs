@@ -46,7 +46,7 @@ impl Ending {
             .map(|known| {
                 let Known { device, in_force, failures, notes, steps } = known;
                 let mut failures = if committed { Vec::new() } else { failures };
-                if !committed && failures.is_empty() {
+                if in_force == InForce::Old && failures.is_empty() {
                     failures.push(undone(phase, &culprits));
                 }
                 failures.extend(notes);
@@ -62,10 +62,12 @@ impl Ending {
                     let work = deployment.devices.iter().find(|work| work.device == *device);
                     work.is_some_and(|work| work.edits.iter().any(|edit| edit.order == *order))
                 };
+                let own: Vec<&DeviceReport> =
+                    devices.iter().filter(|report| touches(&report.device)).collect();
+                let deployed = own.iter().all(|report| report.in_force == InForce::New);
                 let mut failures: Vec<Failure> = Vec::new();
-                if !committed {
-                    let own = devices.iter().filter(|report| touches(&report.device));
-                    let own = own.flat_map(|report| &report.failures);
+                if !committed && (!deployed || own.is_empty()) {
+                    let own = own.iter().flat_map(|report| &report.failures);
                     failures.extend(own.filter(|f| f.class != FailureClass::Undone).cloned());
                     if failures.is_empty() {
                         failures.push(undone(phase, &culprits));
@@ -219,5 +221,108 @@ impl Reporter {
         message.correlation_id = Some(self.correlation.clone());
         message.headers = self.headers.clone();
         Ok(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnup_core::{
+        id::OrderId,
+        message::{Condition, DeviceEdit, DeviceWork, Limits},
+        name::{PlatformName, RegionName},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    const A: OrderId = OrderId(Uuid::from_u128(1));
+    const B: OrderId = OrderId(Uuid::from_u128(2));
+
+    fn work(name: &str, orders: &[OrderId]) -> DeviceWork {
+        let edit = |order: &OrderId| DeviceEdit {
+            order: *order,
+            edit: String::new(),
+            inverse: String::new(),
+            filter: String::new(),
+            after: Condition::Contains(String::new()),
+            before: Condition::Contains(String::new()),
+            keys: Default::default(),
+        };
+        DeviceWork {
+            device: DeviceName::new(name).unwrap(),
+            address: String::new(),
+            port: 830,
+            platform: PlatformName::new("sim").unwrap(),
+            host_key: None,
+            credential: None,
+            epoch: 1,
+            edits: orders.iter().map(edit).collect(),
+        }
+    }
+
+    /// Two orders on the first device, one of them on the second.
+    fn deployment() -> Deployment {
+        Deployment {
+            deployment: DeploymentId(Uuid::from_u128(9)),
+            attempt: 1,
+            generation: 1,
+            region: RegionName::new("r").unwrap(),
+            orders: vec![A, B],
+            devices: vec![work("d1", &[A]), work("d2", &[B])],
+            limits: Limits::default(),
+        }
+    }
+
+    fn ending(known: [(InForce, Option<FailureClass>); 2]) -> Ending {
+        let known = known.into_iter().zip(["d1", "d2"]).map(|((in_force, class), name)| Known {
+            device: DeviceName::new(name).unwrap(),
+            in_force,
+            failures: class.map(|class| Failure::new(class, "lock", "why")).into_iter().collect(),
+            notes: Vec::new(),
+            steps: Vec::new(),
+        });
+        Ending::of(&deployment(), "undo", known.collect())
+    }
+
+    fn classes(ending: &Ending) -> Vec<Vec<FailureClass>> {
+        let of = |failures: &Vec<Failure>| failures.iter().map(|failure| failure.class).collect();
+        ending.orders.iter().map(|report| of(&report.failures)).collect()
+    }
+
+    #[test]
+    fn an_order_is_blamed_for_its_own_devices_only() {
+        let ended = ending([(InForce::Old, None), (InForce::Old, Some(FailureClass::Invalid))]);
+        assert_eq!(ended.event, DeploymentEvent::Rejected);
+        assert_eq!(classes(&ended), [[FailureClass::Undone], [FailureClass::Invalid]]);
+        assert!(ended.orders[0].failures[0].message.contains("d2"));
+        assert_eq!(ended.devices[1].failures[0].device, Some(DeviceName::new("d2").unwrap()));
+    }
+
+    #[test]
+    fn what_is_in_force_is_not_called_undone() {
+        let ended = ending([(InForce::New, None), (InForce::Unknown, Some(FailureClass::InDoubt))]);
+        assert_eq!(ended.event, DeploymentEvent::GivenUp);
+        assert_eq!(classes(&ended), [vec![], vec![FailureClass::InDoubt]]);
+        assert!(ended.devices[0].failures.is_empty());
+    }
+
+    #[test]
+    fn a_report_that_is_too_large_loses_its_steps() {
+        let mut ended = ending([(InForce::Old, None), (InForce::Old, Some(FailureClass::Busy))]);
+        let step = Step { step: "x".repeat(1_000), at: Timestamp::now(), took_us: 1 };
+        ended.devices[0].steps = vec![step; 2_000];
+        let reporter = Reporter {
+            deployment: DeploymentId(Uuid::from_u128(9)),
+            attempt: 1,
+            correlation: A.to_string(),
+            worker: "w".to_owned(),
+            exchange: "e".to_owned(),
+            headers: Headers::new(),
+        };
+        let message = reporter.ended(1, ended).unwrap();
+        let change = StateChange::decode(&message.body).unwrap();
+        assert!(change.devices[0].steps.is_empty());
+        assert_eq!(change.orders[1].failures[0].class, FailureClass::Busy);
+        assert_eq!(message.routing_key, (9 % 8).to_string());
     }
 }

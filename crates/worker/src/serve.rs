@@ -33,7 +33,7 @@ use crate::{
 /// Most deliveries taken at once.
 const BATCH: usize = 256;
 /// A delivery that has waited for so long in here goes back: others may have time.
-const MAX_WAIT: Duration = Duration::from_secs(600);
+const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Reports that may wait to be published.
 const OUTBOUND: usize = 1_024;
 /// How long the last reports may take when the worker ends.

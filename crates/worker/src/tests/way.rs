@@ -154,3 +154,31 @@ async fn too_many_devices_and_what_is_no_configuration_are_refused_before_any_is
     assert_eq!(classes(&report, 0), [FailureClass::Misconfigured], "{report:?}");
     assert!(lab.simulator.journal().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn so_many_sessions_are_kept_and_no_longer_than_this() {
+    let lab = Lab::with(3, Settings { max_warm_sessions: 2, session_idle_ms: 400, ..settings() }).await;
+    for n in 1..=3 {
+        lab.deploy(&lab.deployment(&[n], "one")).await;
+    }
+    assert_eq!(lab.shared.pool.len(), 2);
+    let evicted = lab.deploy(&lab.deployment(&[1], "two")).await;
+    assert_eq!(steps(&evicted, 0)[0], "connect", "the oldest had to go");
+    assert_eq!(lab.shared.pool.len(), 2);
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    lab.shared.pool.sweep();
+    assert_eq!(lab.shared.pool.len(), 0);
+}
+
+#[tokio::test]
+async fn a_session_serves_only_what_it_was_opened_with() {
+    let lab = Lab::start(1).await;
+    lab.deploy(&lab.deployment(&[1], "one")).await;
+    let mut other = lab.deployment(&[1], "two");
+    other.devices[0].host_key = Some(lab.deployment(&[1], "x").devices[0].host_key.clone().unwrap());
+    assert_eq!(steps(&lab.deploy(&other).await, 0)[0], "lock", "the same pin");
+    // Another pin: what the device presents is looked at again, and it isn't that.
+    let wrong = turnup_netconf::server::HostKeyPair::from_seed(&[9; 32]).public_key();
+    other.devices[0].host_key = Some(wrong);
+    assert_eq!(classes(&lab.deploy(&other).await, 0), [FailureClass::Distrusted]);
+}
