@@ -53,7 +53,7 @@ async fn main() {
     println!("  ({events} events)");
 
     let new = make();
-    timed("all of it side by side", orders, together(store, &lease, new, batch)).await;
+    timed("all of it side by side", orders, Box::pin(together(store, &lease, new, batch))).await;
 }
 
 async fn timed<T>(what: &str, orders: usize, work: impl Future<Output = T>) -> T {
