@@ -10,6 +10,7 @@
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
+use secrecy::SecretString;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{
@@ -21,12 +22,13 @@ use turnup_core::{
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
     message::{
-        Body as _, Claim, ClaimAnswer, ClaimKind, Deployment, DeviceWork, InForce, Limits, REPUBLISHED,
-        StateChange,
+        Body as _, Claim, ClaimAnswer, ClaimKind, Condition, Deployment, DeviceEdit, DeviceWork, InForce,
+        Limits, REPUBLISHED, StateChange,
     },
-    name::{DeviceName, PlatformName, RegionName},
+    name::{CredentialRef, DeviceName, PlatformName, RegionName},
 };
-use turnup_worker::{Assignment, Settings, Worker};
+use turnup_device_sim::{DeviceSpec, Options as SimOptions, Simulator, behaviour::Behaviour};
+use turnup_worker::{Assignment, CredentialSource, Settings, Worker};
 use uuid::Uuid;
 
 const REGION: &str = "eu-west";
@@ -76,12 +78,20 @@ fn run(test: impl AsyncFnOnce(Scope)) {
 }
 
 impl Scope {
-    /// Starts a worker that contacts no device.
+    /// Starts a worker without credentials: for devices on paper.
     fn worker(&self, concurrency: usize) -> (CancellationToken, JoinHandle<()>) {
+        self.worker_with(concurrency, BTreeMap::new())
+    }
+
+    fn worker_with(
+        &self,
+        concurrency: usize,
+        credentials: BTreeMap<CredentialRef, CredentialSource>,
+    ) -> (CancellationToken, JoinHandle<()>) {
         let assignment = Assignment {
             worker_name: "worker-1".to_owned(),
             regions: vec![RegionName::new(REGION).unwrap()],
-            credentials: BTreeMap::new(),
+            credentials,
         };
         let settings = Settings { allow_null_platform: true, concurrency, ..Settings::default() };
         // A handle of its own, as in a process of its own.
@@ -276,4 +286,72 @@ fn many_flow_and_none_is_lost() {
         scope.assert_empty(DeployClass::Normal).await;
         assert_eq!(reported, deployments.iter().map(|d| d.deployment).collect());
     });
+}
+
+#[test]
+fn a_worker_that_is_to_stop_ends_what_it_has_and_takes_no_more() {
+    run(async |scope: Scope| {
+        let folder = std::env::temp_dir().join(format!("turnup-worker-{}", Uuid::now_v7()));
+        let simulator = Simulator::start(SimOptions {
+            behaviour: Behaviour { commit_delay_ms: 500, ..Behaviour::default() },
+            ..SimOptions::new(DeviceSpec::many(REGION, 1, 0), folder.clone(), SecretString::from("pass"))
+        })
+        .await
+        .unwrap();
+        std::fs::write(folder.join("password"), "pass").unwrap();
+        let device = simulator.devices().next().unwrap().clone();
+        let work = |order: OrderId| DeviceWork {
+            device: DeviceName::new(device.name()).unwrap(),
+            address: device.address().ip().to_string(),
+            port: device.address().port(),
+            platform: PlatformName::new("sim").unwrap(),
+            host_key: Some(device.host_key()),
+            credential: Some(CredentialRef::new("lab").unwrap()),
+            epoch: 1,
+            edits: vec![edit(order)],
+        };
+        let [first, second] =
+            [deployment(), deployment()].map(|d| Deployment { devices: vec![work(d.orders[0])], ..d });
+        let mut reports = scope.reports(&first);
+        let password: serde_json::Value = serde_json::json!({
+            "username": "ncdev", "password_file": folder.join("password"),
+        });
+        let credentials =
+            BTreeMap::from([(CredentialRef::new("lab").unwrap(), serde_json::from_value(password).unwrap())]);
+        let (shutdown, running) = scope.worker_with(1, credentials);
+        scope.publish(scope.message(&first, DeployClass::Normal)).await;
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while !device.candidate_is_changed() {
+            assert!(tokio::time::Instant::now() < until, "not begun");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        scope.publish(scope.message(&second, DeployClass::Normal)).await;
+        end((shutdown, running)).await;
+        let report = StateChange::decode(&next(&mut reports).await.body).unwrap();
+        assert_eq!(report.deployment, first.deployment);
+        let last = match report.event {
+            DeploymentEvent::Progressed => StateChange::decode(&next(&mut reports).await.body).unwrap(),
+            _ => report,
+        };
+        assert_eq!(last.event, DeploymentEvent::Committed, "{last:?}");
+        assert!(!device.has_pending_commit());
+        let queue = scope.names.deploy_queue(REGION, DeployClass::Normal);
+        assert_eq!(scope.depth(&queue).await, 1, "the second is for another worker");
+        std::fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+fn edit(order: OrderId) -> DeviceEdit {
+    let text = r#"<interfaces xmlns="urn:turnup:sim"><interface><name>ge-0</name><description>x</description></interface></interfaces>"#;
+    let filter =
+        r#"<interfaces xmlns="urn:turnup:sim"><interface><name>ge-0</name></interface></interfaces>"#;
+    DeviceEdit {
+        order,
+        edit: text.to_owned(),
+        inverse: text.to_owned(),
+        filter: filter.to_owned(),
+        after: Condition::Contains(text.to_owned()),
+        before: Condition::Lacks(filter.to_owned()),
+        keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) struct Lab {
     pub(crate) told: Told,
     /// Whether the broker regards the delivery as ours.
     pub(crate) held: AtomicBool,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl Drop for Lab {
@@ -120,13 +120,7 @@ impl Lab {
         let simulator = Simulator::start(options).await.unwrap();
         let password = directory.join("password");
         std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
-        let source =
-            CredentialSource { username: "ncdev".to_owned(), secret: SecretSource::PasswordFile(password) };
-        let assignment = Assignment {
-            worker_name: "worker-of-the-lab".to_owned(),
-            regions: vec![RegionName::new("lab").unwrap()],
-            credentials: BTreeMap::from([(CredentialRef::new("lab").unwrap(), source)]),
-        };
+        let assignment = assignment(password);
         let scheduler = Scheduler::default();
         *scheduler.take_over.lock().unwrap() = Some(2);
         let held = AtomicBool::new(true);
@@ -217,6 +211,17 @@ impl Lab {
         let work = deployment.devices.iter().find(|work| work.device.as_str() == name).unwrap();
         let credentials = Credentials::password("ncdev", SecretString::from(PASSWORD));
         drop(leave_at(work, &credentials, deployment, stage).await);
+    }
+}
+
+/// Where a worker of the lab serves, with the password from this file.
+pub(crate) fn assignment(password: PathBuf) -> Assignment {
+    let source =
+        CredentialSource { username: "ncdev".to_owned(), secret: SecretSource::PasswordFile(password) };
+    Assignment {
+        worker_name: "worker-of-the-lab".to_owned(),
+        regions: vec![RegionName::new("lab").unwrap()],
+        credentials: BTreeMap::from([(CredentialRef::new("lab").unwrap(), source)]),
     }
 }
 
