@@ -113,13 +113,16 @@ fn unsupported(what: &str) -> Errors {
 impl Datastores {
     /// Datastores with this running configuration.
     pub fn new(running: Leaves) -> Self {
-        let changes: Vec<Change> = running
-            .into_iter()
-            .map(|(path, value)| Change { path, old: None, new: Some(value) })
-            .collect();
+        let changes: Vec<Change> =
+            running.into_iter().map(|(path, value)| Change { path, old: None, new: Some(value) }).collect();
         let mut datastores = Self::default();
         datastores.running.apply(&changes);
         datastores
+    }
+
+    /// Makes changes of running that need no plan, at the start of a device.
+    pub(crate) fn restore(&mut self, changes: &[Change]) {
+        self.running.apply(changes);
     }
 
     /// The running configuration.
@@ -337,12 +340,7 @@ fn whole(config: &Element) -> Edit<'_> {
 
 /// Edits `overlay`; the result is whether it was changed, and the errors. With `must_be_valid`, nothing is
 /// kept that violates a constraint, whatever `test-option` says.
-fn run_edit(
-    running: &Running,
-    overlay: &mut Overlay,
-    edit: Edit<'_>,
-    must_be_valid: bool,
-) -> (bool, Errors) {
+fn run_edit(running: &Running, overlay: &mut Overlay, edit: Edit<'_>, must_be_valid: bool) -> (bool, Errors) {
     let tested = edit.test_option != TestOption::Set;
     if tested {
         let errors = edit::check(edit.config);

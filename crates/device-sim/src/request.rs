@@ -9,7 +9,7 @@ use turnup_netconf::namespace;
 use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
 use turnup_netconf::xml::Element;
 
-use crate::datastore::{Commit, Edit, Source};
+use crate::datastore::{Commit, Edit, Errors, Source};
 use crate::schema;
 
 /// What a device can do, by the kind of device it plays.
@@ -44,12 +44,7 @@ impl Profile {
         }
         uris.extend([standard("rollback-on-error:1.0"), standard("validate:1.1")]);
         uris.push(namespace::MONITORING.to_owned());
-        uris.push(format!(
-            "{}?module={}&revision={}",
-            schema::NAMESPACE,
-            schema::MODULE,
-            schema::REVISION
-        ));
+        uris.push(format!("{}?module={}&revision={}", schema::NAMESPACE, schema::MODULE, schema::REVISION));
         Capabilities::new(uris)
     }
 
@@ -81,20 +76,19 @@ pub(crate) enum Request<'r> {
 /// `confirm-timeout` if it isn't given, RFC 6241 §8.4.5.1.
 const CONFIRM_TIMEOUT_S: u32 = 600;
 
-fn fault(tag: ErrorTag, element: &str, message: impl Into<String>) -> RpcError {
-    RpcError::new(ErrorType::Protocol, tag)
-        .with_message(message)
-        .with_info([Element::base("bad-element").with_text(element)])
+fn fault(tag: ErrorTag, element: &str, message: impl Into<String>) -> Errors {
+    let error = RpcError::new(ErrorType::Protocol, tag).with_message(message);
+    vec![error.with_info([Element::base("bad-element").with_text(element)])]
 }
 
-fn unsupported(what: &str) -> RpcError {
-    RpcError::new(ErrorType::Protocol, ErrorTag::OperationNotSupported)
-        .with_message(format!("{what} isn't supported by this device"))
+fn unsupported(what: &str) -> Errors {
+    let error = RpcError::new(ErrorType::Protocol, ErrorTag::OperationNotSupported);
+    vec![error.with_message(format!("{what} isn't supported by this device"))]
 }
 
 impl<'r> Request<'r> {
     /// Understands a request, as far as the device of this profile does.
-    pub(crate) fn parse(operation: &'r Element, profile: Profile) -> Result<Self, RpcError> {
+    pub(crate) fn parse(operation: &'r Element, profile: Profile) -> Result<Self, Errors> {
         if operation.is(namespace::MONITORING, "get-schema") {
             let text = |name| operation.own_child(name).map(|child| child.text().into_owned());
             let identifier = text("identifier").ok_or_else(|| missing("identifier"))?;
@@ -134,11 +128,11 @@ impl<'r> Request<'r> {
     }
 }
 
-fn missing(name: &str) -> RpcError {
+fn missing(name: &str) -> Errors {
     fault(ErrorTag::MissingElement, name, format!("{name} is missing"))
 }
 
-fn datastore_named(element: &Element, profile: Profile) -> Result<Datastore, RpcError> {
+fn datastore_named(element: &Element, profile: Profile) -> Result<Datastore, Errors> {
     match element.name() {
         "running" => Ok(Datastore::Running),
         "candidate" if profile.candidate() => Ok(Datastore::Candidate),
@@ -147,12 +141,12 @@ fn datastore_named(element: &Element, profile: Profile) -> Result<Datastore, Rpc
     }
 }
 
-fn datastore(operation: &Element, role: &str, profile: Profile) -> Result<Datastore, RpcError> {
+fn datastore(operation: &Element, role: &str, profile: Profile) -> Result<Datastore, Errors> {
     let named = operation.own_child(role).and_then(|role| role.children().next());
     datastore_named(named.ok_or_else(|| missing(role))?, profile)
 }
 
-fn source<'r>(operation: &'r Element, profile: Profile) -> Result<Source<'r>, RpcError> {
+fn source<'r>(operation: &'r Element, profile: Profile) -> Result<Source<'r>, Errors> {
     let given = operation.own_child("source").and_then(|source| source.children().next());
     let given = given.ok_or_else(|| missing("source"))?;
     match given.name() {
@@ -161,14 +155,14 @@ fn source<'r>(operation: &'r Element, profile: Profile) -> Result<Source<'r>, Rp
     }
 }
 
-fn writable(target: Datastore, profile: Profile) -> Result<Datastore, RpcError> {
+fn writable(target: Datastore, profile: Profile) -> Result<Datastore, Errors> {
     if target == Datastore::Running && profile != Profile::WritableRunning {
         return Err(unsupported("writing to running"));
     }
     Ok(target)
 }
 
-fn filter(operation: &Element) -> Result<Option<&Element>, RpcError> {
+fn filter(operation: &Element) -> Result<Option<&Element>, Errors> {
     let Some(filter) = operation.own_child("filter") else { return Ok(None) };
     let attribute = |name| filter.attribute(name).or_else(|| filter.attribute_ns(namespace::BASE, name));
     match attribute("type") {
@@ -178,18 +172,17 @@ fn filter(operation: &Element) -> Result<Option<&Element>, RpcError> {
                 Element::base("bad-attribute").with_text("type"),
                 Element::base("bad-element").with_text("filter"),
             ];
-            Err(RpcError::new(ErrorType::Protocol, ErrorTag::BadAttribute)
-                .with_message("only filters of type subtree are supported")
-                .with_info(info))
+            let error = RpcError::new(ErrorType::Protocol, ErrorTag::BadAttribute)
+                .with_message("only filters of type subtree are supported");
+            Err(vec![error.with_info(info)])
         }
     }
 }
 
-fn edit(operation: &Element) -> Result<Edit<'_>, RpcError> {
+fn edit(operation: &Element) -> Result<Edit<'_>, Errors> {
     let text = |name: &'static str| operation.own_child(name).map(|child| (name, child.text()));
-    let unknown = |name: &str, value: &str| {
-        fault(ErrorTag::InvalidValue, name, format!("{name} can't be {value:?}"))
-    };
+    let unknown =
+        |name: &str, value: &str| fault(ErrorTag::InvalidValue, name, format!("{name} can't be {value:?}"));
     let default_operation = match text("default-operation") {
         None => DefaultOperation::Merge,
         Some((name, value)) => match &*value {
@@ -221,7 +214,7 @@ fn edit(operation: &Element) -> Result<Edit<'_>, RpcError> {
     Ok(Edit { default_operation, test_option, error_option, config })
 }
 
-fn commit(operation: &Element, profile: Profile) -> Result<Commit, RpcError> {
+fn commit(operation: &Element, profile: Profile) -> Result<Commit, Errors> {
     let text = |name: &str| operation.own_child(name).map(|child| child.text().into_owned());
     for child in operation.children() {
         let known = match child.name() {
@@ -264,7 +257,7 @@ pub(crate) fn schema_text(
     identifier: &str,
     version: Option<&str>,
     format: Option<&str>,
-) -> Result<Element, RpcError> {
+) -> Result<Element, Errors> {
     // The format is an identity and may have a prefix.
     let format = format.map(|format| format.rsplit_once(':').map_or(format, |(_, name)| name));
     let known = identifier == schema::MODULE
@@ -272,7 +265,7 @@ pub(crate) fn schema_text(
         && format.is_none_or(|format| format == "yang");
     if !known {
         let error = RpcError::new(ErrorType::Application, ErrorTag::InvalidValue);
-        return Err(error.with_message("there is no such schema in this format"));
+        return Err(vec![error.with_message("there is no such schema in this format")]);
     }
     Ok(Element::new(namespace::MONITORING, "data").with_text(schema::YANG))
 }

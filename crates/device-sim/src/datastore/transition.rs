@@ -163,11 +163,7 @@ impl Datastores {
     }
 
     /// `copy-config` to running (§7.3, §8.2).
-    pub fn plan_copy_to_running(
-        &self,
-        session: SessionId,
-        source: Source<'_>,
-    ) -> Result<Transition, Errors> {
+    pub fn plan_copy_to_running(&self, session: SessionId, source: Source<'_>) -> Result<Transition, Errors> {
         self.check_lock(session, Datastore::Running)?;
         match source {
             Source::Datastore(Datastore::Running | Datastore::Startup) => Err(same_datastore()),

@@ -1,0 +1,475 @@
+//! One device: its datastores behind a lock, its clock, its misbehaviour, its place in the network.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use turnup_netconf::capability::Capabilities;
+use turnup_netconf::message::{ErrorTag, ErrorType, Reply, Rpc, RpcError};
+use turnup_netconf::operation::Datastore;
+use turnup_netconf::server::{self, HostKeyPair, Outcome, Proof};
+use turnup_netconf::xml::Element;
+
+use crate::behaviour::{Act, Behaviour, Greeting, Lie, Moment, Play};
+use crate::datastore::{Datastores, Errors, SessionId, Transition};
+use crate::journal::{Journal, JournalError};
+use crate::network::Network;
+use crate::path::Path;
+use crate::request::{Request, monitoring_state, schema_text};
+use crate::simulator::{InventoryEntry, SimulatorError};
+
+/// What all devices of a simulator share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) journal: Journal,
+    pub(crate) username: String,
+    pub(crate) password: Option<SecretString>,
+    /// Public keys as `ssh-ed25519 AAAA…` without comment.
+    pub(crate) authorized_keys: Vec<String>,
+    pub(crate) server: Arc<server::Options>,
+    /// What the host keys are made from.
+    pub(crate) secret: [u8; 32],
+}
+
+/// A device. A handle to it is an [`Arc`] of this, cheap to clone.
+#[derive(Debug)]
+pub struct SimDevice {
+    name: String,
+    region: String,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    pub(crate) network: tokio::sync::Mutex<Network>,
+    address: SocketAddr,
+}
+
+#[derive(Debug)]
+struct State {
+    datastores: Datastores,
+    play: Play,
+    boot: u32,
+    /// Takes a confirmed commit back in time.
+    timer: Option<AbortHandle>,
+}
+
+const GARBAGE: &[u8] = b"\n%Error: unrecognised command\n\0\xff\n";
+
+impl SimDevice {
+    pub(crate) fn new(
+        name: String,
+        region: String,
+        shared: Arc<Shared>,
+        datastores: Datastores,
+        boot: u32,
+        network: Network,
+        address: SocketAddr,
+    ) -> Self {
+        let state = State { datastores, play: Play::default(), boot, timer: None };
+        Self {
+            name,
+            region,
+            shared,
+            state: Mutex::new(state),
+            network: tokio::sync::Mutex::new(network),
+            address,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under the lock leaves it half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Where it listens, or would if it weren't down.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its true host key, `ssh-ed25519 AAAA…`.
+    pub fn host_key(&self) -> String {
+        self.host_key_pair("host key").public_key()
+    }
+
+    fn host_key_pair(&self, purpose: &str) -> HostKeyPair {
+        let mut hash = Sha256::new();
+        for part in [&self.shared.secret[..], purpose.as_bytes(), b"\0", self.name.as_bytes()] {
+            hash.update(part);
+        }
+        HostKeyPair::from_seed(&hash.finalize().into())
+    }
+
+    /// The device as it is put into an inventory.
+    pub fn inventory_entry(&self) -> InventoryEntry {
+        InventoryEntry {
+            name: self.name.clone(),
+            region: self.region.clone(),
+            platform: "sim".to_owned(),
+            address: self.address.ip().to_string(),
+            port: self.address.port(),
+            host_key: self.host_key(),
+        }
+    }
+
+    /// The running configuration: values of the leaves by their paths.
+    pub fn running(&self) -> BTreeMap<String, Box<str>> {
+        let state = self.lock();
+        let leaves = state.datastores.running().iter();
+        leaves.map(|(path, value)| (path.to_string(), value.clone())).collect()
+    }
+
+    /// The running configuration as XML for people: the `<data>` element of `get-config`.
+    pub fn running_xml(&self) -> String {
+        let data = self.lock().datastores.get_config(Datastore::Running, None);
+        data.map(|data| data.to_pretty_xml()).unwrap_or_default()
+    }
+
+    /// Whether the candidate differs from running.
+    pub fn candidate_is_changed(&self) -> bool {
+        self.lock().datastores.candidate_is_changed()
+    }
+
+    /// Whether a confirmed commit waits to be confirmed.
+    pub fn has_pending_commit(&self) -> bool {
+        self.lock().datastores.confirm_deadline().is_some()
+    }
+
+    /// Sets a leaf of state such as `/interfaces/interface[name='ge-0']/oper-status` (`None`: leaves it to
+    /// the device again). It is reported as long as its list entry is configured, and lost at a restart.
+    ///
+    /// # Errors
+    /// If there is no such leaf, or it doesn't take the value.
+    pub fn set_state(&self, path: &str, value: Option<&str>) -> Result<(), SimulatorError> {
+        let path = Path::parse(path).map_err(|error| SimulatorError::State(error.to_string()))?;
+        self.lock().datastores.set_state(path, value).map_err(SimulatorError::State)
+    }
+
+    // Misbehaviour.
+
+    /// How it behaves now.
+    pub fn behaviour(&self) -> Behaviour {
+        self.lock().play.behaviour.clone()
+    }
+
+    /// Changes how it behaves; faults count their requests from now on. When this returns, it is in effect,
+    /// also `down`.
+    ///
+    /// # Errors
+    /// If the device can't listen where it did before.
+    pub async fn set_behaviour(self: &Arc<Self>, behaviour: Behaviour) -> Result<(), SimulatorError> {
+        let mut network = self.network.lock().await;
+        let down = behaviour.down;
+        {
+            let mut state = self.lock();
+            let phantom = behaviour.phantom_lock.as_ref();
+            let holder = |holds: bool| phantom.filter(|_| holds).map(|phantom| phantom.session_id);
+            let running = holder(phantom.is_some_and(|phantom| phantom.running));
+            let candidate = holder(phantom.is_some_and(|phantom| phantom.candidate));
+            state.datastores.set_phantom_locks(running, candidate);
+            state.play = Play::new(behaviour);
+        }
+        if down { network.go_down(self).await } else { network.go_up(self) }
+    }
+
+    /// A power cut: connections are cut, locks, candidate and a confirmed commit that is pending are lost,
+    /// the last being taken back (RFC 6241 §8.4.1).
+    ///
+    /// # Errors
+    /// If the device can't listen where it did before.
+    pub async fn reboot(self: &Arc<Self>) -> Result<(), SimulatorError> {
+        let mut network = self.network.lock().await;
+        network.go_down(self).await?;
+        let down = {
+            let mut state = self.lock();
+            if let Some(rollback) = state.datastores.plan_reboot() {
+                self.make_in_any_case(&mut state, rollback);
+            }
+            state.datastores.reboot();
+            state.play.behaviour.down
+        };
+        if down { Ok(()) } else { network.go_up(self) }
+    }
+
+    /// Begins to serve: the result is the device as the server needs it.
+    pub(crate) fn next_boot(self: &Arc<Self>) -> Arc<Served> {
+        let mut state = self.lock();
+        let served = Arc::new(Served { device: self.clone(), boot: state.boot });
+        state.boot += 1;
+        served
+    }
+
+    pub(crate) fn server_options(&self) -> Arc<server::Options> {
+        self.shared.server.clone()
+    }
+
+    // Changes of running.
+
+    /// Writes a change to the journal and makes it.
+    fn make(self: &Arc<Self>, state: &mut State, transition: Transition) -> Result<(), JournalError> {
+        self.journal(&transition)?;
+        self.make_without_journal(state, transition);
+        Ok(())
+    }
+
+    /// As [`SimDevice::make`], for what a device can't refuse to do. Only after a shutdown nothing is done.
+    fn make_in_any_case(self: &Arc<Self>, state: &mut State, transition: Transition) {
+        match self.journal(&transition) {
+            Err(JournalError::Closed) => return,
+            Err(error) => tracing::error!(device = self.name, %error, "a change is missing in the journal"),
+            Ok(()) => {}
+        }
+        self.make_without_journal(state, transition);
+    }
+
+    fn journal(&self, transition: &Transition) -> Result<(), JournalError> {
+        let Transition { kind, session, persist, changes, .. } = transition;
+        self.shared.journal.append(&self.name, *session, *kind, persist.as_deref(), changes)?;
+        Ok(())
+    }
+
+    fn make_without_journal(self: &Arc<Self>, state: &mut State, transition: Transition) {
+        let before = state.datastores.confirm_deadline();
+        state.datastores.apply(transition);
+        let deadline = state.datastores.confirm_deadline();
+        if deadline == before {
+            return;
+        }
+        if let Some(timer) = state.timer.take() {
+            timer.abort();
+        }
+        if let Some(deadline) = deadline {
+            let device = Arc::downgrade(self);
+            state.timer = Some(tokio::spawn(expire(device, deadline.into())).abort_handle());
+        }
+    }
+
+    // Requests.
+
+    async fn rpc(self: &Arc<Self>, session: SessionId, operation: &Element) -> Outcome {
+        let (fault, delay_ms) = {
+            let mut state = self.lock();
+            let fault = state.play.next(operation);
+            let behaviour = &state.play.behaviour;
+            let commit_ms = if operation.name() == "commit" { behaviour.commit_delay_ms } else { 0 };
+            (fault, behaviour.rpc_delay_ms.saturating_add(commit_ms))
+        };
+        if let Some((Moment::Before, act)) = &fault
+            && let Some(outcome) = befall(act).await
+        {
+            return outcome;
+        }
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
+        let outcome = self.execute(session, operation);
+        if let Some((Moment::After, act)) = &fault
+            && let Some(outcome) = befall(act).await
+        {
+            return outcome;
+        }
+        outcome
+    }
+
+    fn execute(self: &Arc<Self>, session: SessionId, operation: &Element) -> Outcome {
+        let mut state = self.lock();
+        if !state.datastores.is_open(session) {
+            // Killed, or the device has started anew meanwhile.
+            return Outcome::Drop;
+        }
+        let request = match Request::parse(operation, state.play.behaviour.profile) {
+            Ok(request) => request,
+            Err(errors) => return Outcome::Reply(Reply::with_errors(errors)),
+        };
+        match self.answer(&mut state, session, request) {
+            Ok(reply) => Outcome::Reply(reply),
+            Err(Refused::Errors(errors)) => Outcome::Reply(Reply::with_errors(errors)),
+            Err(Refused::Journal(JournalError::Closed)) => Outcome::Drop,
+            Err(Refused::Journal(error)) => {
+                tracing::error!(device = self.name, %error, "a change was refused");
+                let error = RpcError::new(ErrorType::Application, ErrorTag::OperationFailed)
+                    .with_message("the simulator can't write its journal");
+                Outcome::Reply(Reply::with_errors([error]))
+            }
+        }
+    }
+
+    fn answer(
+        self: &Arc<Self>,
+        state: &mut State,
+        session: SessionId,
+        request: Request<'_>,
+    ) -> Result<Reply, Refused> {
+        let datastores = &mut state.datastores;
+        match request {
+            Request::Lock(datastore) => datastores.lock(session, datastore)?,
+            Request::Unlock(datastore) => datastores.unlock(session, datastore)?,
+            Request::Get { filter } => {
+                let data = datastores.get(|| vec![monitoring_state()], filter);
+                return Ok(Reply::with_content([data]));
+            }
+            Request::GetConfig { source, filter } => {
+                return Ok(Reply::with_content([datastores.get_config(source, filter)?]));
+            }
+            Request::EditConfig { target: Datastore::Running, edit } => {
+                let (transition, errors) = datastores.plan_edit_running(session, edit);
+                if let Some(transition) = transition {
+                    self.make(state, transition)?;
+                }
+                if !errors.is_empty() {
+                    return Err(Refused::Errors(errors));
+                }
+            }
+            Request::EditConfig { edit, .. } => datastores.edit_candidate(session, edit)?,
+            Request::CopyConfig { target: Datastore::Running, source } => {
+                let transition = datastores.plan_copy_to_running(session, source)?;
+                self.make(state, transition)?;
+            }
+            Request::CopyConfig { source, .. } => datastores.copy_to_candidate(session, source)?,
+            Request::Validate(source) => datastores.validate(source)?,
+            Request::Commit(mut commit) => {
+                let lie = state.play.behaviour.lie;
+                if lie == Some(Lie::ConfirmedCommitIsFinal) {
+                    commit.confirmed = None;
+                }
+                let transition = datastores.plan_commit(session, &commit, Instant::now().into_std())?;
+                if lie == Some(Lie::CommitChangesNothing) {
+                    datastores.discard_changes(session)?;
+                } else {
+                    self.make(state, transition)?;
+                }
+            }
+            Request::CancelCommit { persist_id } => {
+                let transition = datastores.plan_cancel(session, persist_id.as_deref())?;
+                self.make(state, transition)?;
+            }
+            Request::DiscardChanges => datastores.discard_changes(session)?,
+            Request::GetSchema { identifier, version, format } => {
+                let text = schema_text(&identifier, version.as_deref(), format.as_deref());
+                return Ok(Reply::with_content([text?]));
+            }
+        }
+        Ok(Reply::ok())
+    }
+}
+
+/// Why a request isn't carried out.
+enum Refused {
+    Errors(Errors),
+    Journal(JournalError),
+}
+
+impl From<Errors> for Refused {
+    fn from(errors: Errors) -> Self {
+        Self::Errors(errors)
+    }
+}
+
+impl From<JournalError> for Refused {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+/// Lets an act happen; the result is what takes the place of the answer.
+async fn befall(act: &Act) -> Option<Outcome> {
+    match act {
+        Act::Hang => Some(Outcome::Silence),
+        Act::Drop => Some(Outcome::Drop),
+        Act::Garbage => Some(Outcome::Raw(GARBAGE.to_vec())),
+        Act::Refuse(refusal) => Some(Outcome::Reply(Reply::with_errors([refusal.to_error()]))),
+        Act::DelayMs(delay_ms) => {
+            tokio::time::sleep(Duration::from_millis(*delay_ms)).await;
+            None
+        }
+    }
+}
+
+/// Takes a confirmed commit back when its time has passed.
+async fn expire(device: Weak<SimDevice>, deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+    let Some(device) = device.upgrade() else { return };
+    let mut state = device.lock();
+    if let Some(rollback) = state.datastores.plan_expiry(Instant::now().into_std()) {
+        device.make_in_any_case(&mut state, rollback);
+    }
+}
+
+/// A device from one start to the next, as the server sees it. Session numbers begin anew at every start.
+#[derive(Debug)]
+pub(crate) struct Served {
+    device: Arc<SimDevice>,
+    boot: u32,
+}
+
+impl Served {
+    fn session(&self, number: u32) -> SessionId {
+        SessionId { boot: self.boot, number }
+    }
+}
+
+impl server::Device for Served {
+    fn host_key(&self) -> HostKeyPair {
+        let wrong = self.device.lock().play.behaviour.wrong_host_key;
+        self.device.host_key_pair(if wrong { "wrong host key" } else { "host key" })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.device.lock().play.behaviour.profile.capabilities()
+    }
+
+    fn authenticate(&self, username: &str, proof: Proof<'_>) -> bool {
+        let shared = &self.device.shared;
+        if username != shared.username || self.device.lock().play.behaviour.refuse_authentication {
+            return false;
+        }
+        match proof {
+            Proof::Password(given) => {
+                shared.password.as_ref().is_some_and(|password| password.expose_secret() == given)
+            }
+            Proof::PublicKey(key) => shared.authorized_keys.iter().any(|authorized| authorized == key),
+            _ => false,
+        }
+    }
+
+    async fn rpc(&self, session_id: u32, request: &Rpc) -> Outcome {
+        self.device.rpc(self.session(session_id), &request.operation).await
+    }
+
+    fn greeting(&self) -> server::Greeting {
+        match self.device.lock().play.behaviour.greeting {
+            Greeting::Hello => server::Greeting::Hello,
+            Greeting::Silence => server::Greeting::Silence,
+            Greeting::Drop => server::Greeting::Drop,
+            Greeting::Garbage => server::Greeting::Raw(GARBAGE.to_vec()),
+        }
+    }
+
+    fn session_opened(&self, session_id: u32, _: &str) {
+        let mut state = self.device.lock();
+        if state.boot == self.boot + 1 {
+            state.datastores.open_session(self.session(session_id));
+        }
+    }
+
+    fn session_closed(&self, session_id: u32) {
+        let session = self.session(session_id);
+        let mut state = self.device.lock();
+        if let Some(rollback) = state.datastores.plan_session_end(session) {
+            self.device.make_in_any_case(&mut state, rollback);
+        }
+        state.datastores.close_session(session);
+    }
+}

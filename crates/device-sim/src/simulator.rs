@@ -1,0 +1,329 @@
+//! Many devices in one process, and what they leave on disk.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use turnup_netconf::server;
+use uuid::Uuid;
+
+use crate::behaviour::Behaviour;
+use crate::control::ControlServer;
+use crate::datastore::{Datastores, Kind};
+use crate::device::{Shared, SimDevice};
+use crate::journal::{Journal, JournalError, Record, Restored, restore};
+use crate::network::{Network, bind};
+
+/// What to simulate.
+#[derive(Debug)]
+pub struct Options {
+    /// The devices; their names must be different.
+    pub devices: Vec<DeviceSpec>,
+    /// Where they listen. Default 127.0.0.1.
+    pub listen: IpAddr,
+    /// The directory for host keys and journal; made if it isn't there. One simulator at a time.
+    pub state: PathBuf,
+    /// Who may log in. Default `ncdev`.
+    pub username: String,
+    /// The password, if one is to be accepted.
+    pub password: Option<SecretString>,
+    /// Public keys that are accepted, as lines of an `authorized_keys` file without options.
+    pub authorized_keys: Vec<String>,
+    /// How all devices behave at first.
+    pub behaviour: Behaviour,
+    /// Where to listen for [`control`](crate::control), if at all. Only loopback addresses.
+    pub control: Option<SocketAddr>,
+}
+
+impl Options {
+    /// Devices with a state directory and a password; the rest as by default.
+    pub fn new(devices: Vec<DeviceSpec>, state: impl Into<PathBuf>, password: SecretString) -> Self {
+        Self {
+            devices,
+            listen: Ipv4Addr::LOCALHOST.into(),
+            state: state.into(),
+            username: "ncdev".to_owned(),
+            password: Some(password),
+            authorized_keys: Vec::new(),
+            behaviour: Behaviour::default(),
+            control: None,
+        }
+    }
+}
+
+/// A device to simulate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Its TCP port; 0 for one that the system chooses at every start.
+    pub port: u16,
+}
+
+impl DeviceSpec {
+    /// `count` devices `sim-<region>-<n>`, n from 1, on ports from `first_port` on; on ports that the
+    /// system chooses if that is 0. Ports beyond 65535 become such too.
+    pub fn many(region: &str, count: u16, first_port: u16) -> Vec<Self> {
+        let device = |n: u16| Self {
+            name: format!("sim-{region}-{}", u32::from(n) + 1),
+            region: region.to_owned(),
+            port: if first_port == 0 { 0 } else { first_port.checked_add(n).unwrap_or(0) },
+        };
+        (0..count).map(device).collect()
+    }
+}
+
+/// What an inventory needs to know of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryEntry {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// `sim`.
+    pub platform: String,
+    /// IP address.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// Its host key as OpenSSH writes it, to be pinned: `ssh-ed25519 AAAA…`.
+    pub host_key: String,
+}
+
+/// Why the simulator can't do something.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SimulatorError {
+    /// An address can't be listened on.
+    #[error("can't listen on {address} ({error}): choose other ports, or end what uses them")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The state directory can't be used.
+    #[error("the state directory {path} can't be used ({error}): check that it can be written to")]
+    Directory {
+        /// The directory or a file in it.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another simulator uses the state directory.
+    #[error("another simulator uses the state directory {path}: end it or choose another directory")]
+    DirectoryInUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Two devices have the same name.
+    #[error("there are two devices named {0}: name them differently")]
+    DuplicateName(String),
+    /// The control interface may be on loopback only, since it asks for no password.
+    #[error("{0} isn't a loopback address: the control interface has no password, use 127.0.0.1 or ::1")]
+    ControlNotLoopback(SocketAddr),
+    /// A leaf of state can't be set.
+    #[error("{0}: see the YANG module for leaves with config false and their values")]
+    State(String),
+}
+
+/// Simulated devices. Dropping it is a power cut; [`Simulator::shutdown`] is the same in order.
+#[derive(Debug)]
+pub struct Simulator {
+    fleet: Arc<Fleet>,
+    control: Option<ControlServer>,
+    state: PathBuf,
+    /// Locked as long as the simulator lives.
+    _lock: File,
+}
+
+/// The devices of a simulator, by name.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) devices: BTreeMap<String, Arc<SimDevice>>,
+    shared: Arc<Shared>,
+}
+
+impl Fleet {
+    /// Cuts all connections; nothing changes any more.
+    fn stop(&self) {
+        // First, so that what comes next finds the journal complete.
+        self.shared.journal.close();
+        for device in self.devices.values() {
+            // A device that is just changing how it behaves is seen to when the last of the fleet is dropped.
+            if let Ok(mut network) = device.network.try_lock() {
+                *network = Network::Off;
+            }
+        }
+    }
+}
+
+/// A device that listens owns itself through its listener, so letting go of it isn't enough.
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.control = None;
+        self.fleet.stop();
+    }
+}
+
+impl Simulator {
+    /// Starts the devices with the running configurations that the journal in the state directory has for
+    /// them. A confirmed commit that was pending when the last simulator ended is taken back, as a device
+    /// does that had a power cut. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// If a port can't be listened on or the state directory can't be used; then nothing is left running.
+    pub async fn start(options: Options) -> Result<Self, SimulatorError> {
+        let Options { devices, listen, state, username, password, authorized_keys, behaviour, control } =
+            options;
+        // One socket per device and one per session; the usual soft limit is 1,024.
+        match rlimit::increase_nofile_limit(u64::MAX) {
+            Ok(limit) => tracing::debug!(limit, "limit of open files"),
+            Err(error) => tracing::warn!(%error, "can't raise the limit of open files"),
+        }
+        let lock = prepare_directory(&state)?;
+        let secret = secret(&state)?;
+        let (mut restored, last_seq) = restore(&state)?;
+        let journal = Journal::open(&state, last_seq)?;
+        let shared = Arc::new(Shared {
+            journal,
+            username,
+            password,
+            authorized_keys: authorized_keys.iter().map(|line| without_comment(line)).collect(),
+            server: Arc::new(server::Options::default()),
+            secret,
+        });
+        let mut fleet = Fleet { devices: BTreeMap::new(), shared: shared.clone() };
+        for DeviceSpec { name, region, port } in devices {
+            if fleet.devices.contains_key(&name) {
+                return Err(SimulatorError::DuplicateName(name));
+            }
+            let (socket, address) = bind(SocketAddr::new(listen, port))?;
+            let Restored { running, boots, pending } = restored.remove(&name).unwrap_or_default();
+            let mut datastores = Datastores::new(running);
+            if let Some(pending) = pending {
+                let changes = pending.rollback(datastores.running());
+                let persist = pending.persist.as_deref();
+                shared.journal.append(&name, pending.session, Kind::Reverted, persist, &changes)?;
+                datastores.restore(&changes);
+            }
+            let network = Network::Down(socket);
+            let device =
+                SimDevice::new(name.clone(), region, shared.clone(), datastores, boots, network, address);
+            fleet.devices.insert(name, Arc::new(device));
+        }
+        for device in fleet.devices.values() {
+            device.set_behaviour(behaviour.clone()).await?;
+        }
+        let fleet = Arc::new(fleet);
+        let control = match control {
+            Some(address) => Some(ControlServer::start(address, fleet.clone()).await?),
+            None => None,
+        };
+        tracing::info!(devices = fleet.devices.len(), "simulated devices are up");
+        Ok(Self { fleet, control, state, _lock: lock })
+    }
+
+    /// A device by its name.
+    pub fn device(&self, name: &str) -> Option<Arc<SimDevice>> {
+        self.fleet.devices.get(name).cloned()
+    }
+
+    /// All devices, by name.
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<SimDevice>> {
+        self.fleet.devices.values()
+    }
+
+    /// All devices as an inventory needs them.
+    pub fn inventory(&self) -> Vec<InventoryEntry> {
+        self.devices().map(|device| device.inventory_entry()).collect()
+    }
+
+    /// Where the control interface listens.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control.as_ref().map(ControlServer::address)
+    }
+
+    /// All records of the journal so far.
+    ///
+    /// # Errors
+    /// If the journal can't be read.
+    pub fn journal(&self) -> Result<Vec<Record>, JournalError> {
+        Journal::read(&self.state)
+    }
+
+    /// Ends all devices as a power cut does: connections are cut, nothing is confirmed or taken back.
+    /// When this returns, the journal is final and every port is free.
+    pub async fn shutdown(mut self) {
+        self.control = None;
+        self.fleet.shared.journal.close();
+        for device in self.fleet.devices.values() {
+            let mut network = device.network.lock().await;
+            // Going down waits until the listener is gone.
+            if let Err(error) = network.go_down(device).await {
+                tracing::warn!(device = device.name(), %error, "the port isn't free yet");
+            }
+            *network = Network::Off;
+        }
+    }
+}
+
+fn without_comment(key: &str) -> String {
+    key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// Makes the state directory and locks it.
+fn prepare_directory(path: &FilePath) -> Result<File, SimulatorError> {
+    let fail = |error| SimulatorError::Directory { path: path.to_owned(), error };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
+    let lock =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(fail)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(SimulatorError::DirectoryInUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(fail(error)),
+    }
+}
+
+/// The secret that the host keys are made from; chosen at the first start and kept.
+fn secret(directory: &FilePath) -> Result<[u8; 32], SimulatorError> {
+    let path = directory.join("host-key-secret");
+    let fail = |error| SimulatorError::Directory { path: path.clone(), error };
+    if !path.try_exists().map_err(fail)? {
+        let mut text = String::new();
+        for _ in 0..2 {
+            text.push_str(&Uuid::new_v4().simple().to_string());
+        }
+        // Under another name first: a crash must not leave half a secret.
+        let unfinished = path.with_extension("new");
+        let write = || {
+            let mut file =
+                OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, &path)
+        };
+        write().map_err(fail)?;
+    }
+    let text = std::fs::read(&path).map_err(fail)?;
+    Ok(Sha256::digest(&text).into())
+}
