@@ -327,3 +327,35 @@ fn secret(directory: &FilePath) -> Result<[u8; 32], SimulatorError> {
     let text = std::fs::read(&path).map_err(fail)?;
     Ok(Sha256::digest(&text).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use turnup_netconf::server::{Device, Proof};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn logs_in_who_the_options_say() {
+        let directory = std::env::temp_dir().join(format!("device-sim-login-{}", std::process::id()));
+        let mut options =
+            Options::new(DeviceSpec::many("a", 1, 0), &directory, SecretString::from("a password"));
+        options.authorized_keys = vec!["ssh-ed25519 AAAAB someone@somewhere\n".to_owned()];
+        let simulator = Simulator::start(options).await.unwrap();
+        let device = simulator.device("sim-a-1").unwrap().next_boot();
+        let accepts = |username, proof| device.authenticate(username, proof);
+        assert!(accepts("ncdev", Proof::Password("a password")));
+        assert!(accepts("ncdev", Proof::PublicKey("ssh-ed25519 AAAAB")));
+        assert!(!accepts("root", Proof::Password("a password")));
+        assert!(!accepts("ncdev", Proof::Password("")));
+        assert!(!accepts("ncdev", Proof::PublicKey("ssh-ed25519 AAAAC")));
+        drop(simulator);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn names_and_ports_count_up() {
+        let devices = DeviceSpec::many("ams", 2, 65535);
+        let names: Vec<_> = devices.iter().map(|d| (d.name.as_str(), d.port)).collect();
+        assert_eq!(names, [("sim-ams-1", 65535), ("sim-ams-2", 0)]);
+    }
+}

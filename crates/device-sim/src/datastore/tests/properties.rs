@@ -1,0 +1,226 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Content of an edit over few interfaces, units and pseudowires, with all operations.
+fn content() -> impl Strategy<Value = Element> {
+    let operation = || {
+        prop_oneof![
+            4 => Just(""),
+            1 => Just(r#" nc:operation="merge""#),
+            1 => Just(r#" nc:operation="replace""#),
+            1 => Just(r#" nc:operation="remove""#),
+            1 => Just(r#" nc:operation="create""#),
+            1 => Just(r#" nc:operation="delete""#),
+        ]
+    };
+    let mtu = (operation(), prop_oneof![Just(600), Just(9000)])
+        .prop_map(|(operation, mtu)| format!("<mtu{operation}>{mtu}</mtu>"));
+    let unit = (operation(), 0..3u32, prop::option::of(mtu.clone())).prop_map(|(operation, id, mtu)| {
+        format!("<unit{operation}><id>{id}</id>{}</unit>", mtu.unwrap_or_default())
+    });
+    let interface = (operation(), 0..3u32, prop::option::of(mtu), prop::collection::vec(unit, 0..3))
+        .prop_map(|(operation, name, mtu, units)| {
+            let (mtu, units) = (mtu.unwrap_or_default(), units.concat());
+            format!("<interface{operation}><name>ge-{name}</name>{mtu}{units}</interface>")
+        });
+    let wire = (operation(), 0..3u32, 0..3u32, 0..3u32, any::<bool>()).prop_map(
+        |(operation, name, port, unit, whole)| {
+            let rest = match whole {
+                true => format!(
+                    "<vc-id>1</vc-id><peer>x</peer><interface>ge-{port}</interface><unit>{unit}</unit>"
+                ),
+                false => format!("<unit>{unit}</unit>"),
+            };
+            format!("<pseudowire{operation}><name>p{name}</name>{rest}</pseudowire>")
+        },
+    );
+    (prop::collection::vec(interface, 0..3), prop::collection::vec(wire, 0..3)).prop_map(
+        |(interfaces, wires)| {
+            config(&format!(
+                r#"<interfaces xmlns="urn:turnup:sim">{}</interfaces>
+                   <pseudowires xmlns="urn:turnup:sim">{}</pseudowires>"#,
+                interfaces.concat(),
+                wires.concat()
+            ))
+        },
+    )
+}
+
+fn options() -> impl Strategy<Value = (DefaultOperation, TestOption, ErrorOption)> {
+    use {DefaultOperation as D, ErrorOption as E, TestOption as T};
+    (
+        prop_oneof![4 => Just(D::Merge), 1 => Just(D::Replace), 1 => Just(D::None)],
+        prop_oneof![3 => Just(T::TestThenSet), 1 => Just(T::Set), 1 => Just(T::TestOnly)],
+        prop_oneof![2 => Just(E::RollbackOnError), 1 => Just(E::StopOnError), 1 => Just(E::ContinueOnError)],
+    )
+}
+
+type Options = (DefaultOperation, TestOption, ErrorOption);
+
+fn edits() -> impl Strategy<Value = Vec<(Element, Options)>> {
+    prop::collection::vec((content(), options()), 0..6)
+}
+
+fn apply(device: &mut Datastores, edits: &[(Element, Options)]) {
+    for (config, (default_operation, test_option, error_option)) in edits {
+        let edit = Edit {
+            default_operation: *default_operation,
+            test_option: *test_option,
+            error_option: *error_option,
+            config,
+        };
+        let before = device.candidate.clone();
+        let refused = device.edit_candidate(A, edit).is_err();
+        let nothing_kept =
+            *error_option == ErrorOption::RollbackOnError || *test_option == TestOption::TestOnly;
+        if (refused && nothing_kept) || *test_option == TestOption::TestOnly {
+            assert_eq!(device.candidate, before);
+        }
+    }
+}
+
+/// Validity of a configuration as the module's text has it, found by looking at all of it.
+fn is_valid(leaves: &BTreeMap<String, String>) -> bool {
+    let wires =
+        leaves.keys().filter_map(|path| path.strip_suffix("/name")).filter(|p| p.starts_with("/pseudo"));
+    wires.into_iter().all(|wire| {
+        let get = |name: &str| leaves.get(&format!("{wire}/{name}"));
+        let (Some(interface), Some(unit)) = (get("interface"), get("unit")) else { return false };
+        get("vc-id").is_some()
+            && get("peer").is_some()
+            && leaves.contains_key(&format!("/interfaces/interface[name='{interface}']/unit[id='{unit}']/id"))
+    })
+}
+
+fn texts<'l>(leaves: impl Iterator<Item = (&'l Path, &'l str)>) -> BTreeMap<String, String> {
+    leaves.map(|(path, value)| (path.to_string(), value.to_owned())).collect()
+}
+
+fn running(device: &Datastores) -> BTreeMap<String, String> {
+    texts(View::plain(device.running()).under(&[]))
+}
+
+fn try_commit(device: &mut Datastores, parameters: &Commit) -> bool {
+    match device.plan_commit(A, parameters, Instant::now()) {
+        Ok(transition) => {
+            device.apply(transition);
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Filters with what matches and what doesn't.
+fn filter_strategy() -> impl Strategy<Value = Element> {
+    let parts = prop_oneof![
+        Just("<interfaces xmlns='urn:turnup:sim'/>"),
+        Just("<interfaces xmlns='urn:turnup:sim'><interface><name>ge-1</name></interface></interfaces>"),
+        Just("<interfaces><interface><name>ge-0</name><unit/></interface></interfaces>"),
+        Just("<interfaces><interface><name>ge-0</name><unit><id>1</id></unit></interface></interfaces>"),
+        Just(
+            "<interfaces><interface><name>ge-0</name><unit><id>2</id><mtu/></unit></interface></interfaces>"
+        ),
+        Just("<interfaces><interface><mtu>600</mtu></interface></interfaces>"),
+        Just("<interfaces><interface><name/></interface></interfaces>"),
+        Just("<interfaces><interface><name>ge-2</name><mtu>600</mtu><unit/></interface></interfaces>"),
+        Just("<pseudowires xmlns='urn:turnup:sim'><pseudowire><name>p1</name></pseudowire></pseudowires>"),
+        Just("<pseudowires><pseudowire><unit>1</unit></pseudowire></pseudowires>"),
+        Just("<pseudowires><pseudowire><name>p0</name><peer/><state/></pseudowire></pseudowires>"),
+        Just("<pseudowires xmlns='urn:other'/>"),
+    ];
+    // Without namespace, any is meant; the surrounding element would else give it its own.
+    prop::collection::vec(parts, 0..4).prop_map(|parts| {
+        let parts = parts.into_iter().map(|part| match part.contains("xmlns") {
+            true => part.to_owned(),
+            false => part.replacen('>', " xmlns=''>", 1),
+        });
+        config(&parts.collect::<String>())
+    })
+}
+
+proptest! {
+    #[test]
+    fn running_is_always_valid_and_a_valid_candidate_is_always_accepted(rounds in prop::collection::vec(edits(), 1..4)) {
+        let mut device = device();
+        for edits in rounds {
+            apply(&mut device, &edits);
+            let candidate = texts(device.view(Datastore::Candidate).unwrap().under(&[]));
+            let accepted = try_commit(&mut device, &Commit::default());
+            prop_assert_eq!(accepted, is_valid(&candidate), "{:?}", candidate);
+            if accepted {
+                prop_assert_eq!(running(&device), candidate);
+                prop_assert!(!device.candidate_is_changed());
+            } else {
+                device.discard_changes(A).unwrap();
+            }
+            // The index is what it would be if it were made anew.
+            prop_assert_eq!(&Datastores::new(device.running().clone()).running, &device.running);
+        }
+    }
+
+    #[test]
+    fn a_rollback_restores_exactly(
+        base in edits(), first in edits(), second in edits(), discarded in edits(),
+    ) {
+        let mut device = device();
+        apply(&mut device, &base);
+        try_commit(&mut device, &Commit::default());
+        device.discard_changes(A).unwrap();
+        let before = device.running.clone();
+        let persist = Some("t".to_owned());
+        let begin = Commit { confirmed: Some(Duration::from_secs(1)), persist: persist.clone(), persist_id: None };
+        let more = Commit { persist_id: persist, ..begin.clone() };
+        apply(&mut device, &first);
+        let begun = try_commit(&mut device, &begin);
+        device.discard_changes(A).unwrap();
+        apply(&mut device, &second);
+        try_commit(&mut device, if begun { &more } else { &begin });
+        device.discard_changes(A).unwrap();
+        apply(&mut device, &discarded);
+        device.discard_changes(A).unwrap();
+        if let Some(rollback) = device.plan_reboot() {
+            device.apply(rollback);
+        }
+        prop_assert_eq!(&device.running, &before);
+        prop_assert_eq!(&device.candidate, &Overlay::new());
+    }
+
+    #[test]
+    fn the_changes_of_a_commit_undo_it(base in edits(), edits in edits()) {
+        let mut device = device();
+        apply(&mut device, &base);
+        try_commit(&mut device, &Commit::default());
+        device.discard_changes(A).unwrap();
+        let before = device.running.clone();
+        apply(&mut device, &edits);
+        if let Ok(transition) = device.plan_commit(A, &Commit::default(), Instant::now()) {
+            let inverse: Vec<Change> = transition
+                .changes
+                .iter()
+                .map(|change| Change { path: change.path.clone(), old: change.new.clone(), new: change.old.clone() })
+                .collect();
+            prop_assert!(inverse.iter().all(|change| change.old != change.new), "a change that changes nothing");
+            device.apply(transition);
+            device.restore(&inverse);
+            prop_assert_eq!(&device.running, &before);
+        }
+    }
+
+    #[test]
+    fn a_filter_selects_the_same_by_the_short_way(base in edits(), filter in filter_strategy()) {
+        let mut device = device();
+        apply(&mut device, &base);
+        try_commit(&mut device, &Commit::default());
+        let whole = device.get(Vec::new, None);
+        let keys = BTreeMap::from([
+            ("interface".to_owned(), vec!["name".to_owned()]),
+            ("unit".to_owned(), vec!["id".to_owned()]),
+            ("pseudowire".to_owned(), vec!["name".to_owned()]),
+        ]);
+        let expected = turnup_netconf::filter::subtree(&whole, &filter, &keys);
+        prop_assert_eq!(device.get(Vec::new, Some(&filter)), expected);
+    }
+}
