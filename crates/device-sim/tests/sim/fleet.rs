@@ -28,7 +28,8 @@ async fn two_hundred_devices_at_once() {
     let mut clients = tokio::task::JoinSet::new();
     // All are open at the same time before the first goes on.
     let all_open = std::sync::Arc::new(tokio::sync::Barrier::new(200));
-    for device in simulator.devices().cloned() {
+    for device in simulator.devices() {
+        let device = device.clone();
         let all_open = all_open.clone();
         clients.spawn(async move {
             let options = turnup_netconf::ssh::Options {
