@@ -296,3 +296,56 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
         get("/openapi.json", read, "This description", Gives::Json("Any"), handler!(system::openapi)),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written out: who may do what is not to change by the way.
+    #[test]
+    fn the_rights_are_exactly_these() {
+        let table: String = routes(false)
+            .iter()
+            .map(|route| {
+                let right = match route.access {
+                    Access::Open => "open",
+                    Access::Needs(permission) => permission.word(),
+                };
+                format!("{} {} {right}\n", route.method, route.path)
+            })
+            .collect();
+        assert_eq!(
+            table,
+            "POST /v1/orders order_create\n\
+             GET /v1/orders read\n\
+             POST /v1/orders:bulk order_create\n\
+             GET /v1/orders/{id} read\n\
+             GET /v1/orders/{id}/plan read\n\
+             POST /v1/orders/{id}/schedule order_manage\n\
+             POST /v1/orders/{id}/unschedule order_manage\n\
+             POST /v1/orders/{id}/cancel order_manage\n\
+             POST /v1/orders/{id}/recreate order_create\n\
+             GET /v1/services read\n\
+             GET /v1/services/{id} read\n\
+             GET /v1/services/{id}/config read\n\
+             GET /v1/devices device_read\n\
+             POST /v1/devices device_write\n\
+             GET /v1/devices/{name} device_read\n\
+             PATCH /v1/devices/{name} device_write\n\
+             DELETE /v1/devices/{name} device_write\n\
+             GET /v1/definitions read\n\
+             GET /v1/events read\n\
+             GET /v1/fleet read\n\
+             GET /healthz open\n\
+             GET /readyz open\n\
+             GET /metrics read\n\
+             GET /openapi.json read\n"
+        );
+        let opened: Vec<&str> = routes(true)
+            .iter()
+            .filter(|route| route.access == Access::Open)
+            .map(|route| route.path)
+            .collect();
+        assert_eq!(opened, ["/healthz", "/readyz", "/metrics"]);
+    }
+}

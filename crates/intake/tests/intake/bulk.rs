@@ -139,3 +139,19 @@ fn an_intake_that_shuts_down_says_from_which_line_to_go_on() {
         assert_eq!((&last["line"], &last["status"]), (&json!(2), &json!(503)));
     });
 }
+
+#[test]
+fn an_order_that_the_database_refuses_does_not_sink_its_batch() {
+    run(async |scope, intake| {
+        scope.execute("ALTER TABLE order_requests ADD CHECK (external_id <> 'B-33')").await;
+        let line = |n| with(eline(), json!({"external_id": format!("B-{n}")})).to_string() + "\n";
+        let body: String = (1..=100).map(line).collect();
+        let results = bulk(request(scope, intake), body).await;
+        for result in &results {
+            let status = if result["line"] == 33 { 500 } else { 201 };
+            assert_eq!(result["status"], status, "{result}");
+        }
+        assert!(!results[32].to_string().contains("order_requests"), "what the database said is not told");
+        assert_eq!(scope.count("orders").await, 99);
+    });
+}

@@ -123,7 +123,8 @@ pub(crate) fn catalogue() -> Arc<Catalogue> {
     Arc::new(Catalogue::load(&dir).unwrap())
 }
 
-fn device(name: &str, region: &str, platform: &str) -> Device {
+/// A device as the inventory holds it.
+pub(crate) fn device(name: &str, region: &str, platform: &str) -> Device {
     let now = Timestamp::now();
     Device {
         name: DeviceName::new(name).unwrap(),
