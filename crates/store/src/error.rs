@@ -35,9 +35,11 @@ impl StoreError {
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            // 08 connection, 40 rollback (serialization, deadlock), 53 resources, 57 shutdown and time-outs, 55P03 lock.
+            // 08 connection, 40 rollback (deadlock), 53 resources, 57 shutdown and time-outs, 55P03 lock, 25P03 idle.
             Some(db)
-                if ["08", "40", "53", "57", "55"].iter().any(|class| db.code().code().starts_with(class)) =>
+                if ["08", "40", "53", "57", "55P03", "25P03"]
+                    .iter()
+                    .any(|class| db.code().code().starts_with(class)) =>
             {
                 Self::Away(format!("{}: {}", db.code().code(), db.message()))
             }

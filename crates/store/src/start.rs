@@ -222,6 +222,8 @@ impl Starting {
             self.update_orders(client, decisions, now).await?;
             self.take_leases(client, decisions, now).await?;
             self.queue_waiting(client, decisions).await?;
+            // Last, as others of this batch may wait for what an Invalid order was to have.
+            nudge(client, &self.given_up(decisions)).await?;
             dispatch(client, &self.orders, decisions, now).await?;
             entry::append(client, entries).await?;
             self.tx.commit().await
@@ -234,6 +236,14 @@ impl Starting {
         decisions: &'a [Decision],
     ) -> impl Iterator<Item = (&'a DueOrder, &'a Decision)> {
         self.orders.iter().zip(decisions)
+    }
+
+    /// The devices of Invalid orders: they were first in line for them, or would have been.
+    fn given_up(&self, decisions: &[Decision]) -> Vec<String> {
+        let invalid =
+            self.decided(decisions).filter(|(_, decision)| matches!(decision, Decision::Invalid(_)));
+        let devices: BTreeSet<&String> = invalid.flat_map(|(due, _)| &due.order.devices).collect();
+        devices.into_iter().cloned().collect()
     }
 
     async fn update_orders(
@@ -268,7 +278,7 @@ impl Starting {
         decisions: &[Decision],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (mut devices, mut orders, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut devices, mut orders) = (Vec::new(), Vec::new());
         let mut dequeued = Vec::new();
         for (due, decision) in self.decided(decisions) {
             match decision {
@@ -276,9 +286,6 @@ impl Starting {
                 Decision::Start(_) => {
                     devices.extend(due.order.devices.iter().map(String::as_str));
                     orders.extend(due.order.devices.iter().map(|_| due.order.id.0));
-                }
-                Decision::Invalid(_) if due.ticket.is_some() => {
-                    left.extend(due.order.devices.iter().cloned())
                 }
                 Decision::Invalid(_) => {}
             }
@@ -292,7 +299,6 @@ impl Starting {
         if !dequeued.is_empty() {
             let dequeue = statement!(client, "dequeue");
             client.execute(&dequeue, &[&dequeued]).await?;
-            nudge(client, &left).await?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Acceptance: once, whatever is repeated; all of it or nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use turnup_core::{lifecycle::OrderState, order::Priority};
 use turnup_store::{Accepted, EventFilter, NewOrder, OrderFilter, testing::Database};
@@ -187,6 +187,44 @@ async fn fifty_tasks_with_the_same_keys() {
     for id in created.into_values() {
         history(store, id).await;
     }
+}
+
+/// Large batches of the same orders, each in an order of its own: they wait for each other, never in
+/// a circle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_same_orders_in_another_order_do_not_deadlock() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1"]).await;
+    let batches: Vec<Vec<NewOrder>> = (0..8_usize)
+        .map(|task| {
+            let mut batch: Vec<NewOrder> =
+                (0..400).map(|n| keyed(Some(&format!("k{n}")), Some(&format!("e{n}")), 1)).collect();
+            batch.rotate_left(task * 50);
+            if task % 2 == 1 {
+                batch.reverse();
+            }
+            batch
+        })
+        .collect();
+    let together = Arc::new(tokio::sync::Barrier::new(batches.len()));
+    let tasks: Vec<_> = batches
+        .into_iter()
+        .map(|batch| {
+            let (store, together) = (store.clone(), Arc::clone(&together));
+            tokio::spawn(async move {
+                store.check().await.unwrap();
+                together.wait().await;
+                let answers = store.accept(&batch, REACH_MS).await.unwrap();
+                answers.iter().filter(|answer| **answer == Accepted::Created).count()
+            })
+        })
+        .collect();
+    let mut created = 0;
+    for task in tasks {
+        created += task.await.unwrap();
+    }
+    assert_eq!(created, 400);
 }
 
 #[tokio::test]

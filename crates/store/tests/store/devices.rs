@@ -22,7 +22,10 @@ async fn added_once_changed_removed_and_added_again() {
     let first = device("d1");
     let answers = store.add_devices(&[first.clone(), device("d2"), first.clone()], "anna").await.unwrap();
     assert_eq!(answers, [DeviceChange::Done, DeviceChange::Done, DeviceChange::Exists]);
-    assert_eq!(store.add_devices(&[first.clone()], "anna").await.unwrap(), [DeviceChange::Exists]);
+    assert_eq!(
+        store.add_devices(std::slice::from_ref(&first), "anna").await.unwrap(),
+        [DeviceChange::Exists]
+    );
     assert_eq!(store.device(&name("d1")).await.unwrap(), Some(first.clone()));
     assert_eq!(store.device(&name("d9")).await.unwrap(), None);
     let mut changed = first.clone();

@@ -1,5 +1,7 @@
 //! The store on a real Postgres, each test in a database of its own.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
 mod accept;
 mod claims;
 mod control;

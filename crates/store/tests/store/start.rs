@@ -5,7 +5,7 @@ use turnup_store::{Decision, StoreError, Work, testing::Database};
 
 use crate::support::{
     accept, add, decide, deployment, failure, history, in_s, moved, name, now, order, settle, start, state,
-    until,
+    until, woken,
 };
 
 #[tokio::test]
@@ -271,4 +271,31 @@ async fn first_due_first_served_within_a_batch() {
     let started = start(store, &[(late, 1), (early, 1)]).await;
     assert_eq!(started.len(), 1);
     assert_eq!(started[0].0, early);
+}
+
+/// Whoever waits for an order of the same batch that turns out Invalid is told that it is gone.
+#[tokio::test]
+async fn an_invalid_order_does_not_keep_those_of_its_batch_waiting() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1", "d2"]).await;
+    let mut first = order(&["d1", "d2"]);
+    first.due = Some(in_s(-9));
+    let first = accept(store, first).await;
+    let second = accept(store, order(&["d2"])).await;
+    let lease = store.lead_relay().await.unwrap().unwrap();
+    let seen = lease.last_row().await.unwrap();
+    let starting = store.begin_start(&[(first, 1), (second, 1)]).await.unwrap();
+    let at = now();
+    let (mut decisions, _) = decide(&starting, at);
+    assert!(matches!(decisions[..], [Decision::Start(_), Decision::Wait]));
+    let due = &starting.orders[0];
+    let entries = [
+        moved(due, 1, OrderState::Scheduled, OrderState::InProgress, at),
+        moved(due, 2, OrderState::InProgress, OrderState::Invalid, at),
+    ];
+    decisions[0] = Decision::Invalid(vec![failure(FailureClass::Invalid)]);
+    starting.finish(&decisions, &entries, at).await.unwrap();
+    assert_eq!(woken(&lease, seen).await, [(second, 1)]);
+    assert_eq!(start(store, &[(second, 1)]).await.len(), 1);
 }
