@@ -50,7 +50,7 @@ CREATE TABLE order_requests (
 );
 CREATE UNIQUE INDEX order_requests_idempotency_key ON order_requests (requester, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
-CREATE UNIQUE INDEX order_requests_external_id ON order_requests (requester, external_id) WHERE external_id IS NOT NULL;
+CREATE UNIQUE INDEX order_requests_external_id ON order_requests (external_id, requester) WHERE external_id IS NOT NULL;
 CREATE INDEX order_requests_service ON order_requests (service_id);
 
 -- Which orders touch a device. Written once.
@@ -88,6 +88,7 @@ CREATE TABLE footprints (
     footprint  json NOT NULL,
     PRIMARY KEY (service_id, device)
 );
+CREATE INDEX footprints_device ON footprints (device);
 
 -- Which service owns which list entry of a device's configuration: nobody takes what is another's.
 -- Paths by bytes ("C"), so that what lies inside a node is one range.
@@ -180,10 +181,11 @@ CREATE TABLE outbox (
         (order_id IS NOT NULL AND revision IS NOT NULL AND due IS NOT NULL AND deployment_id IS NULL)
         OR (order_id IS NULL AND deployment_id IS NOT NULL))
 );
--- One index for a row that may go, as it lives for milliseconds; those that rest are looked for.
+-- As few indexes as will do: most rows live for milliseconds.
 CREATE UNIQUE INDEX outbox_ready ON outbox (id) WHERE not_before IS NULL;
 CREATE INDEX outbox_later ON outbox (not_before) WHERE not_before IS NOT NULL;
-CREATE INDEX outbox_later_order ON outbox (order_id) WHERE not_before IS NOT NULL AND order_id IS NOT NULL;
+-- Of which order or deployment it is.
+CREATE INDEX outbox_subject ON outbox (coalesce(order_id, deployment_id));
 
 -- History and news in one: every state change of an order, every change of a service or device.
 -- A row is never changed; its place in the global log is in `event_cursors`.

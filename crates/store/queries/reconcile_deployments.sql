@@ -6,7 +6,7 @@ WITH owed AS (
 ), sent AS (
     INSERT INTO outbox (deployment_id)
     SELECT id FROM owed
-    WHERE NOT EXISTS (SELECT FROM outbox WHERE outbox.deployment_id = owed.id)
+    WHERE NOT EXISTS (SELECT FROM outbox WHERE coalesce(outbox.order_id, outbox.deployment_id) = owed.id)
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM sent) AS sent, (SELECT id FROM owed ORDER BY id DESC LIMIT 1) AS last

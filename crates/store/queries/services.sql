@@ -4,7 +4,7 @@ FROM services
 WHERE ($1::text IS NULL OR state = $1)
   AND ($2::text IS NULL OR definition = $2)
   AND ($3::text IS NULL OR region = $3)
-  AND ($4::text IS NULL OR id IN (SELECT service_id FROM footprints WHERE device = $4))
+  AND ($4::text IS NULL OR id = ANY (ARRAY(SELECT service_id FROM footprints WHERE device = $4)))
   AND ($5::uuid IS NULL OR id < $5)
 ORDER BY id DESC
 LIMIT $6

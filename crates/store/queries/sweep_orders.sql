@@ -2,8 +2,8 @@ WITH overdue AS (
     SELECT id FROM orders
     WHERE state = 'scheduled' AND scheduled_for < $1 AND (swept_at IS NULL OR swept_at < $1)
       AND NOT EXISTS (SELECT FROM lease_waits WHERE lease_waits.order_id = orders.id)
-      AND NOT EXISTS (SELECT FROM outbox WHERE outbox.order_id = orders.id AND outbox.revision = orders.schedule_revision AND not_before IS NULL)
-      AND NOT EXISTS (SELECT FROM outbox WHERE outbox.order_id = orders.id AND outbox.revision = orders.schedule_revision AND not_before IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM outbox WHERE coalesce(outbox.order_id, outbox.deployment_id) = orders.id
+                      AND outbox.revision = orders.schedule_revision)
     ORDER BY scheduled_for
     LIMIT $2
     FOR NO KEY UPDATE SKIP LOCKED

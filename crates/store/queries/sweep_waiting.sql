@@ -5,7 +5,8 @@ WITH first AS (
     WHERE id IN (SELECT first.order_id FROM first
                  JOIN leases ON leases.device = first.device AND leases.order_id IS NULL)
       AND state = 'scheduled' AND scheduled_for < $1 AND (swept_at IS NULL OR swept_at < $1)
-      AND NOT EXISTS (SELECT FROM outbox WHERE outbox.order_id = orders.id AND outbox.revision = orders.schedule_revision)
+      AND NOT EXISTS (SELECT FROM outbox WHERE coalesce(outbox.order_id, outbox.deployment_id) = orders.id
+                      AND outbox.revision = orders.schedule_revision)
     ORDER BY scheduled_for
     LIMIT $2
     FOR NO KEY UPDATE SKIP LOCKED

@@ -51,16 +51,20 @@ impl Store {
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<Logged>, StoreError> {
         self.timed(async {
             let client = self.client().await?;
-            let statement = statement!(client, "events");
             let limit = filter.limit.clamp(1, 1000);
-            // `orders/<id>` is the entity `order`; what is no subject has no events.
-            let subject = filter.subject.as_deref().map(|subject| {
-                subject
-                    .split_once('/')
-                    .map_or(("", ""), |(kind, id)| (kind.strip_suffix('s').unwrap_or(""), id))
-            });
-            let (entity, id) = subject.unzip();
-            let rows = client.query(&statement, &[&filter.after, &filter.kind, &entity, &id, &limit]).await?;
+            let rows = match filter.subject.as_deref() {
+                None => {
+                    let statement = statement!(client, "events");
+                    client.query(&statement, &[&filter.after, &filter.kind, &limit]).await?
+                }
+                Some(subject) => {
+                    // `orders/<id>` is the entity `order`; what is no subject has no events.
+                    let (plural, id) = subject.split_once('/').unwrap_or_default();
+                    let entity = plural.strip_suffix('s').unwrap_or_default();
+                    let statement = statement!(client, "events_of_subject");
+                    client.query(&statement, &[&filter.after, &filter.kind, &entity, &id, &limit]).await?
+                }
+            };
             rows.iter().map(logged).collect()
         })
         .await

@@ -166,6 +166,8 @@ async fn whoever_waited_behind_a_withdrawn_order_is_told() {
         assert!(start(store, &[(first, 1)]).await.is_empty());
         let second = accept(store, order(&["d2"])).await;
         assert!(start(store, &[(second, 1)]).await.is_empty(), "first come, first served");
+        let third = accept(store, order(&["d1"])).await;
+        assert!(start(store, &[(third, 1)]).await.is_empty());
         let waiting = store.order(second).await.unwrap().unwrap().waiting_for;
         assert_eq!(waiting.len(), 1);
         assert_eq!((waiting[0].device.as_str(), waiting[0].order), ("d2", first));
@@ -183,7 +185,7 @@ async fn whoever_waited_behind_a_withdrawn_order_is_told() {
             })
             .filter(|order| *order != first)
             .collect();
-        assert_eq!(woken, [second], "{event}: d2 is free, d1 is not");
+        assert_eq!(woken, [second], "{event}: d2 is free; d1, for which {third} waits, is not");
         assert_eq!(start(store, &[(second, 1)]).await.len(), 1);
         assert!(store.order(first).await.unwrap().unwrap().waiting_for.is_empty());
     }

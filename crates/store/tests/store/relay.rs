@@ -74,7 +74,8 @@ async fn rows_are_taken_in_order_until_they_are_done() {
         }
         Work::Due(_) => panic!(),
     }
-    assert_eq!(lease.take(0, 2).await.unwrap().len(), 2);
+    let two: Vec<i64> = lease.take(0, 2).await.unwrap().iter().map(|row| row.id).collect();
+    assert_eq!(two, [rows[0].id, rows[1].id], "the oldest");
     assert_eq!(lease.take(rows[3].id, 100).await.unwrap().len(), 2);
     assert_eq!(lease.last_row().await.unwrap(), rows[5].id);
     lease.done(&[rows[0].id, rows[2].id]).await.unwrap();
@@ -133,14 +134,19 @@ async fn cursors_are_gapless_and_in_the_order_of_commits() {
     )
     .await
     .unwrap();
+    let mut ids = Vec::new();
     for _ in 0..3 {
-        accept(store, order(&["d1"])).await;
+        ids.push(accept(store, order(&["d1"])).await.to_string());
     }
     assert_eq!(lease.number_events(1000).await.unwrap(), 6);
     let filter = EventFilter { after: begin, limit: 1000, ..Default::default() };
     let read = store.events(&filter).await.unwrap();
     let last = read.last().unwrap().cursor;
     assert_eq!(last, begin + 6);
+    let order: Vec<(&str, i32)> =
+        read.iter().map(|logged| (logged.event.entity_id.as_str(), logged.event.sequence)).collect();
+    let wanted: Vec<(&str, i32)> = ids.iter().flat_map(|id| [(id.as_str(), 1), (id, 2)]).collect();
+    assert_eq!(order, wanted, "in the order of their writing");
     late.commit().await.unwrap();
     assert_eq!(lease.number_events(1000).await.unwrap(), 1);
     // Whoever had read up to `last` still gets it.

@@ -53,7 +53,10 @@ async fn every_statement_is_good_and_used() {
             "{name} is used nowhere"
         );
         // A migration that adds a column must not break the statements of roles that still run.
-        assert!(!sql.contains("SELECT * FROM orders") && !sql.contains(".*"), "{name} names its columns");
+        assert!(
+            !sql.contains("SELECT * FROM orders") && !sql.contains("orders.*"),
+            "{name} names its columns"
+        );
         seen += 1;
     }
     assert!(seen > 50, "{seen}");
@@ -254,7 +257,9 @@ async fn dropping_partitions_gives_up_rather_than_stop_everybody() {
         .await
         .unwrap();
     session.batch_execute("BEGIN; SELECT count(*) FROM events").await.unwrap();
+    let begin = std::time::Instant::now();
     assert!(store.drop_old_events(12).await.unwrap_err().is_transient());
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "long before the deadline of a call");
     session.batch_execute("COMMIT").await.unwrap();
     assert_eq!(store.drop_old_events(12).await.unwrap(), 1);
 }
