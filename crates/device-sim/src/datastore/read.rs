@@ -101,10 +101,7 @@ fn narrow_list(
     if only_matches {
         found.push(path.clone());
     } else {
-        let length = path.len();
-        push_child(path, 0);
-        found.push(path.clone());
-        path.truncate(length);
+        // The key is among them.
         narrow(spec, children, path, found);
     }
 }

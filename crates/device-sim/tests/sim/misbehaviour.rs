@@ -103,6 +103,29 @@ async fn takes_its_time() {
 }
 
 #[tokio::test]
+async fn a_commit_under_way_dies_with_a_kill_or_a_power_cut() {
+    for killed in [true, false] {
+        let one = with(Behaviour { commit_delay_ms: 300, ..Behaviour::default() }).await;
+        let mut session = one.connect().await;
+        ok(&mut session, &mtu(1500)).await;
+        let number = session.session_id();
+        let mut other = one.connect().await;
+        let mut commits = tokio::spawn(async move { session.rpc(&Operation::commit(), later()).await });
+        // Long enough to reach the device, and if it doesn't, nothing comes of it either.
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut commits).await;
+        assert!(early.is_err(), "answered before its time");
+        match killed {
+            true => drop(ok(&mut other, &Operation::kill_session(number)).await),
+            false => one.device.reboot().await.unwrap(),
+        }
+        assert!(commits.await.unwrap().is_err());
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(one.device.running().is_empty());
+        assert!(one.simulator.journal().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn phantom_locks() {
     let lock = PhantomLock { session_id: 99, running: true, candidate: false };
     let one = with(Behaviour { phantom_lock: Some(lock), ..Behaviour::default() }).await;
@@ -159,11 +182,15 @@ async fn reboots() {
     ok(&mut session, &Operation::commit()).await;
     ok(&mut session, &mtu(9000)).await;
     ok(&mut session, &provisional(60, Some("token"))).await;
-    ok(&mut session, &Operation::lock(Datastore::Candidate)).await;
+    ok(&mut session, &Operation::lock(Datastore::Running)).await;
+    // Without its lock, a changed candidate outlives the session, but not the device.
+    ok(&mut session, &mtu(1600)).await;
     one.device.reboot().await.unwrap();
     let mut session = one.connect().await;
     assert_eq!(read_mtu(&mut session).await.as_deref(), Some("1500"));
-    ok(&mut session, &Operation::lock(Datastore::Candidate)).await;
+    for datastore in [Datastore::Running, Datastore::Candidate] {
+        ok(&mut session, &Operation::lock(datastore)).await;
+    }
     assert_eq!(one.kinds(), ["committed", "provisional", "reverted"]);
     one.assert_journal_agrees();
 }

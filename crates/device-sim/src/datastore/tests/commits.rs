@@ -281,3 +281,13 @@ fn the_candidate_follows_running_where_it_isnt_changed() {
     let candidate = device.get_config(Datastore::Candidate, None).unwrap().to_xml();
     assert!(candidate.contains("<mtu>1500</mtu>") && candidate.contains("<description>new</description>"));
 }
+
+#[test]
+fn the_candidate_is_unchanged_once_running_has_come_to_say_the_same() {
+    let (mut device, now) = provisional(Some("t"));
+    set_mtu(&mut device, B, 1500);
+    assert!(device.candidate_is_changed());
+    device.apply(device.plan_expiry(now + Duration::from_secs(60)).unwrap());
+    assert!(!device.candidate_is_changed());
+    device.lock(A, Datastore::Candidate).unwrap();
+}
