@@ -299,3 +299,45 @@ async fn an_invalid_order_does_not_keep_those_of_its_batch_waiting() {
     assert_eq!(woken(&lease, seen).await, [(second, 1)]);
     assert_eq!(start(store, &[(second, 1)]).await.len(), 1);
 }
+
+/// The same message at two schedulers: the second waits for the first, and finds nothing to do.
+#[tokio::test]
+async fn an_order_that_is_being_started_is_not_started_again() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1"]).await;
+    let id = accept(store, order(&["d1"])).await;
+    let starting = store.begin_start(&[(id, 1)]).await.unwrap();
+    let second = {
+        let store = store.clone();
+        tokio::spawn(async move { store.begin_start(&[(id, 1)]).await })
+    };
+    let session = database.session().await.unwrap();
+    until("the second to wait for the lock", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        session.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    let at = now();
+    let (decisions, entries) = decide(&starting, at);
+    starting.finish(&decisions, &entries, at).await.unwrap();
+    assert!(second.await.unwrap().unwrap().orders.is_empty());
+}
+
+#[tokio::test]
+async fn the_first_in_line_goes_first_whoever_asks_first() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1"]).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push((accept(store, order(&["d1"])).await, 1));
+    }
+    let held = start(store, &ids[..1]).await;
+    for id in &ids[1..] {
+        assert!(start(store, &[*id]).await.is_empty());
+    }
+    settle(store, &held, &[]).await;
+    assert!(start(store, &ids[2..3]).await.is_empty(), "the one before it has asked earlier");
+    assert_eq!(start(store, &ids[1..2]).await.len(), 1);
+}
