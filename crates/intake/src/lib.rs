@@ -1,7 +1,7 @@
 //! The intake: accepts orders over HTTP and AMQP; the read API and the event stream.
 //!
 //! Architecture invariants:
-//! - One path for every order, whichever way it comes: [`accept`]. Parse, look up, decide (pure),
+//! - One path for every order, whichever way it comes (module `accept`). Parse, look up, decide (pure),
 //!   store; the commit comes before the answer and before the acknowledgement.
 //! - Whatever exists over HTTP stands in one table, which also says who may use it; what is not in
 //!   it is refused, and nobody without a token learns what exists.

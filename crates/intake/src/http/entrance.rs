@@ -48,12 +48,7 @@ async fn enter(
     let path = path.as_ref().map(MatchedPath::as_str);
     let method = request.method().clone();
     let parameter = parameters.iter().flatten().map(|(_, value)| value.to_owned()).next().unwrap_or_default();
-    let handled = AssertUnwindSafe(handle(app, path, parameter, request)).catch_unwind().await;
-    let response = handled.unwrap_or_else(|_| {
-        tracing::error!(%method, path, "a handler panicked");
-        Refusal(Problem::internal("this request met a bug; the log of this intake says where"))
-            .into_response()
-    });
+    let response = guarded(handle(app, path, parameter, request)).await;
     let labels = [
         ("method", method_label(&method).to_owned()),
         ("path", path.unwrap_or("unknown").to_owned()),
@@ -64,6 +59,16 @@ async fn enter(
         .record(since.elapsed().as_secs_f64());
     tracing::debug!(%method, path, status = response.status().as_u16(), took_us = since.elapsed().as_micros() as u64, "request");
     response
+}
+
+/// A panic is a bug, but only this request's.
+async fn guarded(work: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        // The panic hook has said where.
+        tracing::error!("a request met a bug");
+        Refusal(Problem::internal("this request met a bug; the log of this intake says where"))
+            .into_response()
+    })
 }
 
 /// A method as a label: foreign ones are one, so that nobody can make labels without end.
@@ -180,4 +185,16 @@ async fn whole(body: Body) -> Result<Bytes, Problem> {
         bytes.extend_from_slice(&part);
     }
     Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_problem_of_one_request() {
+        let response = guarded(async { panic!("a bug") }).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], super::super::answer::PROBLEM);
+    }
 }
