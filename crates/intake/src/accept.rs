@@ -1,5 +1,5 @@
 //! The one path by which every order comes in, over HTTP, in bulk and over AMQP: parse, look up,
-//! decide ([`decide`], pure), store ([`batch`]).
+//! decide ([`mod@decide`], pure), store ([`batch`]).
 
 pub(crate) mod batch;
 pub(crate) mod decide;
