@@ -24,8 +24,8 @@ fn control(event: OrderEvent) -> Control {
 }
 
 /// An order brought into `wanted` the way orders get there.
-async fn order_in(store: &Store, wanted: OrderState) -> OrderId {
-    let mut new = order(&["d1"]);
+async fn order_in(store: &Store, wanted: OrderState, device: &str) -> OrderId {
+    let mut new = order(&[device]);
     if wanted == OrderState::Requested {
         new.due = None;
     }
@@ -56,20 +56,12 @@ async fn every_request_in_every_state() {
     use OrderState as S;
     let database = Database::new().await;
     let store = database.store();
-    for (n, from) in S::ALL.iter().enumerate() {
+    for from in S::ALL {
         for event in E::ALL {
-            // A device for each, so that an order in progress is in nobody's way.
-            let device = format!("d1-{n}-{event}");
+            // A device for each, so that no order is in another's way.
+            let device = format!("d-{from}-{event}").replace('_', "-");
             add(store, &[&device]).await;
-            let session = database.session().await.unwrap();
-            session
-                .batch_execute("UPDATE leases SET order_id = NULL; DELETE FROM lease_waits")
-                .await
-                .unwrap();
-            if store.device(&crate::support::name("d1")).await.unwrap().is_none() {
-                add(store, &["d1"]).await;
-            }
-            let id = order_in(store, *from).await;
+            let id = order_in(store, *from, &device).await;
             let before = store.order(id).await.unwrap().unwrap();
             let wanted = match (from, event) {
                 (S::Requested | S::Scheduled | S::FailedDeploy, E::Schedule) => Some(S::Scheduled),

@@ -197,8 +197,6 @@ async fn an_order_on_a_device_that_nobody_added_is_refused_and_nothing_happens()
         .orders
         .iter()
         .map(|due| {
-            let mut due_with_known = starting.epochs.clone();
-            due_with_known.entry(name("d9")).or_insert(0);
             if due.order.id == bad {
                 Decision::Start(vec![turnup_store::Start {
                     deployment: turnup_core::id::DeploymentId(uuid::Uuid::now_v7()),
