@@ -103,7 +103,9 @@ async fn through(cluster: &Cluster, orders: &[Value], before: i64) -> f64 {
             return None;
         }
         let open = cluster
-            .count("SELECT (SELECT numbered - published FROM event_log) + (SELECT count(*) FROM events WHERE cursor IS NULL)")
+            .count(
+                "SELECT (SELECT numbered - published FROM event_log) + (SELECT count(*) FROM fresh_events)",
+            )
             .await;
         (open == 0).then_some(())
     })

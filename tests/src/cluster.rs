@@ -131,7 +131,7 @@ impl Cluster {
     }
 
     async fn prepared(mut self) -> Self {
-        self.command(&["migrate"]);
+        let _ = self.command(&["migrate"]);
         let output = self.command(&["token", "create", "tester", "--role", "admin"]);
         self.api.token = output.trim().to_owned();
         self

@@ -7,7 +7,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-static CHOSEN: LazyLock<Option<(String, u64)>> = LazyLock::new(|| parse(&std::env::var("TURNUP_CRASH_POINT").ok()?));
+static CHOSEN: LazyLock<Option<(String, u64)>> =
+    LazyLock::new(|| parse(&std::env::var("TURNUP_CRASH_POINT").ok()?));
 static PASSED: AtomicU64 = AtomicU64::new(0);
 
 fn parse(text: &str) -> Option<(String, u64)> {
