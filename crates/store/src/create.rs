@@ -1,6 +1,11 @@
+use std::time::Duration;
+
 use tokio_postgres::NoTls;
 
-use crate::StoreError;
+use crate::{StoreError, pool::timed};
+
+/// Deadline: a new database is a copy of some megabytes, and dropping one waits for a checkpoint.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Makes a database `name` on the server of `url` and gives its URL. `fresh`: one that is there is
 /// dropped first, with all that is in it.
@@ -8,7 +13,11 @@ use crate::StoreError;
 /// # Errors
 /// If the server can't be reached, or its user may not create databases.
 pub async fn create_database(url: &str, name: &str, fresh: bool) -> Result<String, StoreError> {
-    let target = with_database(url, name);
+    timed(DEADLINE, create(url, name, fresh)).await?;
+    Ok(with_database(url, name))
+}
+
+async fn create(url: &str, name: &str, fresh: bool) -> Result<(), StoreError> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     let driver = tokio::spawn(connection);
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
@@ -21,7 +30,7 @@ pub async fn create_database(url: &str, name: &str, fresh: bool) -> Result<Strin
     }
     drop(client);
     let _ = driver.await;
-    Ok(target)
+    Ok(())
 }
 
 /// The same URL with another database.

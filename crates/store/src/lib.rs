@@ -6,7 +6,14 @@
 //!   history entry (which is the public event) and the outbox rows.
 //! - Everything is set-based: the wall is the number of durable commits, not of rows.
 //! - Row locks are taken in one order everywhere, deployments → orders → leases, each sorted, so
-//!   that transactions wait for each other but never in a circle.
+//!   that transactions wait for each other but never in a circle. What decides is read by a later
+//!   statement than the one that locks, as a statement's snapshot is older than the locks it waits for.
+//! - Whoever frees a device, or leaves the queue for a free one, sends the first in its queue a due
+//!   message in the same transaction, so that nobody waits with nobody in front.
+//! - What moves is kept narrow and apart from what never changes (`orders`, `order_requests`;
+//!   `deployments`, `dispatches`), and events are written once: the relay gives them their cursors in
+//!   a table beside.
+//! - A transaction that is given up, at a deadline or by a dropped future, closes its connection.
 //! - Statements live in `queries/`, one per file; a test prepares each against the migrated schema.
 
 mod accept;
