@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use turnup_tests::{
     Cluster, Options,
+    api::Api,
     cluster::eline,
     invariants,
     wait::{PATIENCE, until},
@@ -33,8 +34,8 @@ fn options() -> Options {
     }
 }
 
-fn orders() -> Vec<Value> {
-    (0..ORDERS)
+fn orders(numbers: std::ops::Range<u32>) -> Vec<Value> {
+    numbers
         .map(|n| {
             let (region, pair) = (["eu-west", "us-east"][n as usize % 2], n / 2 % 10);
             eline(n, &format!("sim-{region}-{}", 2 * pair + 1), &format!("sim-{region}-{}", 2 * pair + 2))
@@ -51,7 +52,7 @@ async fn settled(cluster: &Cluster) -> i64 {
 /// Kills `role` each time another share of the orders has been done, and starts it again.
 async fn kill_under_load(role: &str, arguments: &[&str]) {
     let mut cluster = Cluster::running(options()).await;
-    let load = tokio::spawn(submit(cluster.api.clone()));
+    let load = tokio::spawn(submit(cluster.api.clone(), orders(0..ORDERS)));
     for kill in 1..=KILLS {
         let share = if role == "intake" { "accepted" } else { "done" };
         let wanted = i64::from(ORDERS * kill / (KILLS + 2));
@@ -72,13 +73,13 @@ async fn kill_under_load(role: &str, arguments: &[&str]) {
         (settled(&cluster).await == i64::from(ORDERS)).then_some(())
     })
     .await;
-    check(&cluster).await;
+    check(&cluster, ORDERS).await;
 }
 
 /// Submits everything, over and over until each order is known to be accepted: an intake may be
 /// killed in the middle, and the external ids keep orders from being made twice.
-async fn submit(api: turnup_tests::api::Api) {
-    for part in orders().chunks(25) {
+async fn submit(api: Api, orders: Vec<Value>) {
+    for part in orders.chunks(25) {
         until("a part of the orders to be accepted", PATIENCE, || async {
             let body: String = part.iter().map(|order| format!("{order}\n")).collect();
             let response = reqwest::Client::new()
@@ -99,8 +100,8 @@ async fn submit(api: turnup_tests::api::Api) {
     }
 }
 
-async fn check(cluster: &Cluster) {
-    assert_eq!(cluster.count("SELECT count(*) FROM orders").await, i64::from(ORDERS), "each order once");
+async fn check(cluster: &Cluster, orders: u32) {
+    assert_eq!(cluster.count("SELECT count(*) FROM orders").await, i64::from(orders), "each order once");
     let failed =
         cluster.query("SELECT state || ' ' || errors::text FROM orders WHERE state <> 'completed'").await;
     let failed: Vec<String> = failed.iter().map(|row| row.get(0)).collect();
@@ -135,4 +136,50 @@ async fn recorder_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn worker_killed() {
     kill_under_load("worker-eu-west", &["serve", "worker", "--region", "eu-west"]).await;
+}
+
+/// Every named point at which a role may die, with the role's process and arguments.
+const POINTS: [(&str, &str, &[&str]); 12] = [
+    ("intake.before_commit", "intake", &["serve", "intake"]),
+    ("intake.after_commit", "intake", &["serve", "intake"]),
+    ("scheduler.before_commit", "scheduler", &["serve", "scheduler"]),
+    ("scheduler.after_commit", "scheduler", &["serve", "scheduler"]),
+    ("relay.after_publish", "scheduler", &["serve", "scheduler"]),
+    ("worker.after_prepare", "worker-eu-west", &["serve", "worker", "--region", "eu-west"]),
+    ("worker.after_provisional", "worker-eu-west", &["serve", "worker", "--region", "eu-west"]),
+    ("worker.after_confirm_first", "worker-eu-west", &["serve", "worker", "--region", "eu-west"]),
+    ("worker.after_confirm", "worker-eu-west", &["serve", "worker", "--region", "eu-west"]),
+    ("worker.after_report", "worker-eu-west", &["serve", "worker", "--region", "eu-west"]),
+    ("recorder.before_commit", "recorder", &["serve", "recorder"]),
+    ("recorder.after_commit", "recorder", &["serve", "recorder"]),
+];
+
+/// Each role dies at each of its points, under load; the one that replaces it makes all good.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_role_dies_at_each_of_its_points() {
+    const LOAD: u32 = 40;
+    let mut cluster = Cluster::running(options()).await;
+    let mut submitted = 0;
+    for (point, name, arguments) in POINTS {
+        let variables = [("TURNUP_CRASH_POINT", point)];
+        cluster.process(name).kill();
+        cluster.start(name, arguments, &variables);
+        let load = tokio::spawn(submit(cluster.api.clone(), orders(submitted..submitted + LOAD)));
+        submitted += LOAD;
+        let status = cluster.process(name).wait(PATIENCE);
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(6),
+            "{point}: aborted at its point"
+        );
+        cluster.start(name, arguments, &[]);
+        load.await.unwrap();
+        until(&format!("every order to end after {point}"), Duration::from_secs(120), || async {
+            (settled(&cluster).await == i64::from(submitted)).then_some(())
+        })
+        .await;
+        check(&cluster, submitted).await;
+    }
+    let taken_over = cluster.count("SELECT count(*) FROM deployments WHERE attempt > 1").await;
+    assert!(taken_over >= 4, "only {taken_over} deployments were taken over");
 }
