@@ -40,7 +40,8 @@ def check_service(name, service, compose):
     awaited = {other for s in compose["services"].values() for other, how in s.get("depends_on", {}).items()
                if how["condition"] == "service_completed_successfully"}
     health = service.get("healthcheck")
-    if not health or (health.get("disable") and name not in awaited):
+    ends_by_itself = name in awaited or service.get("restart") == "no"
+    if not health or (health.get("disable") and not ends_by_itself):
         fault(f"{name}: no health check")
     for other, how in service.get("depends_on", {}).items():
         if other not in compose["services"]:
