@@ -60,8 +60,10 @@ async fn null_cluster(count: u16) -> Cluster {
     let devices: Vec<Value> = (0..count)
         .map(|n| json!({"name": format!("null-{n}"), "region": REGION, "platform": "null", "address": "192.0.2.1"}))
         .collect();
-    let answer = cluster.api.post("/v1/devices", &Value::Array(devices)).await;
-    assert!(answer.status.is_success(), "{answer:?}");
+    for some in devices.chunks(1000) {
+        let answer = cluster.api.post("/v1/devices", &Value::Array(some.to_vec())).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
     cluster
 }
 
@@ -99,7 +101,8 @@ async fn through(cluster: &Cluster, orders: &[Value], before: i64) -> f64 {
     until("all orders completed and told", PATIENCE, || async {
         let done = cluster.count("SELECT count(*) FROM orders WHERE state = 'completed'").await;
         if done < wanted {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            // Seldom: counting costs the very database that is measured.
+            tokio::time::sleep(Duration::from_millis(500)).await;
             return None;
         }
         let open = cluster
@@ -114,8 +117,8 @@ async fn through(cluster: &Cluster, orders: &[Value], before: i64) -> f64 {
 }
 
 async fn null() -> Vec<Figure> {
-    let cluster = null_cluster(400).await;
-    let pairs = pairs("null-", 0, 400);
+    let cluster = null_cluster(8000).await;
+    let pairs = pairs("null-", 0, 8000);
     let warm = scaled(1000);
     through(&cluster, &orders(0, warm, &pairs), 0).await;
     let count = scaled(20_000);
@@ -194,11 +197,27 @@ async fn latency() -> Vec<Figure> {
     }
     times.drain(..times.len().min(10));
     times.sort_by(f64::total_cmp);
-    vec![Figure::new(
-        "one immediate order at a time, POST to its Completed event at an AMQP consumer, two simulated devices",
-        format!("p50 {:.1} ms, p99 {:.1} ms", percentile(&times, 0.5), percentile(&times, 0.99)),
-        Some("p50 < 50 ms"),
-    )]
+    let spans = cluster
+        .query(
+            "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM started - accepted))::float8 * 1000, \
+             percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM ended - started))::float8 * 1000 \
+             FROM (SELECT min(at) AS accepted, min(at) FILTER (WHERE to_state = 'in_progress') AS started, \
+             max(at) AS ended FROM events WHERE entity = 'order' GROUP BY entity_id) AS spans",
+        )
+        .await;
+    let spans = format!(
+        "accepted to In Progress {:.1} ms, to Completed {:.1} ms",
+        spans[0].get::<_, f64>(0),
+        spans[0].get::<_, f64>(1)
+    );
+    vec![
+        Figure::new("of that (p50)", spans, None),
+        Figure::new(
+            "one immediate order at a time, POST to its Completed event at an AMQP consumer, two simulated devices",
+            format!("p50 {:.1} ms, p99 {:.1} ms", percentile(&times, 0.5), percentile(&times, 0.99)),
+            Some("p50 < 50 ms"),
+        ),
+    ]
 }
 
 async fn punctual() -> Vec<Figure> {

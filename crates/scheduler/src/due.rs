@@ -111,7 +111,8 @@ async fn start_until_answered(context: &Context, due: &[(OrderId, i32)]) -> Opti
 async fn start_once(context: &Context, due: &[(OrderId, i32)]) -> Result<(), StoreError> {
     let starting = context.store.begin_start(due).await?;
     let batch = start::plan(&starting, &context.catalogue);
-    let owners = starting.owners(&batch.nodes()).await?;
+    let (nodes, around) = batch.nodes();
+    let owners = starting.owners(&nodes, &around).await?;
     let now = Timestamp::now();
     let limits = context.settings.limits.into();
     let (decisions, entries) = batch.decide(&starting, &owners, &limits, now);

@@ -21,26 +21,22 @@ use uuid::Uuid;
 /// Who did it, in the history.
 const BY: &str = "scheduler";
 
+/// A device and a path in its configuration.
+type Node = (String, String);
+
 /// The change of one order, device by device.
 struct Plan {
     edits: BTreeMap<DeviceName, DeviceEdit>,
     /// What the service is going to own; empty for a decommission.
     footprints: BTreeMap<DeviceName, Footprint>,
+    /// The nodes of these, by device.
+    nodes: Vec<(DeviceName, String)>,
 }
 
-impl Plan {
-    /// `(device, node)` that the service is going to own.
-    fn nodes(&self) -> impl Iterator<Item = (&DeviceName, String)> {
-        self.footprints.iter().flat_map(|(device, footprint)| {
-            footprint.owned_nodes().into_iter().map(move |node| (device, node))
-        })
-    }
-}
-
-/// A node and all that it lies in: `/a/b[k='x/y']/c` → itself, `/a/b[k='x/y']`, `/a`.
-fn with_ancestors(node: &str) -> Vec<&str> {
+/// All that a node lies in: `/a/b[k='x/y']/c` → `/a`, `/a/b[k='x/y']`.
+fn ancestors(node: &str) -> Vec<&str> {
     let mut quote = None;
-    let mut found = vec![node];
+    let mut found = Vec::new();
     for (at, c) in node.char_indices() {
         match (quote, c) {
             (None, '\'' | '"') => quote = Some(c),
@@ -106,7 +102,13 @@ fn plan_order(due: &DueOrder, starting: &Starting, catalogue: &Catalogue) -> Res
                 .map(|(device, footprint)| Ok((device.clone(), change(order.id, None, Some(footprint))?)))
                 .collect::<Result<_, turnup_plan::PlanError>>()
                 .map_err(|error| invalid("plan", error.to_string()))?;
-            Ok(Plan { edits, footprints })
+            let nodes = footprints
+                .iter()
+                .flat_map(|(device, footprint)| {
+                    footprint.owned_nodes().into_iter().map(|node| (device.clone(), node))
+                })
+                .collect();
+            Ok(Plan { edits, footprints, nodes })
         }
         OrderKind::Decommission => {
             if !starting.services.contains_key(&order.service_id) {
@@ -123,7 +125,7 @@ fn plan_order(due: &DueOrder, starting: &Starting, catalogue: &Catalogue) -> Res
                     Ok((device, edit))
                 })
                 .collect::<Result<_, Vec<Failure>>>()?;
-            Ok(Plan { edits, footprints: BTreeMap::new() })
+            Ok(Plan { edits, footprints: BTreeMap::new(), nodes: Vec::new() })
         }
         OrderKind::Modify | OrderKind::Redeploy | OrderKind::Validate => {
             Err(invalid("plan", format!("{} orders are not supported by this release", order.kind)))
@@ -132,18 +134,18 @@ fn plan_order(due: &DueOrder, starting: &Starting, catalogue: &Catalogue) -> Res
 }
 
 impl Batch {
-    /// The nodes whose owners decide: those that the batch's services are going to own, and what
-    /// these lie in.
-    pub(crate) fn nodes(&self) -> Vec<(String, String)> {
-        let mut nodes = BTreeSet::new();
-        for (device, node) in self.plans.iter().flatten().flatten().flat_map(Plan::nodes) {
-            nodes.extend(with_ancestors(&node).into_iter().map(|node| (device.to_string(), node.to_owned())));
+    /// The nodes that the batch's services are going to own, and those that these lie in.
+    pub(crate) fn nodes(&self) -> (Vec<Node>, Vec<Node>) {
+        let (mut nodes, mut around) = (Vec::new(), BTreeSet::new());
+        for (device, node) in self.plans.iter().flatten().flatten().flat_map(|plan| &plan.nodes) {
+            around.extend(ancestors(node).into_iter().map(|node| (device.to_string(), node.to_owned())));
+            nodes.push((device.to_string(), node.clone()));
         }
-        nodes.into_iter().collect()
+        (nodes, around.into_iter().collect())
     }
 
     /// The decisions and their log entries. `owners`: who owns [`Batch::nodes`], or
-    /// something inside them, already.
+    /// something inside or around them, already.
     pub(crate) fn decide(
         self,
         starting: &Starting,
@@ -152,6 +154,10 @@ impl Batch {
         now: Timestamp,
     ) -> (Vec<Decision>, Vec<Entry>) {
         let mut entries = Vec::new();
+        let mut owners_on: BTreeMap<&str, Vec<(&str, ServiceId)>> = BTreeMap::new();
+        for (device, node, service) in owners {
+            owners_on.entry(device).or_default().push((node, *service));
+        }
         let decisions = self
             .plans
             .into_iter()
@@ -160,7 +166,7 @@ impl Batch {
                 let planned = plan.and_then(|plan| match plan {
                     None => Ok(None),
                     Some(plan) => {
-                        refuse_owned(&plan, owners, due)?;
+                        refuse_owned(&plan, &owners_on, due)?;
                         Ok(Some(deployment(due, starting, plan, limits)?))
                     }
                 });
@@ -226,20 +232,20 @@ fn entry(
 
 fn refuse_owned(
     plan: &Plan,
-    owners: &[(String, String, ServiceId)],
+    owners_on: &BTreeMap<&str, Vec<(&str, ServiceId)>>,
     due: &DueOrder,
 ) -> Result<(), Vec<Failure>> {
     let mut taken = Vec::new();
-    for (device, path) in plan.nodes() {
-        let owner = owners.iter().find(|(on, node, service)| {
-            on == device.as_str() && *service != due.order.service_id && overlap(node, &path)
-        });
-        if let Some((_, node, service)) = owner {
+    for (device, path) in &plan.nodes {
+        let owners = owners_on.get(device.as_str()).map_or(&[][..], Vec::as_slice);
+        let owner =
+            owners.iter().find(|(node, service)| *service != due.order.service_id && overlap(node, path));
+        if let Some((node, service)) = owner {
             let message = format!(
                 "{node} on {device} belongs to service {service}; choose another or decommission that one"
             );
             let mut failure = Failure::new(FailureClass::Invalid, "plan", message).at(device.clone());
-            failure.path = Some(path);
+            failure.path = Some(path.clone());
             taken.push(failure);
         }
     }
@@ -282,7 +288,7 @@ fn deployment(
         .map(|(device, footprint)| {
             json!({
                 "service_id": due.order.service_id, "device": device, "footprint": footprint,
-                "nodes": footprint.owned_nodes(),
+                "nodes": plan.nodes.iter().filter(|(on, _)| on == device).map(|(_, node)| node).collect::<Vec<_>>(),
             })
         })
         .collect();
@@ -306,17 +312,13 @@ fn deployment(
 
 #[cfg(test)]
 mod tests {
-    use super::with_ancestors;
+    use super::ancestors;
 
     #[test]
     fn ancestors_end_at_steps_outside_quotes() {
         assert_eq!(
-            with_ancestors("/interfaces/interface[name='ge-0/0/1']/unit[id='7']"),
-            [
-                "/interfaces/interface[name='ge-0/0/1']/unit[id='7']",
-                "/interfaces",
-                "/interfaces/interface[name='ge-0/0/1']",
-            ]
+            ancestors("/interfaces/interface[name='ge-0/0/1']/unit[id='7']"),
+            ["/interfaces", "/interfaces/interface[name='ge-0/0/1']"]
         );
     }
 }

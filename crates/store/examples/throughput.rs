@@ -81,7 +81,7 @@ async fn start_batch(store: &Store, due: &[(OrderId, i32)]) -> Vec<(OrderId, Dep
     let (decisions, entries) = decide(&starting, at);
     let nodes: Vec<(String, String)> =
         starting.orders.iter().map(|due| (due.order.devices[0].clone(), due.order.id.to_string())).collect();
-    starting.owners(&nodes).await.unwrap();
+    starting.owners(&nodes, &[]).await.unwrap();
     let started = started(&starting, &decisions);
     starting.finish(&decisions, &entries, at).await.unwrap();
     started

@@ -177,23 +177,28 @@ impl Starting {
         Ok(())
     }
 
-    /// Who owns the given `(device, node)`, or anything inside them: `(device, owned node)` → service.
+    /// Who owns the given `(device, node)`, anything inside them, or one of those `around` them:
+    /// device, owned node, service. The cost is that of what is asked for and found, however much
+    /// the devices hold.
     ///
     /// # Errors
     /// If the database is away.
     pub async fn owners(
         &self,
         nodes: &[(String, String)],
+        around: &[(String, String)],
     ) -> Result<Vec<(String, String, ServiceId)>, StoreError> {
         if nodes.is_empty() {
             return Ok(Vec::new());
         }
         timed(self.timeout, async {
             let client = self.tx.client()?;
-            let devices: Vec<&str> = nodes.iter().map(|(device, _)| device.as_str()).collect();
-            let paths: Vec<&str> = nodes.iter().map(|(_, node)| node.as_str()).collect();
+            let columns =
+                |pairs: &[(String, String)]| -> (Vec<String>, Vec<String>) { pairs.iter().cloned().unzip() };
+            let (devices, paths) = columns(nodes);
+            let (around_devices, around_paths) = columns(around);
             let statement = statement!(client, "owners");
-            let rows = client.query(&statement, &[&devices, &paths]).await?;
+            let rows = client.query(&statement, &[&devices, &paths, &around_devices, &around_paths]).await?;
             Ok(rows.iter().map(|row| (row.get(0), row.get(1), ServiceId(row.get(2)))).collect())
         })
         .await

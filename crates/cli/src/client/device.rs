@@ -13,6 +13,9 @@ use super::{
 };
 use crate::failure::Failure;
 
+/// Most devices that the API takes at once.
+const MAX_AT_ONCE: usize = 1000;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// Add one device
@@ -86,12 +89,14 @@ pub(crate) async fn run(api: &Api, format: Format, command: DeviceCommand) -> Re
         DeviceCommand::Import { files } => {
             for file in files {
                 let devices = input::read(&file)?;
-                let count = devices.len();
-                let answer = api.post("/v1/devices", &Value::Array(devices)).await?;
-                if format == Format::Json {
-                    print_json(&answer)?;
-                } else {
-                    line(format!("{count} devices from {}", file.display()));
+                for some in devices.chunks(MAX_AT_ONCE) {
+                    let answer = api.post("/v1/devices", &Value::Array(some.to_vec())).await?;
+                    if format == Format::Json {
+                        print_json(&answer)?;
+                    }
+                }
+                if format == Format::Table {
+                    line(format!("{} devices from {}", devices.len(), file.display()));
                 }
             }
             Ok(())

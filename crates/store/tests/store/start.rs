@@ -250,8 +250,8 @@ async fn who_owns_what() {
         ("d1".to_owned(), "/interfaces".to_owned()),
         ("d1".to_owned(), "/other".to_owned()),
     ];
-    assert_eq!(starting.owners(&asked).await.unwrap(), [("d1".to_owned(), node, service)]);
-    assert_eq!(starting.owners(&[]).await.unwrap(), []);
+    assert_eq!(starting.owners(&asked, &[]).await.unwrap(), [("d1".to_owned(), node, service)]);
+    assert_eq!(starting.owners(&[], &[]).await.unwrap(), []);
     drop(starting);
 }
 
