@@ -184,7 +184,8 @@ pub(crate) async fn run_role(
         }
         Role::Scheduler => {
             let catalogue = catalogue(config)?;
-            turnup_scheduler::run(config.scheduler.clone(), with_store?, broker, catalogue, shutdown).await;
+            let settings = config.scheduler.clone();
+            Box::pin(turnup_scheduler::run(settings, with_store?, broker, catalogue, shutdown)).await;
             Ok(())
         }
         Role::Recorder => {
@@ -199,7 +200,7 @@ pub(crate) async fn run_role(
                 regions,
                 credentials: config.credentials.clone(),
             };
-            turnup_worker::run(settings, assignment, broker, shutdown)
+            Box::pin(turnup_worker::run(settings, assignment, broker, shutdown))
                 .await
                 .map_err(|error| Failure::Failed(error.to_string()))
         }

@@ -7,6 +7,9 @@ use turnup_core::message::{Body as _, Claim};
 
 use crate::Context;
 
+/// A question that has waited so long has been asked again since; answering it would void the
+/// attempt that the newer answer has made current.
+const STALE: Duration = Duration::from_secs(3);
 /// A worker asks again when it hears nothing, so an answer is not worth much patience.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -18,6 +21,10 @@ pub(crate) async fn run(context: &Context) {
             delivery = consumer.next() => delivery,
         };
         let Some(delivery) = delivery else { break };
+        if delivery.held() > STALE || delivery.age().is_some_and(|age| age > STALE + Duration::from_secs(1)) {
+            delivery.ack().await;
+            continue;
+        }
         if let Err(reason) = answer(context, &delivery).await {
             tracing::warn!(reason, "a worker's claim was not answered; it will ask again");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turnup_broker::Outgoing;
+use turnup_broker::{Outgoing, PublishError};
 use turnup_core::event::CONTENT_TYPE;
 use turnup_store::{Logged, RelayLease, StoreError};
 
@@ -43,11 +43,16 @@ pub(crate) async fn publish(context: &Context, lease: &RelayLease, wakes: &Wakes
         let exchange = context.broker.names().events();
         let messages: Vec<Outgoing> = events.iter().map(|logged| message(&exchange, logged)).collect();
         let results = publisher.publish_all(messages, DEADLINE).await;
-        match results
-            .into_iter()
-            .zip(&events)
-            .find_map(|(result, logged)| Some((result.err()?, logged.cursor)))
-        {
+        // One that can't be published by anyone stays in the log, for readers over HTTP.
+        let failed = results.into_iter().zip(&events).find_map(|(result, logged)| match result {
+            Ok(()) => None,
+            Err(error @ PublishError::Invalid { .. }) => {
+                tracing::error!(%error, cursor = logged.cursor, "an event can't be published and is left out");
+                None
+            }
+            Err(error) => Some((error, logged.cursor)),
+        });
+        match failed {
             None => lease.note_published(last).await?,
             Some((error, failed)) => {
                 tracing::warn!(%error, cursor = failed, "an event was not published; sending again from there");

@@ -129,7 +129,7 @@ async fn send(
     let now = Timestamp::now();
     let (mut ids, mut messages) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     for row in rows {
-        match sender.message(&row.work, maybe_published(row.id), now) {
+        match sender.message(&row.work, row.again || maybe_published(row.id), now) {
             Ok(message) => {
                 ids.push(row.id);
                 messages.push(message);

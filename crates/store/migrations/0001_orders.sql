@@ -177,6 +177,8 @@ CREATE TABLE outbox (
     due           timestamptz,
     deployment_id uuid,
     not_before    timestamptz,
+    -- It may have been published before: who receives it must ask before doing its work.
+    again         boolean NOT NULL DEFAULT false,
     CONSTRAINT outbox_one_kind CHECK (
         (order_id IS NOT NULL AND revision IS NOT NULL AND due IS NOT NULL AND deployment_id IS NULL)
         OR (order_id IS NULL AND deployment_id IS NOT NULL))

@@ -4,4 +4,5 @@ WITH ready AS (
     WHERE outbox.ctid = due.ctid
     RETURNING outbox.order_id, outbox.revision, outbox.due, outbox.deployment_id
 )
-INSERT INTO outbox (order_id, revision, due, deployment_id) SELECT order_id, revision, due, deployment_id FROM ready
+INSERT INTO outbox (order_id, revision, due, deployment_id, again)
+SELECT order_id, revision, due, deployment_id, deployment_id IS NOT NULL FROM ready

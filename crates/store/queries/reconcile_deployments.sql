@@ -4,8 +4,8 @@ WITH owed AS (
     ORDER BY id
     LIMIT $2
 ), sent AS (
-    INSERT INTO outbox (deployment_id)
-    SELECT id FROM owed
+    INSERT INTO outbox (deployment_id, again)
+    SELECT id, true FROM owed
     WHERE NOT EXISTS (SELECT FROM outbox WHERE coalesce(outbox.order_id, outbox.deployment_id) = owed.id)
     RETURNING 1
 )

@@ -8,4 +8,4 @@ WITH silent AS (
 ), swept AS (
     UPDATE deployments SET updated_at = $4 FROM silent WHERE deployments.id = silent.id RETURNING deployments.id
 )
-INSERT INTO outbox (deployment_id) SELECT id FROM swept
+INSERT INTO outbox (deployment_id, again) SELECT id, true FROM swept

@@ -25,6 +25,8 @@ pub struct OutboxRow {
     pub id: i64,
     /// What is to be sent.
     pub work: Work,
+    /// Whether it may have been published before, as a row of its own.
+    pub again: bool,
 }
 
 /// What is to be sent to the broker.
@@ -163,7 +165,7 @@ impl RelayLease {
                     }),
                     None => deployment(row)?,
                 };
-                Ok(OutboxRow { id, work })
+                Ok(OutboxRow { id, work, again: row.get("again") })
             })
             .collect()
     }

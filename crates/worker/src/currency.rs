@@ -84,6 +84,12 @@ impl<'a> Currency<'a> {
         Self { claims, held, deployment, attempt, worker, known_at: Mutex::new(Instant::now()) }
     }
 
+    /// The same, known to be current only so long ago.
+    pub(crate) fn last_known(self, ago: Duration) -> Self {
+        let now = Instant::now();
+        Self { known_at: Mutex::new(now.checked_sub(ago).unwrap_or(now)), ..self }
+    }
+
     /// Whether the broker still regards the delivery as ours.
     pub(crate) fn is_held(&self) -> bool {
         (self.held)()

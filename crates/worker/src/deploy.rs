@@ -67,9 +67,20 @@ pub(crate) struct Context<'a> {
     pub(crate) exchange: String,
 }
 
-/// Whether an earlier delivery of the same message may have been worked on.
+/// A message so old may have been given up and sent again: the copy may be worked on, or ended.
+const OLD: Duration = Duration::from_secs(60);
+
+/// Whether another delivery of the same message may have been worked on.
 pub(crate) fn may_be_a_repeat(delivery: &Delivery) -> bool {
-    delivery.redelivered || delivery.delivery_count > 0 || delivery.headers.get(REPUBLISHED).is_some()
+    delivery.redelivered
+        || delivery.delivery_count > 0
+        || delivery.headers.get(REPUBLISHED).is_some()
+        || age(delivery) > OLD
+}
+
+/// Time since the message was published, as far as can be told.
+fn age(delivery: &Delivery) -> Duration {
+    delivery.held().max(delivery.age().unwrap_or_default())
 }
 
 /// The headers that go on to the reports: the trace.
@@ -117,6 +128,7 @@ pub(crate) async fn deploy(context: &Context<'_>, delivery: &Delivery, deploymen
         is_repeat: may_be_a_repeat(delivery),
         held: &held,
         began,
+        age: age(delivery),
     };
     run.run().await
 }
@@ -130,6 +142,8 @@ pub(crate) struct Run<'a> {
     /// Whether the broker still regards the delivery as ours.
     pub(crate) held: &'a (dyn Fn() -> bool + Send + Sync),
     pub(crate) began: Instant,
+    /// How old the message was when this began.
+    pub(crate) age: Duration,
 }
 
 impl Run<'_> {
@@ -194,7 +208,8 @@ impl Run<'_> {
             limits: &deployment.limits,
             persist: deployment.deployment.to_string(),
             recovery: self.is_repeat,
-            currency: Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker),
+            currency: Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker)
+                .last_known(if self.is_repeat { Duration::ZERO } else { self.age }),
             progress: &progress,
             forward_by: total_by.checked_sub(reserve).unwrap_or(total_by),
             total_by,

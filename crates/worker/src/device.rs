@@ -203,13 +203,19 @@ impl<'a> Device<'a> {
     /// said that the attempt is still current.
     async fn reopen(&mut self, by: Instant) -> Result<(), NotReopened> {
         self.waited = true;
+        self.still_current(by).await?;
+        self.open(by, false).await.map_err(NotReopened::Failed)
+    }
+
+    /// Asks the scheduler whether the attempt is still current, unless that was known a moment ago.
+    async fn still_current(&self, by: Instant) -> Result<(), NotReopened> {
         let currency = &self.job.currency;
         let verdict = match currency.is_held() && currency.age() < FRESH {
             true => Verdict::Current,
             false => currency.check(by).await,
         };
         match verdict {
-            Verdict::Current => self.open(by, false).await.map_err(NotReopened::Failed),
+            Verdict::Current => Ok(()),
             Verdict::Superseded => Err(NotReopened::Superseded),
             Verdict::Unknown => Err(NotReopened::Failed(Failure::new(
                 FailureClass::Unreachable,

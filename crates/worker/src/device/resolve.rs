@@ -98,6 +98,11 @@ impl Device<'_> {
         let mut retry = patience();
         let took_its_time = Instant::now() + Duration::from_millis(self.job.limits.lock_wait_ms);
         loop {
+            if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded))
+            {
+                self.drop_session();
+                return Answer::Superseded;
+            }
             let failures = match self.question(step, operations(), by).await {
                 Ok(mut finding) => {
                     // Someone else may hold the lock for hours.
@@ -128,7 +133,11 @@ impl Device<'_> {
         let cancel = || vec![Operation::cancel_commit(Some(&persist))];
         self.until_known(Step::Undo, cancel, self.job.forward_by, |device, finding| {
             let found = if device.work.after(&finding.data) { InForce::New } else { InForce::Old };
-            finding.settled.then_some(Answer::Found(found))
+            // Refused because a session that is not gone yet holds a lock: what is there may still be
+            // provisional.
+            let refused = classify::of_reply(Step::Undo, &finding.first);
+            let busy = !finding.first.is_ok() && refused.iter().any(|f| f.class == FailureClass::Busy);
+            (finding.settled && !busy).then_some(Answer::Found(found))
         })
         .await
     }
@@ -219,6 +228,15 @@ impl Device<'_> {
                 [Operation::unlock(Datastore::Candidate), Operation::unlock(Datastore::Running)];
             self.let_go(&[candidate, running], by).await;
             return Ok(Answer::Done);
+        }
+        // The lock may have been waited for behind the very worker that has taken over.
+        match self.still_current(by).await {
+            Ok(()) => {}
+            Err(NotReopened::Superseded) => {
+                self.drop_session();
+                return Ok(Answer::Superseded);
+            }
+            Err(NotReopened::Failed(failure)) => return Err(vec![failure]),
         }
         self.put_edit(direction, by).await?;
         let asks = [

@@ -243,6 +243,7 @@ pub(crate) async fn run(
         is_repeat,
         held: &held,
         began: Instant::now(),
+        age: Duration::ZERO,
     };
     tokio::time::timeout(Duration::from_secs(100), Box::pin(run.run())).await.unwrap()
 }
