@@ -1,6 +1,6 @@
 //! The main job on a NETCONF server that nobody here wrote: Debian's netconfd behind OpenSSH.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::json;
 use turnup_netconf::{
@@ -8,7 +8,7 @@ use turnup_netconf::{
     ssh::{Credentials, Options as SshOptions, Target, connect},
     xml::Element,
 };
-use turnup_tests::{Cluster, Options, cluster::free_port, invariants};
+use turnup_tests::{Cluster, Options, invariants};
 
 const IETF: &str = "urn:ietf:params:xml:ns:yang:ietf-interfaces";
 
@@ -16,6 +16,15 @@ const IETF: &str = "urn:ietf:params:xml:ns:yang:ietf-interfaces";
 struct Netconfd {
     base: PathBuf,
     port: u16,
+}
+
+/// The first of `count` ports in a row that nobody has, below those that connections are given.
+fn free_ports(count: u16) -> u16 {
+    let begin = u16::try_from(std::process::id() % 1000).unwrap() * 10;
+    (0..1000)
+        .map(|n| 20_000 + (begin + n * 10) % 10_000)
+        .find(|first| (*first..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
+        .expect("free ports")
 }
 
 fn script(base: &PathBuf, arguments: &[&str]) -> std::process::Output {
@@ -26,7 +35,7 @@ fn script(base: &PathBuf, arguments: &[&str]) -> std::process::Output {
 impl Netconfd {
     /// `None`, said aloud, where it is not installed and not required.
     fn start(count: u16) -> Option<Self> {
-        let port = free_port();
+        let port = free_ports(count);
         let base = std::env::temp_dir().join(format!("turnup-nc-{port}"));
         if !script(&base, &["check"]).status.success() {
             assert_ne!(

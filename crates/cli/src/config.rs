@@ -213,10 +213,12 @@ mod tests {
         let table: Table = DEFAULTS.parse().unwrap();
         let keys = |section: &str, debug: String| {
             let section = table[section].as_table().unwrap();
-            for name in debug
-                .lines()
-                .filter_map(|line| line.strip_prefix("    ")?.split_once(':').map(|(name, _)| name.trim()))
-            {
+            for name in debug.lines().filter_map(|line| {
+                line.strip_prefix("    ")
+                    .filter(|rest| !rest.starts_with(' '))?
+                    .split_once(':')
+                    .map(|(name, _)| name.trim())
+            }) {
                 assert!(section.contains_key(name), "{name} is missing in config/turnup.toml");
             }
         };

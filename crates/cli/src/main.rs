@@ -23,6 +23,10 @@ use client::{
 use config::Config;
 use failure::Failure;
 
+/// Orders are many small allocations of many threads, on which glibc spends a tenth of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turns up network services: orders in, device configuration out, everyone told what became of it.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 refused (state, rights), 4 can't reach a server.

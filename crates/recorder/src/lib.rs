@@ -13,6 +13,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, ack_many};
 use turnup_core::{
@@ -36,44 +37,77 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch: 500, linger_ms: 2 }
+        Self { batch: 500, linger_ms: 5 }
     }
 }
 
-/// Runs a recorder until `shutdown`: one reader per shard, so that a deployment's reports are
-/// read in order.
+/// Runs a recorder until `shutdown`. Each shard is read in order by a reader of its own; what they
+/// read goes through one batch at a time, so that all shards together cost one transaction.
 pub async fn run(settings: Settings, store: Store, broker: Broker, shutdown: CancellationToken) {
-    let shards = (0..u16::from(STATE_SHARDS)).map(|shard| {
-        let prefetch = u16::try_from(settings.batch.saturating_mul(2)).unwrap_or(u16::MAX);
-        let consumer = broker.consume(broker.names().state_queue(shard), ConsumeOptions::new(prefetch));
-        tokio::spawn(run_shard(settings.clone(), store.clone(), consumer, shutdown.clone()))
-    });
-    for shard in shards.collect::<Vec<_>>() {
-        if let Err(error) = shard.await {
+    let batch = settings.batch.max(1);
+    let (reports, mut waiting) = mpsc::channel(batch * 2);
+    let readers: Vec<_> = (0..u16::from(STATE_SHARDS))
+        .map(|shard| {
+            let prefetch = u16::try_from(batch * 2).unwrap_or(u16::MAX);
+            let consumer = broker.consume(broker.names().state_queue(shard), ConsumeOptions::new(prefetch));
+            tokio::spawn(read_shard(batch, consumer, reports.clone(), shutdown.clone()))
+        })
+        .collect();
+    drop(reports);
+    let linger = Duration::from_millis(settings.linger_ms);
+    while let Some(first) = waiting.recv().await {
+        let mut together = vec![first];
+        fill(&mut waiting, &mut together, batch);
+        // A lone report never waits; where more come, they are worth a moment.
+        if together.len() > 1 && together.len() < batch {
+            tokio::time::sleep(linger).await;
+            fill(&mut waiting, &mut together, batch);
+        }
+        record(&store, together, &shutdown).await;
+    }
+    for reader in readers {
+        if let Err(error) = reader.await {
             tracing::error!(%error, "a recorder's shard ended unexpectedly");
-            shutdown.cancel();
         }
     }
 }
 
-async fn run_shard(settings: Settings, store: Store, mut consumer: Consumer, shutdown: CancellationToken) {
+type Report = (StateChange, Delivery);
+
+fn fill(waiting: &mut mpsc::Receiver<Report>, together: &mut Vec<Report>, batch: usize) {
+    while together.len() < batch
+        && let Ok(report) = waiting.try_recv()
+    {
+        together.push(report);
+    }
+}
+
+/// Hands a shard's reports on, in their order, until `shutdown`.
+async fn read_shard(
+    batch: usize,
+    mut consumer: Consumer,
+    reports: mpsc::Sender<Report>,
+    shutdown: CancellationToken,
+) {
     let stop = consumer.stop_handle();
     loop {
-        let batch = tokio::select! {
+        let read = tokio::select! {
             () = shutdown.cancelled() => break,
-            batch = consumer.next_batch(settings.batch, Duration::from_millis(settings.linger_ms)) => batch,
+            read = consumer.next_batch(batch, Duration::ZERO) => read,
         };
-        if batch.is_empty() {
+        if read.is_empty() {
             break;
         }
-        let mut reports = Vec::with_capacity(batch.len());
-        for delivery in batch {
+        for delivery in read {
             match StateChange::decode(&delivery.body) {
-                Ok(report) => reports.push((report, delivery)),
+                Ok(report) => {
+                    if reports.send((report, delivery)).await.is_err() {
+                        return;
+                    }
+                }
                 Err(reason) => park(delivery, &reason.to_string()).await,
             }
         }
-        record(&store, reports, &shutdown).await;
     }
     stop.stop();
 }

@@ -14,6 +14,8 @@ use crate::{Context, hold::Hold, start};
 
 /// Longest sleep: the wall clock may be set while we sleep.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
+/// How long a batch may fill while messages are flowing; a lone message never waits.
+const LINGER: Duration = Duration::from_millis(5);
 /// Pause after the database was away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -34,7 +36,7 @@ pub(crate) async fn run(context: &Context) {
             biased;
             () = context.shutdown.cancelled() => break,
             () = tokio::time::sleep(sleep), if sleep.is_zero() || hold.next().is_some() => {}
-            batch = consumer.next_batch(settings.batch, Duration::from_millis(1)) => {
+            batch = consumer.next_batch(settings.batch, LINGER) => {
                 if batch.is_empty() { break; }
                 for delivery in batch { receive(delivery, &mut hold).await; }
             }

@@ -8,7 +8,7 @@ use turnup_store::{Logged, RelayLease, StoreError};
 
 use crate::{
     Context,
-    relay::{POLL, Wakes},
+    relay::{FLOWING, LINGER, POLL, Wakes},
 };
 
 /// Most events per round.
@@ -24,6 +24,9 @@ pub(crate) async fn number(lease: &RelayLease, wakes: &Wakes) -> Result<(), Stor
         let numbered = lease.number_events(ROUND).await?;
         if numbered > 0 {
             wakes.numbered.notify_one();
+            if numbered > FLOWING as u64 {
+                tokio::time::sleep(LINGER).await;
+            }
         } else {
             let _ = tokio::time::timeout(POLL, wakes.log.notified()).await;
         }

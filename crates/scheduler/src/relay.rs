@@ -21,6 +21,10 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) const POLL: Duration = Duration::from_millis(250);
 /// Most rows per round.
 const ROUND: i64 = 1000;
+/// With more rows than this, work is flowing, and a round is worth a moment's wait.
+pub(crate) const FLOWING: usize = 16;
+/// That moment.
+pub(crate) const LINGER: Duration = Duration::from_millis(4);
 /// Deadline of one round's publishes.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after a round in which nothing got through.
@@ -103,6 +107,9 @@ async fn relay(context: &Context, lease: &RelayLease, wakes: &Wakes) -> Result<(
         }
         if round.done.is_empty() && round.unroutable.is_empty() {
             tokio::time::sleep(RETRY).await;
+        }
+        if rows.len() > FLOWING {
+            tokio::time::sleep(LINGER).await;
         }
         // Both statements travel together; the deletion comes first, so its rows aren't taken again.
         let (done, taken) = tokio::join!(lease.done(&round.done), lease.take(0, ROUND));
