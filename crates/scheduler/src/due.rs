@@ -16,6 +16,9 @@ use crate::{Context, hold::Hold, start};
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// How long a batch may fill while messages are flowing; a lone message never waits.
 const LINGER: Duration = Duration::from_millis(5);
+/// So many batches start together when they were held for one instant: with a transaction for each, the
+/// last would wait for the work of the first.
+const BURST: usize = 10;
 /// Pause after the database was away.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -42,7 +45,7 @@ pub(crate) async fn run(context: &Context) {
             }
         }
         let ready: Vec<Held> = hold
-            .take_due(Timestamp::now(), settings.batch)
+            .take_due(Timestamp::now(), settings.batch.saturating_mul(BURST))
             .into_iter()
             // The broker gives these to somebody again.
             .filter(|held: &Held| !held.delivery.is_stale())
