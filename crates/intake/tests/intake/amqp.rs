@@ -132,6 +132,8 @@ fn only_granted_users_may_order() {
     };
     let only = |user: &str, role| {
         let mut settings = Settings::default();
+        // Nobody but this one, not even whom the defaults let in.
+        settings.amqp_grants.clear();
         settings.amqp_grants.insert(user.to_owned(), vec![role]);
         settings
     };
