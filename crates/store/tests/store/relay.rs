@@ -67,6 +67,7 @@ async fn rows_are_taken_in_order_until_they_are_done() {
     let lease = store.lead_relay().await.unwrap().unwrap();
     let rows = lease.take(0, 100).await.unwrap();
     assert!(rows.windows(2).all(|pair| pair[0].id < pair[1].id));
+    assert!(rows.iter().all(|row| !row.again), "what is sent for the first time needs no question");
     assert_eq!(woken(&lease, 0).await, ids);
     match &rows[5].work {
         Work::Deployment { id, region, priority, .. } => {

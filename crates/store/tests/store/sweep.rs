@@ -211,5 +211,9 @@ async fn reconcile_sends_everything_that_is_owed() {
     wanted.sort();
     assert_eq!(sent, wanted);
     let rows = lease.take(seen, 10).await.unwrap();
-    assert!(rows.iter().any(|row| matches!(row.work, Work::Deployment { id, .. } if id == running[0].1)));
+    let again = rows.iter().find(|row| matches!(row.work, Work::Deployment { id, .. } if id == running[0].1));
+    assert!(
+        again.unwrap().again,
+        "a worker must ask before it does the work of a deployment that is sent again"
+    );
 }
