@@ -89,6 +89,8 @@ async fn read_shard(
     reports: mpsc::Sender<Report>,
     shutdown: CancellationToken,
 ) {
+    // However this ends: a recorder that no longer reads a shard must not seem to be at work.
+    let _end_all = shutdown.clone().drop_guard();
     let stop = consumer.stop_handle();
     loop {
         let read = tokio::select! {
