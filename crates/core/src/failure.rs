@@ -73,6 +73,18 @@ pub struct Failure {
     /// RFC 6241 error-path, or the path in the order's own data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Texts to compare, such as the approved plan and the present one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<Detail>,
+}
+
+/// A text that belongs to a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// What it is.
+    pub title: String,
+    /// The text, of several lines.
+    pub text: String,
 }
 
 impl Failure {
@@ -87,6 +99,7 @@ impl Failure {
             error_tag: None,
             error_app_tag: None,
             path: None,
+            details: Vec::new(),
         }
     }
 

@@ -5,6 +5,8 @@
 //! the time and the new ids; every decision here can be repeated and tested without a machine
 //! around it.
 
+pub mod ask;
+pub mod audit;
 pub mod delay;
 pub mod event;
 pub mod failure;
@@ -16,5 +18,6 @@ pub mod name;
 pub mod order;
 pub mod policy;
 pub mod problem;
+pub mod resource;
 pub mod settle;
 pub mod words;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    audit::{AuditWork, DeviceAudit},
     failure::Failure,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
@@ -122,6 +123,9 @@ pub struct Deployment {
     pub region: RegionName,
     /// The orders that it deploys.
     pub orders: Vec<OrderId>,
+    /// What it is for.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// The devices, each once.
     pub devices: Vec<DeviceWork>,
     /// Deadlines and limits.
@@ -150,8 +154,24 @@ pub struct DeviceWork {
     /// The lease's epoch.
     pub epoch: i64,
     /// One edit per order.
+    #[serde(default)]
     pub edits: Vec<DeviceEdit>,
+    /// What to look at, where [`Purpose::Audit`] is the purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditWork>,
 }
+
+words!(
+    /// What a deployment is for.
+    #[derive(Default)]
+    Purpose, "purpose" {
+        /// To change devices, in one network transaction.
+        #[default]
+        Change = "change" / "change",
+        /// To look at devices. Nothing is changed.
+        Audit = "audit" / "audit",
+    }
+);
 
 /// One order's change at one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +201,8 @@ pub enum Condition {
     /// The innermost entries of this skeleton (those with nothing but their keys) are not there;
     /// what lies around them may be.
     Lacks(String),
+    /// All of these hold.
+    All(Vec<Condition>),
 }
 
 /// Deadlines and limits of a deployment.
@@ -266,6 +288,9 @@ pub struct DeviceReport {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
+    /// What an audit found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<DeviceAudit>,
 }
 
 /// One step at a device.

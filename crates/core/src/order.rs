@@ -7,9 +7,11 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    audit::AuditPart,
     id::ServiceId,
     name::{DefinitionName, DeviceName, near_misses},
     problem::{Fault, pointer_to},
+    resource::ResourceKey,
     words::words,
 };
 
@@ -39,15 +41,30 @@ words!(
 );
 
 impl OrderKind {
-    /// Whether this release deploys orders of this kind.
+    /// Whether it changes configuration on devices.
     #[must_use]
-    pub const fn is_supported(self) -> bool {
-        match self {
-            Self::Provision | Self::Decommission => true,
-            Self::Modify | Self::Redeploy | Self::Validate => false,
-        }
+    pub const fn changes_devices(self) -> bool {
+        !matches!(self, Self::Validate)
+    }
+
+    /// Whether the order says itself which attributes and endpoints the service is to have.
+    #[must_use]
+    pub const fn has_content(self) -> bool {
+        matches!(self, Self::Provision | Self::Modify)
     }
 }
+
+words!(
+    /// What an order does when another unfinished order is there for its service.
+    #[derive(Default)]
+    IfBusy, "if_busy" {
+        /// Waits for it.
+        #[default]
+        Wait = "wait" / "Wait",
+        /// Is refused.
+        Refuse = "refuse" / "Refuse",
+    }
+);
 
 words!(
     /// How urgent an order is: which of its region's three queues its deployment goes through.
@@ -111,6 +128,20 @@ impl Schedule {
     }
 }
 
+/// What an order carries beside its content, as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderOptions {
+    /// Hash of the only plan that may be deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_plan: Option<String>,
+    /// What a validate order looks at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audit: Vec<AuditPart>,
+    /// The values of pools that its content needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceKey>,
+}
+
 /// An order as given, checked as far as it can be without looking anything up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderRequest {
@@ -132,12 +163,20 @@ pub struct OrderRequest {
     pub description: Option<String>,
     /// Urgency.
     pub priority: Priority,
+    /// Version of the definition; none: the newest that is published.
+    pub definition_version: Option<u32>,
+    /// Hash of the only plan that may be deployed.
+    pub approved_plan: Option<String>,
+    /// What to do while another order of the service is unfinished.
+    pub if_busy: IfBusy,
+    /// What a validate order looks at; of other kinds empty.
+    pub audit: Vec<AuditPart>,
     /// SHA-256 of the request in canonical JSON (sorted keys): tells a repetition from another
     /// request under the same key.
     pub digest: [u8; 32],
 }
 
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 13] = [
     "kind",
     "definition",
     "service_id",
@@ -147,6 +186,10 @@ const FIELDS: [&str; 9] = [
     "external_id",
     "description",
     "priority",
+    "definition_version",
+    "approved_plan",
+    "if_busy",
+    "audit",
 ];
 const ENDPOINT_FIELDS: [&str; 3] = ["role", "device", "attributes"];
 
@@ -165,14 +208,8 @@ impl OrderRequest {
 
         let kind = reader.parsed::<OrderKind>(object, "kind");
         if !object.contains_key("kind") {
-            reader.fault("/kind", "missing", "say what is asked for: \"provision\" or \"decommission\"");
-        }
-        if let Some(kind) = kind.filter(|kind| !kind.is_supported()) {
-            reader.fault(
-                "/kind",
-                "unsupported_kind",
-                format!("{kind} orders are not supported by this release; use provision or decommission"),
-            );
+            let kinds: Vec<&str> = OrderKind::ALL.iter().map(|kind| kind.word()).collect();
+            reader.fault("/kind", "missing", format!("say what is asked for: {}", kinds.join(", ")));
         }
         let definition = reader.parsed::<DefinitionName>(object, "definition");
         let service_id = reader.parsed::<ServiceId>(object, "service_id");
@@ -182,6 +219,10 @@ impl OrderRequest {
         let external_id = reader.text(object, "external_id", MAX_KEY_CHARS);
         let description = reader.text(object, "description", MAX_DESCRIPTION_CHARS);
         let priority = reader.parsed::<Priority>(object, "priority").unwrap_or_default();
+        let definition_version = reader.version(object);
+        let approved_plan = reader.hash(object, "approved_plan");
+        let if_busy = reader.parsed::<IfBusy>(object, "if_busy").unwrap_or_default();
+        let audit = reader.audit(object, kind);
 
         match kind {
             Some(OrderKind::Provision) => {
@@ -204,19 +245,22 @@ impl OrderRequest {
                         format!("a {kind} order names the service; list them with 'turnup service list'"),
                     );
                 }
-                if kind == OrderKind::Decommission {
-                    for field in ["attributes", "endpoints"] {
+                if !kind.has_content() {
+                    for field in ["attributes", "endpoints", "definition_version"] {
                         if object.contains_key(field) {
                             reader.fault(
                                 pointer_to("", field),
                                 "not_allowed",
-                                "a decommission order takes what the service has; leave it out",
+                                format!("a {kind} order takes what the service has; leave it out"),
                             );
                         }
                     }
                 }
             }
             None => {}
+        }
+        if let (Some(OrderKind::Validate), true) = (kind, object.contains_key("approved_plan")) {
+            reader.fault("/approved_plan", "not_allowed", "a validate order changes nothing; leave it out");
         }
 
         match (kind, reader.faults.is_empty()) {
@@ -230,6 +274,10 @@ impl OrderRequest {
                 external_id,
                 description,
                 priority,
+                definition_version,
+                approved_plan,
+                if_busy,
+                audit,
                 digest: Sha256::digest(value.to_string()).into(),
             }),
             _ => Err(reader.faults),
@@ -340,6 +388,49 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn version(&mut self, object: &Map<String, Value>) -> Option<u32> {
+        let value = object.get("definition_version")?;
+        let version = value.as_u64().and_then(|version| u32::try_from(version).ok()).filter(|v| *v > 0);
+        if version.is_none() {
+            let detail = "must be a whole number from 1; leave it out for the newest version";
+            self.fault("/definition_version", "bad_value", detail);
+        }
+        version
+    }
+
+    /// A SHA-256 as 64 hexadecimal digits.
+    fn hash(&mut self, object: &Map<String, Value>, field: &str) -> Option<String> {
+        let text = self.text(object, field, 64)?;
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Some(text.to_ascii_lowercase());
+        }
+        let detail = "must be the 'hash' of a plan, 64 hexadecimal digits; 'turnup order plan' shows it";
+        self.fault(pointer_to("", field), "bad_value", detail);
+        None
+    }
+
+    fn audit(&mut self, object: &Map<String, Value>, kind: Option<OrderKind>) -> Vec<AuditPart> {
+        let is_validate = kind == Some(OrderKind::Validate);
+        let Some(value) = object.get("audit") else {
+            return if is_validate { AuditPart::ALL.to_vec() } else { Vec::new() };
+        };
+        if kind.is_some() && !is_validate {
+            self.fault("/audit", "not_allowed", "only a validate order has it; leave it out");
+            return Vec::new();
+        }
+        let parts: Option<Vec<AuditPart>> = value
+            .as_array()
+            .filter(|parts| !parts.is_empty())
+            .and_then(|parts| parts.iter().map(|part| part.as_str()?.parse().ok()).collect());
+        let Some(mut parts) = parts else {
+            self.fault("/audit", "bad_value", "must be a list of \"config\", \"functional\" or both");
+            return Vec::new();
+        };
+        parts.sort_unstable();
+        parts.dedup();
+        parts
     }
 
     fn object(&mut self, at: &str, object: &Map<String, Value>, field: &str) -> Map<String, Value> {
@@ -500,7 +591,32 @@ mod tests {
             pointers(&json!({"kind": "decommission", "service_id": id, "attributes": {}})),
             ["/attributes"]
         );
-        assert_eq!(pointers(&json!({"kind": "modify", "service_id": id})), ["/kind"]);
+        let order = |value: Value| OrderRequest::parse(&value, now()).unwrap();
+        let validate = order(json!({"kind": "validate", "service_id": id}));
+        assert_eq!(validate.audit, [AuditPart::Config, AuditPart::Functional]);
+        assert_eq!(order(json!({"kind": "validate", "service_id": id, "audit": ["config"]})).audit.len(), 1);
+        assert_eq!(
+            order(json!({"kind": "modify", "service_id": id, "attributes": {}})).if_busy,
+            IfBusy::Wait
+        );
+        assert_eq!(
+            pointers(&json!({"kind": "redeploy", "service_id": id, "endpoints": [], "audit": ["config"]})),
+            ["/audit", "/endpoints"]
+        );
+        assert_eq!(
+            pointers(&json!({
+                "kind": "validate", "service_id": id, "audit": [], "approved_plan": "12",
+                "definition_version": 0, "if_busy": "maybe"
+            })),
+            [
+                "/definition_version",
+                "/approved_plan",
+                "/if_busy",
+                "/audit",
+                "/definition_version",
+                "/approved_plan"
+            ]
+        );
     }
 
     #[test]

@@ -61,6 +61,7 @@ mod tests {
             device: DeviceName::new("d").unwrap(),
             in_force,
             steps: vec![],
+            audit: None,
             failures: class.map(|c| Failure::new(c, "edit-config", "x")).into_iter().collect(),
         }
     }
