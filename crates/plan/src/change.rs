@@ -1,50 +1,156 @@
-//! From one footprint to another: the edit a worker sends, and all it needs to check and undo it.
+//! From what a service has on a device to what it is to have there: the edit a worker sends, and all it
+//! needs to check and undo it.
+
+use std::collections::BTreeMap;
 
 use turnup_core::{
     id::OrderId,
     message::{Condition, DeviceEdit},
 };
-use turnup_netconf::namespace::BASE;
+use turnup_netconf::xml::Element;
 
-use crate::{error::PlanError, footprint::Footprint};
+use crate::{
+    diff::{self, Comparison, Delta, Extent},
+    footprint::Footprint,
+    shape::Shape,
+};
 
-/// The edit that takes one service on one device from `old` to `new`.
-///
-/// - From nothing (provision): merges the footprint; the inverse removes the nodes that the service owns.
-/// - To nothing (decommission): the reverse.
-///
-/// Shared entries above an owned node (the interface that carries a service's unit) are merged with
-/// their keys only, and never removed. The filter selects exactly the owned entries by their keys
-/// (content match nodes, RFC 6241 §6.2.5). [`Condition::Lacks`] holds the same: its innermost entries,
-/// those that have nothing but their keys, must be absent, while those around them may be there.
-///
-/// `remove` needs a base:1.1 session (RFC 6241); servers with base:1.0 only (RFC 4741), and netconfd on a
-/// session without 1.1, know `delete` alone. Whoever sends to those has to look first what is there.
-///
-/// # Errors
-/// [`PlanError::ChangeUnsupported`] from one footprint to another, [`PlanError::Nothing`] from nothing to
-/// nothing.
-pub fn change(
-    order: OrderId,
-    old: Option<&Footprint>,
-    new: Option<&Footprint>,
-) -> Result<DeviceEdit, PlanError> {
-    let (footprint, is_provision) = match (old, new) {
-        (None, Some(new)) => (new, true),
-        (Some(old), None) => (old, false),
-        (Some(_), Some(_)) => return Err(PlanError::ChangeUnsupported),
-        (None, None) => return Err(PlanError::Nothing),
+/// What one service has on one device, and is to have.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// What is in force there, as far as is known.
+    pub old: Option<Footprint>,
+    /// What failed attempts may have left there.
+    pub strays: Vec<Footprint>,
+    /// What it is to have; none: nothing.
+    pub new: Option<Footprint>,
+    /// Write all that is wanted again, whatever is there; with strays that is done anyway.
+    pub whole: bool,
+}
+
+/// What is done at the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// For the worker.
+    pub edit: DeviceEdit,
+    /// For people: `+` added, `-` removed, `~` changed, `=` written again.
+    pub text: String,
+}
+
+impl Change {
+    /// The edit; none if there is nothing to do.
+    ///
+    /// - From nothing (provision): merges the footprint. To nothing (decommission): removes what the
+    ///   service owns, and what it shares with no one.
+    /// - From one footprint to another: merges what is new or different, removes what is no longer wanted.
+    /// - Whole (redeploy, or when it isn't known what is there): owned nodes are replaced (RFC 6241 §7.2),
+    ///   so that what was put into them by hand goes.
+    ///
+    /// `stays` tells whether a shared node, by its path, has other holders on this device: then it is never
+    /// removed. Every edit may be repeated. Its inverse takes the device back to `old`; the inverse of a
+    /// whole edit that changes nothing is the same configuration again.
+    ///
+    /// `remove` needs a base:1.1 session (RFC 6241); servers with base:1.0 only (RFC 4741), and netconfd on
+    /// a session without 1.1, know `delete` alone. Whoever sends to those has to look first what is there.
+    #[must_use]
+    pub fn edit(&self, order: OrderId, stays: &dyn Fn(&str) -> bool) -> Option<Edit> {
+        let shape = self.shape();
+        let tree = |footprint: &Option<Footprint>| -> Vec<Element> {
+            footprint.as_ref().map(|footprint| footprint.tree().to_vec()).unwrap_or_default()
+        };
+        let (old, new) = (tree(&self.old), tree(&self.new));
+        let compare = |extent, before: &[Element], after: &[Element]| {
+            Comparison { shape: &shape, extent, stays }.run(before, after)
+        };
+        let whole = self.whole || !self.strays.is_empty();
+        let forward = if whole {
+            let mut there = old.clone();
+            for stray in &self.strays {
+                unite(&mut there, stray.tree(), &shape, "");
+            }
+            compare(Extent::Whole, &there, &new)
+        } else {
+            compare(Extent::Smallest, &old, &new)
+        };
+        if forward.is_empty() {
+            return None;
+        }
+        let mut back = compare(Extent::Smallest, &new, &old);
+        if back.is_empty() {
+            back = compare(Extent::Smallest, &[], &old);
+        }
+        let edit = DeviceEdit {
+            order,
+            edit: diff::edit(&forward),
+            inverse: diff::edit(&back),
+            filter: diff::filter(&forward),
+            after: condition(&forward),
+            before: condition(&back),
+            keys: shape.keys.clone(),
+        };
+        Some(Edit { edit, text: diff::text(&forward, &shape) })
+    }
+
+    /// The declarations of all that is compared. Those of a footprint that was planned by an earlier version
+    /// of its definition may be others; what either regards as owned is.
+    fn shape(&self) -> Shape {
+        let mut all = self.new.iter().chain(&self.old).chain(&self.strays).map(Footprint::shape);
+        let mut shape = all.next().cloned().unwrap_or_default();
+        for other in all {
+            for (list, keys) in &other.keys {
+                shape.keys.entry(list.clone()).or_insert_with(|| keys.clone());
+            }
+            for path in &other.owns {
+                if !shape.owns.contains(path) {
+                    shape.owns.push(path.clone());
+                }
+            }
+            for path in &other.shares {
+                if !shape.shares.contains(path) && !shape.owns.contains(path) {
+                    shape.shares.push(path.clone());
+                }
+            }
+        }
+        shape
+    }
+}
+
+fn condition(deltas: &[Delta]) -> Condition {
+    match (diff::present(deltas), diff::absent(deltas)) {
+        (Some(present), None) => Condition::Contains(present),
+        (None, Some(absent)) => Condition::Lacks(absent),
+        (present, absent) => Condition::All(
+            present.map(Condition::Contains).into_iter().chain(absent.map(Condition::Lacks)).collect(),
+        ),
+    }
+}
+
+/// Adds to `tree` the nodes of `more` that it lacks.
+fn unite(tree: &mut Vec<Element>, more: &[Element], shape: &Shape, path: &str) {
+    use crate::footprint::step_of;
+    let id = |element: &Element| {
+        (step_of(element, shape, path).unwrap_or_default(), element.namespace().to_owned())
     };
-    let merge = footprint.config().to_owned();
-    // Not "delete": a node that is gone already is no error (RFC 6241 §7.2).
-    let remove = footprint.skeleton(&|node| node.set_attribute_ns(BASE, "operation", "remove"));
-    let filter = footprint.skeleton(&|_| ());
-    let present = Condition::Contains(merge.clone());
-    let absent = Condition::Lacks(filter.clone());
-    let keys = footprint.keys().clone();
-    Ok(if is_provision {
-        DeviceEdit { order, edit: merge, inverse: remove, filter, after: present, before: absent, keys }
-    } else {
-        DeviceEdit { order, edit: remove, inverse: merge, filter, after: absent, before: present, keys }
-    })
+    let mut places: BTreeMap<(String, String), usize> =
+        tree.iter().enumerate().map(|(at, element)| (id(element), at)).collect();
+    for element in more {
+        match places.get(&id(element)) {
+            Some(at) => {
+                let Some(known) = tree.get_mut(*at) else { continue };
+                if known.is_leaf() || element.is_leaf() {
+                    continue;
+                }
+                let here = format!("{path}/{}", id(element).0);
+                let mut children: Vec<Element> = known.children().cloned().collect();
+                let theirs: Vec<Element> = element.children().cloned().collect();
+                unite(&mut children, &theirs, shape, &here);
+                let empty = Element::new(known.namespace_shared(), known.name());
+                *known = empty.with_children(children);
+            }
+            None => {
+                places.insert(id(element), tree.len());
+                tree.push(element.clone());
+            }
+        }
+    }
 }

@@ -111,13 +111,4 @@ pub enum PlanError {
         #[source]
         source: BadContent,
     },
-    /// A change from one footprint to another.
-    #[error(
-        "this release plans provision (from nothing) and decommission (to nothing) only; \
-         decommission the service and provision it anew"
-    )]
-    ChangeUnsupported,
-    /// Neither an old nor a new footprint.
-    #[error("there is nothing to change: neither an old nor a new footprint was given")]
-    Nothing,
 }

@@ -82,14 +82,44 @@ impl Footprint {
     #[must_use]
     pub fn owned_nodes(&self) -> Vec<String> {
         let mut found = Vec::new();
-        collect_owned(&self.tree, &self.shape, &mut Vec::new(), "", &mut found);
+        self.visit(&mut |place, path, _| {
+            if place == Place::Owned {
+                found.push(path.to_owned());
+            }
+        });
         found
     }
 
-    /// The owned nodes with nothing but what identifies them: list entries with their keys, the way down
-    /// to them with the keys of shared entries. `mark` is applied to each owned node.
-    pub(crate) fn skeleton(&self, mark: &dyn Fn(&mut Element)) -> String {
-        to_xml(&skeleton_of(&self.tree, &self.shape, &mut Vec::new(), mark))
+    /// The nodes that are held together with other services, as canonical paths with their content.
+    #[must_use]
+    pub fn shared_nodes(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        self.visit(&mut |place, path, element| {
+            if place == Place::Shared {
+                found.push((path.to_owned(), to_xml(std::slice::from_ref(element))));
+            }
+        });
+        found
+    }
+
+    /// A subtree filter's content (RFC 6241 §6) that selects the owned and shared nodes whole, by nothing
+    /// but what identifies them.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        to_xml(&bones(self.tree.iter(), &self.shape, &mut Vec::new()))
+    }
+
+    pub(crate) fn tree(&self) -> &[Element] {
+        &self.tree
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Calls `found` with every owned and shared node and its path.
+    fn visit(&self, found: &mut dyn FnMut(Place, &str, &Element)) {
+        visit(self.tree.iter(), &self.shape, &mut Vec::new(), "", found);
     }
 }
 
@@ -125,7 +155,7 @@ fn parse(config: &str) -> Result<Vec<Element>, BadContent> {
     Ok(root.into_children().collect())
 }
 
-fn to_xml(tree: &[Element]) -> String {
+pub(crate) fn to_xml(tree: &[Element]) -> String {
     let mut out = String::with_capacity(512);
     for element in tree {
         element.write_xml(&mut out);
@@ -164,7 +194,13 @@ fn arrange_above(
         match (place, known) {
             (Place::Outside, _) => return Err(BadContent::NotOwned { path: here }),
             (Place::Owned, Some(_)) => return Err(BadContent::Duplicate { path: here }),
-            (Place::Owned, None) => {
+            // Two endpoints on one port hold the same shared node; they must agree on it.
+            (Place::Shared, Some(known)) => {
+                if known.shell != arrange_inside(element, shape, path)? {
+                    return Err(BadContent::Duplicate { path: here });
+                }
+            }
+            (Place::Owned | Place::Shared, None) => {
                 let shell = arrange_inside(element, shape, path)?;
                 groups.push(Group { step, shell, rest: None });
             }
@@ -257,9 +293,12 @@ fn split(element: Element, shape: &Shape, path: &str) -> Result<(Element, Vec<El
     Ok((shell, rest))
 }
 
-/// An element's step in a canonical path: name, and the keys of a list entry.
-fn step_of(element: &Element, shape: &Shape, parent: &str) -> Result<String, BadContent> {
+/// An element's step in a canonical path: name, and the keys of a list entry or the value of a leaf-list's.
+pub(crate) fn step_of(element: &Element, shape: &Shape, parent: &str) -> Result<String, BadContent> {
     let mut step = element.name().to_owned();
+    if shape.is_leaf_list(element) {
+        step.push_str(&format!("[.={}]", literal(&element.raw_text())));
+    }
     for key in shape.keys_of(element).unwrap_or_default() {
         let leaf = element.own_child(key).filter(|leaf| leaf.is_leaf() && !leaf.is_empty());
         let Some(leaf) = leaf else {
@@ -284,59 +323,63 @@ fn literal(value: &str) -> String {
     }
 }
 
-fn collect_owned(
-    tree: &[Element],
+fn visit<'e>(
+    tree: impl Iterator<Item = &'e Element>,
     shape: &Shape,
     names: &mut Vec<String>,
     path: &str,
-    found: &mut Vec<String>,
+    found: &mut dyn FnMut(Place, &str, &Element),
 ) {
     for element in tree {
         names.push(element.name().to_owned());
         // Construction has checked that the keys are there.
         let here = step_of(element, shape, path).map(|step| format!("{path}/{step}")).unwrap_or_default();
         match shape.place(names) {
-            Place::Owned => found.push(here),
-            Place::Above => {
-                let children: Vec<Element> = element.children().cloned().collect();
-                collect_owned(&children, shape, names, &here, found);
-            }
-            Place::Outside => {} // A key of a shared entry.
+            place @ (Place::Owned | Place::Shared) => found(place, &here, element),
+            Place::Above => visit(element.children(), shape, names, &here, found),
+            Place::Outside => {} // A key of an entry above.
         }
         names.pop();
     }
 }
 
-fn skeleton_of(
-    tree: &[Element],
+/// The element with nothing but its keys; an entry of a leaf-list with its value.
+pub(crate) fn shell_of(element: &Element, shape: &Shape) -> Element {
+    if shape.is_leaf_list(element) {
+        return element.clone();
+    }
+    let mut shell = Element::new(element.namespace_shared(), element.name());
+    for key in shape.keys_of(element).unwrap_or_default() {
+        if let Some(leaf) = element.own_child(key) {
+            shell.push(leaf.clone());
+        }
+    }
+    shell
+}
+
+fn bones<'e>(
+    tree: impl Iterator<Item = &'e Element>,
     shape: &Shape,
     names: &mut Vec<String>,
-    mark: &dyn Fn(&mut Element),
 ) -> Vec<Element> {
-    let mut bones = Vec::with_capacity(tree.len());
+    let mut found = Vec::new();
     for element in tree {
         names.push(element.name().to_owned());
-        let mut bone = Element::new(element.namespace_shared(), element.name());
-        let keys = shape.keys_of(element).unwrap_or_default();
-        bones.push(match shape.place(names) {
-            Place::Owned => {
-                for key in keys {
-                    if let Some(leaf) = element.own_child(key) {
-                        bone.push(leaf.clone());
-                    }
-                }
-                mark(&mut bone);
-                bone
-            }
+        match shape.place(names) {
+            Place::Owned | Place::Shared => found.push(shell_of(element, shape)),
             Place::Above => {
-                let children: Vec<Element> = element.children().cloned().collect();
-                bone.with_children(skeleton_of(&children, shape, names, mark))
+                let inside = bones(element.children(), shape, names);
+                let mut bone = shell_of(element, shape);
+                for child in inside {
+                    bone.push(child);
+                }
+                found.push(bone);
             }
-            Place::Outside => element.clone(), // A key of a shared entry.
-        });
+            Place::Outside => {} // A key of an entry above; its shell has it.
+        }
         names.pop();
     }
-    bones
+    found
 }
 
 #[cfg(test)]

@@ -9,13 +9,12 @@ use std::{
 
 use serde_json::{Map, Value};
 use turnup_core::{
-    id::{OrderId, ServiceId},
+    id::ServiceId,
     name::{DefinitionName, PlatformName},
     order::{Endpoint, MAX_ENDPOINTS},
 };
 
 use crate::{
-    change::change,
     definition::{Definition, Platform, Role},
     error::PlanError,
     mistake::Mistake,
@@ -271,7 +270,11 @@ impl Reader<'_> {
             let keys = find(fields, "keys").map(|node| self.keys(node)).unwrap_or_default();
             let owns = self.required(fields, "owns", *line).map(|node| self.owns(node));
             if let (Some(name), Some(template), Some(owns)) = (name, template, owns) {
-                platforms.push((name, *line, Platform { template, shape: Shape { keys, owns } }));
+                platforms.push((
+                    name,
+                    *line,
+                    Platform { template, shape: Shape { keys, owns, shares: Vec::new() } },
+                ));
             }
         }
         platforms
@@ -424,10 +427,7 @@ impl Reader<'_> {
             let service = ServiceId(uuid::Uuid::nil());
             let planned = definition
                 .footprints(service, &checked.attributes, &checked.endpoints, &checked.platforms)
-                .and_then(|footprints| {
-                    let order = OrderId(uuid::Uuid::nil());
-                    footprints.values().try_for_each(|new| change(order, None, Some(new)).map(drop))
-                });
+                .map(drop);
             match planned {
                 Ok(()) => {}
                 Err(PlanError::Template { source, .. }) => {

@@ -36,6 +36,7 @@ impl Device {
         match condition {
             Condition::Contains(config) => contains(&self.root, &parse(config), &self.keys),
             Condition::Lacks(config) => lacks(&self.root, &parse(config), &self.keys),
+            Condition::All(conditions) => conditions.iter().all(|condition| self.holds(condition)),
         }
     }
 
@@ -63,7 +64,15 @@ fn key_names<'k>(element: &Element, keys: &'k Keys) -> &'k [String] {
 fn same_node(a: &Element, b: &Element, keys: &Keys) -> bool {
     let value =
         |element: &Element, key: &str| element.own_child(key).map(|leaf| leaf.raw_text().into_owned());
+    if is_leaf_list(b, keys) {
+        return a.same_name(b) && a.raw_text() == b.raw_text();
+    }
     a.same_name(b) && key_names(b, keys).iter().all(|key| value(a, key) == value(b, key))
+}
+
+/// An entry of a leaf-list is known by its value.
+fn is_leaf_list(element: &Element, keys: &Keys) -> bool {
+    element.is_leaf() && keys.get(element.name()).is_some_and(|names| names.iter().eq(["."]))
 }
 
 fn merge(into: &mut Element, edit: &Element, keys: &Keys) {
@@ -72,12 +81,18 @@ fn merge(into: &mut Element, edit: &Element, keys: &Keys) {
         let matches = |node: &turnup_netconf::xml::Node| {
             // A node to be removed is named by what identifies it, whatever else is in it.
             node.element().is_some_and(|own| match (operation, child.is_leaf()) {
-                (Some(_), true) => own.same_name(child),
+                (Some(_), true) if !is_leaf_list(child, keys) => own.same_name(child),
                 _ => same_node(own, child, keys),
             })
         };
         match operation {
             Some("remove") => into.nodes_mut().retain(|node| !matches(node)),
+            Some("replace") => {
+                into.nodes_mut().retain(|node| !matches(node));
+                let mut new = child.clone();
+                new.remove_attribute_ns(BASE, "operation");
+                into.push(new);
+            }
             Some(other) => panic!("operation {other:?}"),
             None => match into.nodes().iter().position(matches) {
                 None => into.push(stripped(child, keys)),
@@ -119,16 +134,15 @@ fn lacks(own: &Element, skeleton: &Element, keys: &Keys) -> bool {
         let names = key_names(bone, keys);
         let is_key = |child: &&Element| names.iter().any(|key| *key == child.name());
         let innermost = bone.children().all(|child| is_key(&child));
-        own.children().filter(|own| same_node(own, bone, keys) || bone.is_leaf() && own.same_name(bone)).all(
-            |own| {
-                if innermost {
-                    return false;
-                }
-                let mut rest = bone.clone();
-                rest.nodes_mut().retain(|node| node.element().is_some_and(|child| !is_key(&child)));
-                lacks(own, &rest, keys)
-            },
-        )
+        let is_leaf = bone.is_leaf() && !is_leaf_list(bone, keys);
+        own.children().filter(|own| same_node(own, bone, keys) || is_leaf && own.same_name(bone)).all(|own| {
+            if innermost {
+                return false;
+            }
+            let mut rest = bone.clone();
+            rest.nodes_mut().retain(|node| node.element().is_some_and(|child| !is_key(&child)));
+            lacks(own, &rest, keys)
+        })
     })
 }
 

@@ -6,9 +6,8 @@ use std::{fmt::Write as _, fs, path::Path};
 use serde_json::json;
 use turnup_core::message::Condition;
 use turnup_netconf::xml::{Limits, parse_str};
-use turnup_plan::change;
 
-use crate::{definition, line_endpoints, order, plan, shipped};
+use crate::{change, definition, line_endpoints, plan, shipped};
 
 /// Indented, so that differences can be read.
 fn pretty(config: &str) -> String {
@@ -22,8 +21,8 @@ fn snapshot(name: &str, attributes: serde_json::Value, endpoints: serde_json::Va
     let mut text = String::new();
     for (device, footprint) in plan(definition(&catalogue, definition_name), attributes, endpoints, platform)
     {
-        let provision = change(order(), None, Some(&footprint)).unwrap();
-        let decommission = change(order(), Some(&footprint), None).unwrap();
+        let provision = change(None, Some(&footprint)).unwrap();
+        let decommission = change(Some(&footprint), None).unwrap();
         // What one merges the other has to bring back, and the reverse.
         assert_eq!(provision.edit, footprint.config());
         assert_eq!((&provision.edit, &provision.inverse), (&decommission.inverse, &decommission.edit));

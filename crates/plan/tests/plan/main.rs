@@ -8,6 +8,7 @@
 mod device;
 mod folder;
 mod golden;
+mod lives;
 mod mistakes;
 mod orders;
 mod properties;
@@ -16,12 +17,13 @@ mod templates;
 use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
+use turnup_core::message::DeviceEdit;
 use turnup_core::{
     id::{OrderId, ServiceId},
     name::{DeviceName, PlatformName},
     order::Endpoint,
 };
-use turnup_plan::{Catalogue, Checked, Definition, Footprint};
+use turnup_plan::{Catalogue, Change, Checked, Definition, Footprint};
 use uuid::Uuid;
 
 /// The catalogue that turnup ships.
@@ -74,4 +76,10 @@ fn plan(
 ) -> BTreeMap<DeviceName, Footprint> {
     let checked = check(definition, attributes, given, platform).unwrap();
     definition.footprints(service(), &checked.attributes, &checked.endpoints, &checked.platforms).unwrap()
+}
+
+/// The edit from one footprint to another, where no one else holds what is shared.
+fn change(old: Option<&Footprint>, new: Option<&Footprint>) -> Option<DeviceEdit> {
+    let change = Change { old: old.cloned(), new: new.cloned(), ..Change::default() };
+    change.edit(order(), &|_| false).map(|edit| edit.edit)
 }

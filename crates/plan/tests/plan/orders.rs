@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use turnup_core::problem::Fault;
-use turnup_plan::{PlanError, change};
+use turnup_plan::PlanError;
 
-use crate::{check, definition, endpoints, folder::Folder, line_endpoints, order, plan, service, shipped};
+use crate::{check, definition, endpoints, folder::Folder, line_endpoints, plan, service, shipped};
 
 fn places(faults: &[Fault]) -> Vec<(&str, &str)> {
     let mut places: Vec<_> =
@@ -86,15 +86,6 @@ fn the_list_of_faults_is_bounded() {
     let faults = check(definition(&catalogue, "eline"), attributes, line_endpoints(), "sim").unwrap_err();
     assert_eq!(faults.len(), 100);
     assert_eq!(faults[99].code, "more");
-}
-
-#[test]
-fn only_steps_from_and_to_nothing_are_planned() {
-    let catalogue = shipped();
-    let footprints = plan(definition(&catalogue, "eline"), json!({"vc_id": 7}), line_endpoints(), "sim");
-    let one = footprints.values().next().unwrap();
-    assert!(matches!(change(order(), Some(one), Some(one)), Err(PlanError::ChangeUnsupported)));
-    assert!(matches!(change(order(), None, None), Err(PlanError::Nothing)));
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use serde_json::json;
 use turnup_core::message::{Condition, DeviceEdit};
-use turnup_plan::{Footprint, change, overlap};
+use turnup_plan::{Footprint, overlap};
 
 use crate::{
-    definition,
+    change, definition,
     device::{Device, parse},
-    order, plan, shipped,
+    plan, shipped,
 };
 
 fn leaf(config: &str, path: &[&str]) -> String {
@@ -70,7 +70,7 @@ proptest! {
         prop_assert_eq!(leaf(footprint.config(), &unit), &*description);
         prop_assert_eq!(leaf(footprint.config(), &["interfaces", "interface", "name"]), &*port);
         prop_assert_eq!(leaf(footprint.config(), &["pseudowires", "pseudowire", "interface"]), &*port);
-        let edit = change(order(), None, Some(footprint)).unwrap();
+        let edit = change(None, Some(footprint)).unwrap();
         prop_assert_eq!(leaf(&edit.filter, &["interfaces", "interface", "name"]), &*port);
         prop_assert_eq!(leaf(&edit.inverse, &["interfaces", "interface", "name"]), &*port);
     }
@@ -82,8 +82,8 @@ proptest! {
             let again: Footprint = serde_json::from_str(&stored).unwrap();
             prop_assert_eq!(&again, &footprint);
             prop_assert_eq!(
-                change(order(), Some(&again), None).unwrap(),
-                change(order(), Some(&footprint), None).unwrap()
+                change(Some(&again), None).unwrap(),
+                change(Some(&footprint), None).unwrap()
             );
         }
     }
@@ -108,16 +108,16 @@ proptest! {
                  <pseudowires xmlns='urn:turnup:sim'><pseudowire><name>w{unit}</name></pseudowire></pseudowires>"
             ));
         }
-        let provision = change(order(), None, Some(&footprint)).unwrap();
+        let provision = change(None, Some(&footprint)).unwrap();
         undo(&provision, &device);
         device.edit(&provision.edit);
-        undo(&change(order(), Some(&footprint), None).unwrap(), &device);
+        undo(&change(Some(&footprint), None).unwrap(), &device);
     }
 
     #[test]
     fn the_filter_selects_what_the_service_owns_and_nothing_else(port in "[!-~]{1,20}", vlan in 1_u16..4095) {
         let footprint = lines(&port, vlan, "mine").swap_remove(0);
-        let edit = change(order(), None, Some(&footprint)).unwrap();
+        let edit = change(None, Some(&footprint)).unwrap();
         let mut device = Device::new("", footprint.keys());
         device.edit(
             "<interfaces xmlns='urn:turnup:sim'><interface><name>other port</name><unit><id>7</id></unit></interface>\

@@ -1,0 +1,267 @@
+//! The plan of one order: what it does on every device, and what stands in its way.
+//!
+//! Planning needs to know what others hold, but only of the very nodes that the order touches. So it has two
+//! steps: a [`Draft`] says which nodes those are, whoever has the store looks them up, and
+//! [`Draft::finish`] makes the [`Plan`]. The cost is that of the change, however much is on the devices.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fmt::Write as _,
+};
+
+use sha2::{Digest as _, Sha256};
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    id::{OrderId, ServiceId},
+    name::{DeviceName, PlatformName},
+    order::OrderKind,
+};
+
+use crate::{
+    change::{Change, Edit},
+    footprint::{Footprint, overlap},
+};
+
+/// Phase of failures found while planning.
+const PHASE: &str = "plan";
+
+/// A device and a node in its configuration.
+pub type Node = (DeviceName, String);
+
+/// What a service has on one device.
+#[derive(Debug, Clone, Default)]
+pub struct Present {
+    /// What is in force there, or is to be.
+    pub footprint: Option<Footprint>,
+    /// What failed attempts may have left there.
+    pub strays: Vec<Footprint>,
+    /// It isn't known that the footprint is in force.
+    pub uncertain: bool,
+}
+
+/// Who holds a node that services can hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The device.
+    pub device: String,
+    /// The node's canonical path.
+    pub node: String,
+    /// The service.
+    pub service: ServiceId,
+    /// What that service wants there; none: not known.
+    pub value: Option<String>,
+}
+
+/// What an order is to do, before anything else is looked up.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    kind: OrderKind,
+    order: OrderId,
+    service: ServiceId,
+    devices: BTreeMap<DeviceName, Change>,
+}
+
+/// What an order does.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What is asked for.
+    pub kind: OrderKind,
+    /// Every device that the service was or is to be on.
+    pub devices: BTreeMap<DeviceName, DevicePlan>,
+}
+
+/// What an order does on one device.
+#[derive(Debug, Clone)]
+pub struct DevicePlan {
+    /// The device's platform.
+    pub platform: PlatformName,
+    /// What is done; none: it isn't touched.
+    pub edit: Option<Edit>,
+    /// What the service has there afterwards; none: it leaves the device.
+    pub footprint: Option<Footprint>,
+}
+
+impl Draft {
+    /// `present`: what the service has, by device; empty for a provision. `wanted`: what it is to have; not
+    /// looked at for a redeploy, which wants what is present, and for a decommission, which wants nothing.
+    #[must_use]
+    pub fn new(
+        kind: OrderKind,
+        order: OrderId,
+        service: ServiceId,
+        present: BTreeMap<DeviceName, Present>,
+        wanted: BTreeMap<DeviceName, Footprint>,
+    ) -> Self {
+        let mut wanted = if kind.has_content() { wanted } else { BTreeMap::new() };
+        let mut devices = BTreeMap::new();
+        for (device, present) in present {
+            let new = match kind {
+                OrderKind::Redeploy | OrderKind::Validate => present.footprint.clone(),
+                _ => wanted.remove(&device),
+            };
+            let Present { footprint: old, strays, uncertain } = present;
+            let whole = uncertain || kind == OrderKind::Redeploy;
+            devices.insert(device, Change { old, strays, new, whole });
+        }
+        for (device, footprint) in wanted {
+            devices.insert(device, Change { new: Some(footprint), ..Change::default() });
+        }
+        Self { kind, order, service, devices }
+    }
+
+    /// What is wanted on each device.
+    pub fn wanted(&self) -> impl Iterator<Item = (&DeviceName, &Footprint)> {
+        self.devices.iter().filter_map(|(device, change)| Some((device, change.new.as_ref()?)))
+    }
+
+    /// The nodes that must not be another service's: those that this one is going to own or share.
+    #[must_use]
+    pub fn claimed(&self) -> Vec<Node> {
+        let nodes = self.wanted().flat_map(|(device, footprint)| {
+            let shared = footprint.shared_nodes().into_iter().map(|(node, _)| node);
+            footprint.owned_nodes().into_iter().chain(shared).map(move |node| (device.clone(), node))
+        });
+        nodes.collect()
+    }
+
+    /// The nodes held together with others that it had or is going to have: who else holds them decides.
+    #[must_use]
+    pub fn shared(&self) -> Vec<Node> {
+        let mut found = BTreeSet::new();
+        for (device, change) in &self.devices {
+            for footprint in change.old.iter().chain(&change.strays).chain(&change.new) {
+                found.extend(footprint.shared_nodes().into_iter().map(|(node, _)| (device.clone(), node)));
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// The plan. `owners`: who owns [`Self::claimed`], or something inside or around them. `holders`: who
+    /// holds [`Self::shared`]. The service itself may be among both.
+    ///
+    /// # Errors
+    /// Every node that can't be had, each with its device and path.
+    pub fn finish(
+        self,
+        owners: &[(String, String, ServiceId)],
+        holders: &[Holder],
+    ) -> Result<Plan, Vec<Failure>> {
+        let mut refused = self.refused_by_owners(owners);
+        let mut held: HashMap<&str, HashSet<&str>> = HashMap::new();
+        for holder in holders.iter().filter(|holder| holder.service != self.service) {
+            held.entry(&holder.device).or_default().insert(&holder.node);
+        }
+        refused.extend(self.refused_by_holders(holders));
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        let (kind, order) = (self.kind, self.order);
+        let devices = self
+            .devices
+            .into_iter()
+            .filter_map(|(device, change)| {
+                let known = change.new.as_ref().or(change.old.as_ref()).or(change.strays.first())?;
+                let platform = known.platform().clone();
+                let held = held.get(device.as_str());
+                let edit = change.edit(order, &|node| held.is_some_and(|held| held.contains(node)));
+                Some((device, DevicePlan { platform, edit, footprint: change.new }))
+            })
+            .collect();
+        Ok(Plan { kind, devices })
+    }
+
+    fn refused_by_owners(&self, owners: &[(String, String, ServiceId)]) -> Vec<Failure> {
+        let mut owners_on: BTreeMap<&str, Vec<(&str, ServiceId)>> = BTreeMap::new();
+        for (device, node, service) in owners.iter().filter(|(.., service)| *service != self.service) {
+            owners_on.entry(device).or_default().push((node, *service));
+        }
+        if owners_on.is_empty() {
+            return Vec::new();
+        }
+        let taken = self.claimed().into_iter().filter_map(|(device, path)| {
+            let owners = owners_on.get(device.as_str())?;
+            let (node, service) = owners.iter().find(|(node, _)| overlap(node, &path))?;
+            let text = format!(
+                "{node} on {device} belongs to service {service}; choose another or decommission that one"
+            );
+            Some(refusal(&device, &path, text))
+        });
+        taken.collect()
+    }
+
+    fn refused_by_holders(&self, holders: &[Holder]) -> Vec<Failure> {
+        let wanted: HashMap<(&str, String), String> = self
+            .wanted()
+            .flat_map(|(device, footprint)| {
+                let shared = footprint.shared_nodes().into_iter();
+                shared.map(move |(node, value)| ((device.as_str(), node), value))
+            })
+            .collect();
+        let others = holders.iter().filter(|holder| holder.service != self.service);
+        let differing = others.filter_map(|holder| {
+            let ours = wanted.get(&(holder.device.as_str(), holder.node.clone()))?;
+            let theirs = holder.value.as_ref().filter(|theirs| *theirs != ours)?;
+            let text = format!(
+                "{} on {} is shared with service {}, which wants {theirs} there, and this order {ours}; \
+                 order the same, or change that service first",
+                holder.node, holder.device, holder.service
+            );
+            let device = DeviceName::new(holder.device.as_str()).ok()?;
+            Some(refusal(&device, &holder.node, text))
+        });
+        differing.collect()
+    }
+}
+
+fn refusal(device: &DeviceName, path: &str, text: String) -> Failure {
+    let mut failure = Failure::new(FailureClass::Invalid, PHASE, text).at(device.clone());
+    failure.path = Some(path.to_owned());
+    failure
+}
+
+impl Plan {
+    /// Whether no device is touched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.devices.values().all(|device| device.edit.is_none())
+    }
+
+    /// SHA-256 in hexadecimal of what is done: two plans with the same hash send the same to the same
+    /// devices. The id of a new service isn't known when its plan is shown, so plans of provisions are
+    /// compared with the nil UUID in its place.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.kind.word());
+        for (device, plan) in &self.devices {
+            if let Some(edit) = &plan.edit {
+                for part in [device.as_str(), plan.platform.as_str(), edit.edit.edit.as_str()] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+            }
+        }
+        hash.finalize().iter().fold(String::with_capacity(64), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+    }
+
+    /// For people: device by device what is done, as [`Edit::text`] says it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for (device, plan) in &self.devices {
+            let _ = writeln!(out, "{device} ({})", plan.platform);
+            match &plan.edit {
+                None => out.push_str("  (nothing changes)\n"),
+                Some(edit) => {
+                    for line in edit.text.lines() {
+                        let _ = writeln!(out, "  {line}");
+                    }
+                }
+            }
+        }
+        out
+    }
+}
