@@ -5,6 +5,7 @@ use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
 use turnup_netconf::namespace;
 use turnup_netconf::xml::Element;
 
+use crate::ping::PingFate;
 use crate::request::Profile;
 
 /// What a device does besides what it should. The default is to behave.
@@ -30,6 +31,11 @@ pub struct Behaviour {
     pub lie: Option<Lie>,
     /// What a client gets in place of hello.
     pub greeting: Greeting,
+    /// How wrong the device's clock is: what it says too much.
+    pub clock_offset_ms: i64,
+    /// How the pings fare that the device sends (the operation `ping`). The first that fits counts; what
+    /// none fits is answered, unless its VRF is down.
+    pub pings: Vec<PingFate>,
     /// What befalls single requests. The first that fits a request counts.
     pub faults: Vec<Fault>,
 }
@@ -260,6 +266,8 @@ mod tests {
             "commit_delay_ms": 20,
             "phantom_lock": {},
             "lie": "commit_changes_nothing",
+            "clock_offset_ms": -90000,
+            "pings": [{"destination": "192.0.2.2", "vrf": "red", "lost_percent": 50, "rtt_ms": 80}, {}],
             "faults": [
                 {"operation": "commit", "moment": "after", "act": "drop"},
                 {"operation": "edit-config", "occurrence": 0,
@@ -271,6 +279,7 @@ mod tests {
         assert_eq!(behaviour.faults[0], Fault::after("commit", Act::Drop));
         assert_eq!(behaviour.faults[2].act, Act::DelayMs(3));
         assert_eq!(behaviour.phantom_lock, Some(PhantomLock::default()));
+        assert_eq!(behaviour.pings[1], PingFate::default());
         let back: Behaviour = serde_json::from_str(&serde_json::to_string(&behaviour).unwrap()).unwrap();
         assert_eq!(back, behaviour);
         assert!(serde_json::from_str::<Behaviour>(r#"{"comit_delay_ms": 1}"#).is_err());

@@ -50,6 +50,13 @@ pub enum Command {
         /// Its value; left to the device again if `None`.
         value: Option<String>,
     },
+    /// Edits running past NETCONF, as somebody at the console does, see [`SimDevice::edit_running`].
+    EditRunning {
+        /// The device's name.
+        device: String,
+        /// `<config>`, `<edit-config>`, or a node of the top of the data tree.
+        config: String,
+    },
     /// A power cut, see [`SimDevice::reboot`].
     Reboot {
         /// The device's name.
@@ -242,6 +249,7 @@ async fn carry_out(command: Command, fleet: &Fleet) -> Answer {
             Command::SetState { device, path, value } => {
                 done(find(&device)?.set_state(&path, value.as_deref()))
             }
+            Command::EditRunning { device, config } => done(find(&device)?.edit_running(&config)),
             Command::Reboot { device } => done(find(&device)?.reboot().await),
         }
     };

@@ -8,6 +8,7 @@
 mod edit;
 mod read;
 mod running;
+mod state;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -16,14 +17,15 @@ mod validate;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
 use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
 use turnup_netconf::xml::Element;
 
 use crate::leaves::{Change, Draft, Leaves, NOTHING, Overlay, View};
 use crate::path::{Path, steps};
-use read::State;
 use running::Running;
+use state::{Operational, State};
 
 pub use transition::{Kind, Transition};
 
@@ -34,6 +36,13 @@ pub struct SessionId {
     pub boot: u32,
     /// The session-id of hello.
     pub number: u32,
+}
+
+impl SessionId {
+    /// Who edits running past all sessions, at the console; NETCONF gives no session the number 0.
+    pub fn by_hand(boot: u32) -> Self {
+        Self { boot, number: 0 }
+    }
 }
 
 /// The errors of a refused request.
@@ -255,9 +264,21 @@ impl Datastores {
         Ok(read::read(self.view(source)?, None, Vec::new, filter))
     }
 
-    /// `get`, §7.7: the `<data>` element with configuration, state and `others`.
-    pub fn get(&self, others: impl FnOnce() -> Vec<Element>, filter: Option<&Element>) -> Element {
-        read::read(View::plain(&self.running.leaves), Some(&self.state), others, filter)
+    /// `get`, §7.7: the `<data>` element with configuration, state and `others`; `now` is what the device's
+    /// clock says.
+    pub fn get(
+        &self,
+        now: Timestamp,
+        others: impl FnOnce() -> Vec<Element>,
+        filter: Option<&Element>,
+    ) -> Element {
+        read::read(View::plain(&self.running.leaves), Some((&self.state, now)), others, filter)
+    }
+
+    /// Whether a VRF forwards; `None` if there is none of this name.
+    pub fn vrf_is_up(&self, name: &str) -> Option<bool> {
+        let operational = Operational { view: View::plain(&self.running.leaves), set: &self.state };
+        operational.vrf_is_up(name)
     }
 
     /// Sets a leaf of state, or with `None` leaves it to the device again.

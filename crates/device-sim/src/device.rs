@@ -1,27 +1,30 @@
 //! One device: its datastores behind a lock, its clock, its misbehaviour, its place in the network.
 
+mod served;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use turnup_netconf::capability::Capabilities;
-use turnup_netconf::message::{ErrorTag, ErrorType, Reply, Rpc, RpcError};
+use turnup_netconf::message::{ErrorTag, ErrorType, Reply, RpcError};
 use turnup_netconf::operation::Datastore;
-use turnup_netconf::server::{self, HostKeyPair, Outcome, Proof};
+use turnup_netconf::server::{self, HostKeyPair, Outcome};
 use turnup_netconf::xml::Element;
 
-use crate::behaviour::{Act, Behaviour, Greeting, Lie, Moment, Play};
+use crate::behaviour::{Act, Behaviour, Lie, Moment, Play};
 use crate::datastore::{Datastores, Errors, SessionId, Transition};
 use crate::journal::{Journal, JournalError};
 use crate::network::Network;
 use crate::path::Path;
-use crate::request::{Request, monitoring_state, schema_text};
+use crate::request::{Request, edit_by_hand, monitoring_state, schema_text};
 use crate::simulator::{InventoryEntry, SimulatorError};
+use served::Served;
 
 /// What all devices of a simulator share.
 #[derive(Debug)]
@@ -155,6 +158,29 @@ impl SimDevice {
     pub fn set_state(&self, path: &str, value: Option<&str>) -> Result<(), SimulatorError> {
         let path = Path::parse(path).map_err(|error| SimulatorError::State(error.to_string()))?;
         self.lock().datastores.set_state(path, value).map_err(SimulatorError::State)
+    }
+
+    /// Edits running past all NETCONF sessions, as somebody does at the console, and whatever the profile
+    /// says. `xml` is either a `<config>` of `edit-config`, in which the attribute `operation` may be used, or
+    /// a whole `<edit-config>`, or one node of the top of the data tree, which is merged. The journal has it as
+    /// a commit of session 0. A device that is down can be edited too.
+    ///
+    /// # Errors
+    /// If it isn't XML, if the edit is refused (also for a lock of running that a session holds), or if the
+    /// journal can't be written. Then nothing was changed.
+    pub fn edit_running(self: &Arc<Self>, xml: &str) -> Result<(), SimulatorError> {
+        let edit = edit_by_hand(xml).map_err(SimulatorError::Edit)?;
+        let mut state = self.lock();
+        let session = SessionId::by_hand(state.boot.saturating_sub(1));
+        let (transition, errors) = state.datastores.plan_edit_running(session, edit.edit());
+        if !errors.is_empty() {
+            let texts: Vec<String> = errors.iter().map(RpcError::to_string).collect();
+            return Err(SimulatorError::Edit(texts.join("; ")));
+        }
+        match transition {
+            Some(transition) => Ok(self.make(&mut state, transition)?),
+            None => Ok(()),
+        }
     }
 
     // Misbehaviour.
@@ -317,7 +343,11 @@ impl SimDevice {
             Request::Lock(datastore) => datastores.lock(session, datastore)?,
             Request::Unlock(datastore) => datastores.unlock(session, datastore)?,
             Request::Get { filter } => {
-                let data = datastores.get(|| vec![monitoring_state()], filter);
+                let offset = SignedDuration::from_millis(state.play.behaviour.clock_offset_ms);
+                let now = Timestamp::now();
+                // A clock can't say what lies beyond the calendar.
+                let now = now.checked_add(offset).unwrap_or(now);
+                let data = datastores.get(now, || vec![monitoring_state()], filter);
                 return Ok(Reply::with_content([data]));
             }
             Request::GetConfig { source, filter } => {
@@ -356,6 +386,10 @@ impl SimDevice {
                 self.make(state, transition)?;
             }
             Request::DiscardChanges => datastores.discard_changes(session)?,
+            Request::Ping(ping) => {
+                let vrf_is_up = ping.vrf.as_deref().and_then(|vrf| datastores.vrf_is_up(vrf));
+                return Ok(Reply::with_content(ping.answer(vrf_is_up, &state.play.behaviour.pings)?));
+            }
             Request::GetSchema { identifier, version, format } => {
                 let text = schema_text(&identifier, version.as_deref(), format.as_deref());
                 return Ok(Reply::with_content([text?]));
@@ -404,72 +438,5 @@ async fn expire(device: Weak<SimDevice>, deadline: Instant) {
     let mut state = device.lock();
     if let Some(rollback) = state.datastores.plan_expiry(Instant::now().into_std()) {
         device.make_in_any_case(&mut state, rollback);
-    }
-}
-
-/// A device from one start to the next, as the server sees it. Session numbers begin anew at every start.
-#[derive(Debug)]
-pub(crate) struct Served {
-    device: Arc<SimDevice>,
-    boot: u32,
-}
-
-impl Served {
-    fn session(&self, number: u32) -> SessionId {
-        SessionId { boot: self.boot, number }
-    }
-}
-
-impl server::Device for Served {
-    fn host_key(&self) -> HostKeyPair {
-        let wrong = self.device.lock().play.behaviour.wrong_host_key;
-        self.device.host_key_pair(if wrong { "wrong host key" } else { "host key" })
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.device.lock().play.behaviour.profile.capabilities()
-    }
-
-    fn authenticate(&self, username: &str, proof: Proof<'_>) -> bool {
-        let shared = &self.device.shared;
-        if username != shared.username || self.device.lock().play.behaviour.refuse_authentication {
-            return false;
-        }
-        match proof {
-            Proof::Password(given) => {
-                shared.password.as_ref().is_some_and(|password| password.expose_secret() == given)
-            }
-            Proof::PublicKey(key) => shared.authorized_keys.iter().any(|authorized| authorized == key),
-            _ => false,
-        }
-    }
-
-    async fn rpc(&self, session_id: u32, request: &Rpc) -> Outcome {
-        self.device.rpc(self.session(session_id), &request.operation).await
-    }
-
-    fn greeting(&self) -> server::Greeting {
-        match self.device.lock().play.behaviour.greeting {
-            Greeting::Hello => server::Greeting::Hello,
-            Greeting::Silence => server::Greeting::Silence,
-            Greeting::Drop => server::Greeting::Drop,
-            Greeting::Garbage => server::Greeting::Raw(GARBAGE.to_vec()),
-        }
-    }
-
-    fn session_opened(&self, session_id: u32, _: &str) {
-        let mut state = self.device.lock();
-        if state.boot == self.boot + 1 {
-            state.datastores.open_session(self.session(session_id));
-        }
-    }
-
-    fn session_closed(&self, session_id: u32) {
-        let session = self.session(session_id);
-        let mut state = self.device.lock();
-        if let Some(rollback) = state.datastores.plan_session_end(session) {
-            self.device.make_in_any_case(&mut state, rollback);
-        }
-        state.datastores.close_session(session);
     }
 }

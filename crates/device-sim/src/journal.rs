@@ -35,7 +35,8 @@ pub struct Record {
     pub device: String,
     /// How many times the device had started before; session numbers begin anew with it.
     pub boot: u32,
-    /// The session that did it; for what was taken back by itself, the session that had made it.
+    /// The session that did it; for what was taken back by itself, the session that had made it; 0 for what
+    /// came past NETCONF: edits by hand, and the ports from the factory.
     pub session: u32,
     /// What happened.
     pub kind: Kind,

@@ -23,10 +23,13 @@ pub mod journal;
 pub mod leaves;
 mod network;
 pub mod path;
+pub mod pattern;
+mod ping;
 mod request;
 pub mod schema;
 mod simulator;
 
 pub use device::SimDevice;
+pub use ping::PingFate;
 pub use request::Profile;
 pub use simulator::{DeviceSpec, InventoryEntry, Options, Simulator, SimulatorError};

@@ -7,9 +7,10 @@ use turnup_netconf::capability::{BASE_1_0, BASE_1_1, Capabilities};
 use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
 use turnup_netconf::namespace;
 use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
-use turnup_netconf::xml::Element;
+use turnup_netconf::xml::{Element, Limits, parse_str};
 
 use crate::datastore::{Commit, Edit, Errors, Source};
+use crate::ping::Ping;
 use crate::schema;
 
 /// What a device can do, by the kind of device it plays.
@@ -70,6 +71,7 @@ pub(crate) enum Request<'r> {
     Commit(Commit),
     CancelCommit { persist_id: Option<String> },
     DiscardChanges,
+    Ping(Ping),
     GetSchema { identifier: String, version: Option<String>, format: Option<String> },
 }
 
@@ -93,6 +95,9 @@ impl<'r> Request<'r> {
             let text = |name| operation.own_child(name).map(|child| child.text().into_owned());
             let identifier = text("identifier").ok_or_else(|| missing("identifier"))?;
             return Ok(Self::GetSchema { identifier, version: text("version"), format: text("format") });
+        }
+        if operation.is(schema::NAMESPACE, "ping") {
+            return Ok(Self::Ping(Ping::parse(operation)?));
         }
         if operation.namespace() != namespace::BASE {
             return Err(unsupported(operation.name()));
@@ -238,6 +243,40 @@ fn commit(operation: &Element, profile: Profile) -> Result<Commit, Errors> {
         return Err(fault(ErrorTag::BadElement, "persist", "persist goes only with confirmed"));
     }
     Ok(Commit { confirmed, persist: text("persist"), persist_id: text("persist-id") })
+}
+
+/// An edit that comes past NETCONF.
+#[derive(Debug)]
+pub(crate) struct EditByHand {
+    config: Element,
+    default_operation: DefaultOperation,
+}
+
+impl EditByHand {
+    /// The edit, all or nothing.
+    pub(crate) fn edit(&self) -> Edit<'_> {
+        Edit {
+            default_operation: self.default_operation,
+            test_option: TestOption::TestThenSet,
+            error_option: ErrorOption::RollbackOnError,
+            config: &self.config,
+        }
+    }
+}
+
+/// Understands the text of a `<config>` or `<edit-config>` of NETCONF, or of a node of the data tree.
+pub(crate) fn edit_by_hand(xml: &str) -> Result<EditByHand, String> {
+    let root = parse_str(xml, &Limits::default()).map_err(|error| format!("this is no XML: {error}"))?;
+    let by_hand = |config, default_operation| EditByHand { config, default_operation };
+    if root.is(namespace::BASE, "config") {
+        Ok(by_hand(root, DefaultOperation::Merge))
+    } else if root.is(namespace::BASE, "edit-config") {
+        let given =
+            edit(&root).map_err(|errors| errors.iter().map(RpcError::to_string).collect::<String>())?;
+        Ok(by_hand(given.config.clone(), given.default_operation))
+    } else {
+        Ok(by_hand(Element::base("config").with_child(root), DefaultOperation::Merge))
+    }
 }
 
 /// What a device has under `netconf-state`, RFC 6022 §2.1.3: which modules it can give the text of.

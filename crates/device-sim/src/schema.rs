@@ -2,12 +2,14 @@
 //!
 //! A test holds tree and text together.
 
+use crate::pattern::Pattern;
+
 /// Namespace of the module.
 pub const NAMESPACE: &str = "urn:turnup:sim";
 /// Name of the module.
 pub const MODULE: &str = "turnup-sim";
 /// Revision of the module.
-pub const REVISION: &str = "2025-11-24";
+pub const REVISION: &str = "2026-11-24";
 /// The text of the module, as `get-schema` gives it.
 pub const YANG: &str = include_str!("../yang/turnup-sim.yang");
 
@@ -63,6 +65,8 @@ pub enum Type {
     Boolean,
     /// One of these.
     Enumeration(&'static [&'static str]),
+    /// A text of this form.
+    Pattern(Pattern),
 }
 
 impl Type {
@@ -91,6 +95,10 @@ impl Type {
                 true => Ok(text.into()),
                 false => Err(format!("must be one of {}", values.join(", "))),
             },
+            Self::Pattern(pattern) => match pattern.matches(text) {
+                true => Ok(text.into()),
+                false => Err(format!("must be {}, such as {}", pattern.name(), pattern.example())),
+            },
         }
     }
 }
@@ -110,6 +118,13 @@ impl Node {
             Kind::List([Node { name, kind: Kind::Leaf(leaf) }, ..]) => Some((name, &leaf.value)),
             _ => None,
         }
+    }
+
+    /// Whether it is a list whose entries name a unit that they belong to. The module has a `must` for each:
+    /// the unit exists.
+    pub fn ends_on_unit(&self) -> bool {
+        let has = |children: &[Node], name| find(children, name).is_some_and(|(_, n)| n.leaf().is_some());
+        matches!(self.kind, Kind::List(children) if has(children, "interface") && has(children, "unit"))
     }
 
     /// The node as a leaf.
@@ -134,8 +149,7 @@ const fn mandatory(name: &'static str, value: Type) -> Node {
     Node { name, kind: Kind::Leaf(Leaf { value, mandatory: true, config: true }) }
 }
 
-const fn state(name: &'static str, values: &'static [&'static str]) -> Node {
-    let value = Type::Enumeration(values);
+const fn state(name: &'static str, value: Type) -> Node {
     Node { name, kind: Kind::Leaf(Leaf { value, mandatory: false, config: false }) }
 }
 
@@ -147,22 +161,35 @@ const fn uint(min: u32, max: u32) -> Type {
     Type::Uint { min, max }
 }
 
+const fn list(name: &'static str, children: &'static [Node]) -> Node {
+    Node { name, kind: Kind::List(children) }
+}
+
+const fn container(name: &'static str, children: &'static [Node]) -> Node {
+    Node { name, kind: Kind::Container(children) }
+}
+
+const UP_DOWN: Type = Type::Enumeration(&["up", "down"]);
+const COUNT: Type = uint(0, u32::MAX);
+
 /// The nodes at the top of the data tree.
 pub static TOP: &[Node] = &[
-    Node { name: "interfaces", kind: Kind::Container(INTERFACES) },
-    Node { name: "pseudowires", kind: Kind::Container(PSEUDOWIRES) },
+    container("interfaces", &[list("interface", INTERFACE)]),
+    container("pseudowires", &[list("pseudowire", PSEUDOWIRE)]),
+    container("qos-profiles", &[list("qos-profile", QOS_PROFILE)]),
+    container("bridge-domains", &[list("bridge-domain", BRIDGE_DOMAIN)]),
+    container("vrfs", &[list("vrf", VRF)]),
+    container("system", &[container("clock", CLOCK)]),
 ];
-
-const INTERFACES: &[Node] = &[Node { name: "interface", kind: Kind::List(INTERFACE) }];
-const PSEUDOWIRES: &[Node] = &[Node { name: "pseudowire", kind: Kind::List(PSEUDOWIRE) }];
 
 const INTERFACE: &[Node] = &[
     leaf("name", text(1, 64)),
     leaf("description", text(0, 255)),
     leaf("enabled", Type::Boolean),
     leaf("mtu", uint(576, 9216)),
-    Node { name: "unit", kind: Kind::List(UNIT) },
-    state("oper-status", &["up", "down", "testing"]),
+    leaf("vlan-tagging", Type::Boolean),
+    list("unit", UNIT),
+    state("oper-status", Type::Enumeration(&["up", "down", "testing"])),
 ];
 
 const UNIT: &[Node] = &[
@@ -170,6 +197,8 @@ const UNIT: &[Node] = &[
     leaf("vlan-id", uint(1, 4094)),
     leaf("description", text(0, 255)),
     leaf("mtu", uint(576, 9216)),
+    leaf("ipv4-address", Type::Pattern(Pattern::Ipv4AddressAndPrefix)),
+    leaf("qos-profile", text(1, 64)),
 ];
 
 const PSEUDOWIRE: &[Node] = &[
@@ -180,8 +209,57 @@ const PSEUDOWIRE: &[Node] = &[
     mandatory("unit", uint(0, 16384)),
     leaf("control-word", Type::Boolean),
     leaf("description", text(0, 255)),
-    state("state", &["up", "down"]),
+    state("state", UP_DOWN),
 ];
+
+const QOS_PROFILE: &[Node] = &[leaf("name", text(1, 64)), mandatory("rate", uint(1, u32::MAX))];
+
+const BRIDGE_DOMAIN: &[Node] = &[
+    leaf("name", text(1, 64)),
+    mandatory("vpn-id", uint(1, u32::MAX)),
+    leaf("route-distinguisher", Type::Pattern(Pattern::RouteDistinguisher)),
+    leaf("route-target", Type::Pattern(Pattern::RouteTarget)),
+    leaf("mac-limit", uint(1, 65535)),
+    leaf("description", text(0, 255)),
+    list("member", MEMBER),
+    state("state", UP_DOWN),
+    state("mac-count", COUNT),
+];
+
+const VRF: &[Node] = &[
+    leaf("name", text(1, 64)),
+    mandatory("route-distinguisher", Type::Pattern(Pattern::RouteDistinguisher)),
+    leaf("description", text(0, 255)),
+    list("import-target", TARGET),
+    list("export-target", TARGET),
+    list("member", MEMBER),
+    list("static-route", STATIC_ROUTE),
+    state("state", UP_DOWN),
+    state("route-count", COUNT),
+];
+
+const TARGET: &[Node] = &[leaf("value", Type::Pattern(Pattern::RouteTarget))];
+
+const MEMBER: &[Node] =
+    &[leaf("id", text(1, 96)), mandatory("interface", text(1, 64)), mandatory("unit", uint(0, 16384))];
+
+const STATIC_ROUTE: &[Node] = &[
+    leaf("prefix", Type::Pattern(Pattern::Ipv4Prefix)),
+    mandatory("next-hop", Type::Pattern(Pattern::Ipv4Address)),
+];
+
+const CLOCK: &[Node] = &[state("current-datetime", Type::Pattern(Pattern::DateAndTime))];
+
+/// Input of the operation `ping`.
+pub const PING_INPUT: &[Node] =
+    &[mandatory("destination", text(1, 255)), leaf("vrf", text(1, 64)), leaf("count", uint(1, 255))];
+
+/// Output of the operation `ping`.
+pub const PING_OUTPUT: &[Node] =
+    &[leaf("sent", uint(0, 255)), leaf("received", uint(0, 255)), leaf("rtt-ms", COUNT)];
+
+/// Requests that `ping` sends if it isn't said how many.
+pub const PING_COUNT: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -198,6 +276,10 @@ mod tests {
                 Kind::List(children) => {
                     out.push(format!("list {}", node.name));
                     out.push(format!("key \"{}\"", node.key().unwrap().0));
+                    if node.ends_on_unit() {
+                        let message = format!("the interface and unit of a {} must exist", node.name);
+                        out.push(format!("error-message \"{message}\""));
+                    }
                     skeleton(children, out);
                 }
                 Kind::Leaf(leaf) => {
@@ -207,9 +289,14 @@ mod tests {
                             out.extend(["type string".to_owned(), format!("length \"{min}..{max}\"")]);
                         }
                         Type::Uint { min, max } => {
-                            let bits = if *max > u32::from(u16::MAX) { 32 } else { 16 };
+                            let bits = match *max {
+                                0..=255 => 8,
+                                256..=65535 => 16,
+                                _ => 32,
+                            };
                             out.extend([format!("type uint{bits}"), format!("range \"{min}..{max}\"")]);
                         }
+                        Type::Pattern(pattern) => out.push(format!("type {}", pattern.name())),
                         Type::Boolean => out.push("type boolean".to_owned()),
                         Type::Enumeration(values) => {
                             out.push("type enumeration".to_owned());
@@ -226,9 +313,21 @@ mod tests {
     #[test]
     fn tree_and_text_of_the_module_agree() {
         let mut tree = Vec::new();
+        for pattern in Pattern::ALL {
+            let (min, max) = pattern.length();
+            tree.push(format!("typedef {}", pattern.name()));
+            tree.extend(["type string".to_owned(), format!("length \"{min}..{max}\"")]);
+        }
         skeleton(TOP, &mut tree);
-        let words =
-            ["container", "list", "key", "leaf", "type", "length", "range", "enum", "mandatory", "config"];
+        tree.push("rpc ping".to_owned());
+        skeleton(PING_INPUT, &mut tree);
+        tree.push(format!("default \"{PING_COUNT}\""));
+        skeleton(PING_OUTPUT, &mut tree);
+        #[rustfmt::skip]
+        let words = [
+            "container", "list", "key", "leaf", "type", "length", "range", "enum", "mandatory", "config",
+            "typedef", "rpc", "default", "error-message",
+        ];
         let text: Vec<String> = YANG
             .lines()
             .map(|line| line.trim().trim_end_matches([';', '{', ' ']).to_owned())

@@ -17,10 +17,12 @@ use uuid::Uuid;
 
 use crate::behaviour::Behaviour;
 use crate::control::ControlServer;
-use crate::datastore::{Datastores, Kind};
+use crate::datastore::{Datastores, Kind, SessionId};
 use crate::device::{Shared, SimDevice};
 use crate::journal::{Journal, JournalError, Record, Restored, restore};
+use crate::leaves::Change;
 use crate::network::{Network, bind};
+use crate::path::{Path, PathError};
 
 /// What to simulate.
 #[derive(Debug)]
@@ -37,6 +39,9 @@ pub struct Options {
     pub password: Option<SecretString>,
     /// Public keys that are accepted, as lines of an `authorized_keys` file without options.
     pub authorized_keys: Vec<String>,
+    /// How many ports a device has from the factory: interfaces `ge-0/0/0`, `ge-0/0/1` and so on, in running
+    /// when the device starts for the first time, that is if the journal knows nothing of it. Default 0.
+    pub ports: u16,
     /// How all devices behave at first.
     pub behaviour: Behaviour,
     /// Where to listen for [`control`](crate::control), if at all. Only loopback addresses.
@@ -53,6 +58,7 @@ impl Options {
             username: "ncdev".to_owned(),
             password: Some(password),
             authorized_keys: Vec::new(),
+            ports: 0,
             behaviour: Behaviour::default(),
             control: None,
         }
@@ -135,6 +141,9 @@ pub enum SimulatorError {
     /// The control interface may be on loopback only, since it asks for no password.
     #[error("{0} isn't a loopback address: the control interface has no password, use 127.0.0.1 or ::1")]
     ControlNotLoopback(SocketAddr),
+    /// An edit by hand isn't carried out.
+    #[error("the edit wasn't made ({0}): correct it, or wait until no session holds the lock of running")]
+    Edit(String),
     /// A leaf of state can't be set.
     #[error("{0}: see the YANG module for leaves with config false and their values")]
     State(String),
@@ -193,8 +202,17 @@ impl Simulator {
     /// # Errors
     /// If a port can't be listened on or the state directory can't be used; then nothing is left running.
     pub async fn start(options: Options) -> Result<Self, SimulatorError> {
-        let Options { devices, listen, state, username, password, authorized_keys, behaviour, control } =
-            options;
+        let Options {
+            devices,
+            listen,
+            state,
+            username,
+            password,
+            authorized_keys,
+            ports,
+            behaviour,
+            control,
+        } = options;
         // One socket per device and one per session; the usual soft limit is 1,024.
         match rlimit::increase_nofile_limit(u64::MAX) {
             Ok(limit) => tracing::debug!(limit, "limit of open files"),
@@ -212,14 +230,21 @@ impl Simulator {
             server: Arc::new(server::Options::default()),
             secret,
         });
+        let factory = factory(ports)?;
         let mut fleet = Fleet { devices: BTreeMap::new(), shared: shared.clone() };
         for DeviceSpec { name, region, port } in devices {
             if fleet.devices.contains_key(&name) {
                 return Err(SimulatorError::DuplicateName(name));
             }
             let (socket, address) = bind(SocketAddr::new(listen, port))?;
-            let Restored { running, boots, pending } = restored.remove(&name).unwrap_or_default();
+            let known = restored.remove(&name);
+            let is_new = known.is_none();
+            let Restored { running, boots, pending } = known.unwrap_or_default();
             let mut datastores = Datastores::new(running);
+            if is_new && !factory.is_empty() {
+                shared.journal.append(&name, SessionId::by_hand(boots), Kind::Committed, None, &factory)?;
+                datastores.restore(&factory);
+            }
             if let Some(pending) = pending {
                 let changes = pending.rollback(datastores.running());
                 let persist = pending.persist.as_deref();
@@ -285,6 +310,17 @@ impl Simulator {
             *network = Network::Off;
         }
     }
+}
+
+/// What makes an empty configuration that of a device from the factory.
+fn factory(ports: u16) -> Result<Vec<Change>, SimulatorError> {
+    let port = |number| {
+        let name = format!("ge-0/0/{number}");
+        let path = Path::parse(&format!("/interfaces/interface[name='{name}']/name"))?;
+        Ok(Change { path, old: None, new: Some(name.into()) })
+    };
+    let changes: Result<Vec<Change>, PathError> = (0..ports).map(port).collect();
+    changes.map_err(|error| SimulatorError::State(error.to_string()))
 }
 
 fn without_comment(key: &str) -> String {

@@ -270,7 +270,7 @@ impl Walk<'_, '_> {
 /// The text of a leaf: white space counts in a text and is ignored around everything else.
 fn value_of<'e>(element: &'e Element, value_type: &Type) -> std::borrow::Cow<'e, str> {
     match value_type {
-        Type::Text { .. } => element.raw_text(),
+        Type::Text { .. } | Type::Pattern(_) => element.raw_text(),
         Type::Uint { .. } | Type::Boolean | Type::Enumeration(_) => element.text(),
     }
 }

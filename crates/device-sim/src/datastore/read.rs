@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::sync::{Arc, LazyLock};
 
+use jiff::Timestamp;
 use turnup_netconf::filter;
 use turnup_netconf::xml::Element;
 
-use super::running::{attachment, interface_of, leaf_of, pseudowire};
+use super::state::{Operational, State};
 use crate::leaves::View;
 use crate::path::{Path, key_at, push_child, push_key};
 use crate::schema::{self, Kind, Node};
-
-/// State that the script has set, by path of the leaf.
-pub(super) type State = BTreeMap<Path, Box<str>>;
 
 static NAMESPACE: LazyLock<Arc<str>> = LazyLock::new(|| schema::NAMESPACE.into());
 
@@ -33,10 +31,10 @@ static KEYS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
 });
 
 /// The `<data>` element that holds what `filter` selects: of the configuration, and of the state if it is
-/// given, and of `others`, which aren't of the schema.
+/// given, with the time by the device's clock, and of `others`, which aren't of the schema.
 pub(super) fn read(
     view: View<'_>,
-    state: Option<&State>,
+    state: Option<(&State, Timestamp)>,
     others: impl FnOnce() -> Vec<Element>,
     filter: Option<&Element>,
 ) -> Element {
@@ -46,12 +44,28 @@ pub(super) fn read(
         Some(filter) => prefixes(filter),
     };
     let leaves = prefixes.iter().flat_map(|prefix| view.under(prefix));
-    let mut render = Render { leaves: leaves.peekable(), view, state };
+    let operational = state.map(|(set, _)| Operational { view, set });
+    let mut render = Render { leaves: leaves.peekable(), operational };
     render.children(schema::TOP, &mut Vec::with_capacity(64), &mut data);
+    if let Some((state, now)) = state
+        && prefixes.iter().any(|prefix| prefix.is_empty() || prefix.first() == CLOCK.as_bytes().first())
+    {
+        data.push(clock(state, now));
+    }
     match filter {
         None => data.with_children(others()),
         Some(filter) => filter::subtree(&data.with_children(others()), filter, &*KEYS),
     }
+}
+
+static CLOCK: LazyLock<Path> =
+    LazyLock::new(|| Path::parse("/system/clock/current-datetime").unwrap_or_default());
+
+/// The state that belongs to no list entry: what the clock says, or was told to say.
+fn clock(state: &State, now: Timestamp) -> Element {
+    let text = state.get(&*CLOCK).cloned().unwrap_or_else(|| format!("{now:.3}").into());
+    let element = |name| Element::new(NAMESPACE.clone(), name);
+    element("system").with_child(element("clock").with_leaf("current-datetime", text))
 }
 
 /// Where all that a filter can select lies: disjoint subtrees in order. Without this, reading one service
@@ -109,8 +123,7 @@ fn narrow_list(
 /// Makes elements of leaves in order.
 struct Render<'v, I: Iterator<Item = (&'v Path, &'v str)>> {
     leaves: Peekable<I>,
-    view: View<'v>,
-    state: Option<&'v State>,
+    operational: Option<Operational<'v>>,
 }
 
 impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
@@ -135,8 +148,8 @@ impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
                     let Some((_, end)) = key_at(bytes, length + 1, node) else { return };
                     path.extend_from_slice(&bytes[length..end]);
                     self.children(children, path, &mut element);
-                    if let Some(state) = self.state {
-                        self.state_of_entry(state, children, path, &mut element);
+                    if let Some(operational) = self.operational {
+                        append_state(operational, children, path, &mut element);
                     }
                 }
             }
@@ -144,43 +157,23 @@ impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
             parent.push(element);
         }
     }
+}
 
-    /// Appends the state of a list entry: what was set, else what follows from the configuration.
-    fn state_of_entry(
-        &self,
-        state: &State,
-        children: &'static [Node],
-        path: &mut Vec<u8>,
-        parent: &mut Element,
-    ) {
-        for (at, node) in children.iter().enumerate() {
-            if node.leaf().is_none_or(|leaf| leaf.config) {
-                continue;
-            }
-            let length = path.len();
-            push_child(path, at);
-            let value = match state.get(path.as_slice()) {
-                Some(value) => value,
-                None => self.derived(state, &path[..length]),
-            };
-            path.truncate(length);
-            parent.push(Element::new(NAMESPACE.clone(), node.name).with_text(value));
+/// Appends the state of the list entry at `path`.
+fn append_state(
+    operational: Operational<'_>,
+    children: &'static [Node],
+    path: &mut Vec<u8>,
+    parent: &mut Element,
+) {
+    for (at, node) in children.iter().enumerate() {
+        if node.leaf().is_none_or(|leaf| leaf.config) {
+            continue;
         }
-    }
-
-    /// What the device makes of itself: all that isn't disabled works, and a pseudowire if its interface does.
-    fn derived(&self, state: &State, entry: &[u8]) -> &'static str {
-        let interface = match pseudowire(entry) {
-            Some(_) => attachment(self.view, entry).map(|unit| interface_of(&unit).to_vec()),
-            None => Some(entry.to_vec()),
-        };
-        let Some(interface) = interface else { return "down" };
-        let enabled = leaf_of(&interface, "enabled").and_then(|path| self.view.get(&path));
-        let set = leaf_of(&interface, "oper-status").and_then(|path| state.get(path.as_slice()));
-        match (set.map(|value| &**value), enabled) {
-            (Some("up"), _) => "up",
-            (Some(_), _) | (None, Some("false")) => "down",
-            (None, _) => "up",
-        }
+        let length = path.len();
+        push_child(path, at);
+        let value = operational.value(path);
+        path.truncate(length);
+        parent.push(Element::new(NAMESPACE.clone(), node.name).with_text(value));
     }
 }

@@ -10,14 +10,15 @@ use crate::schema::{self, Type};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Running {
     pub(super) leaves: Leaves,
-    /// Path of a unit, followed by the path of a pseudowire that ends on it.
+    /// Path of a unit, followed by the path of what ends on it: a pseudowire, a member of something.
     attached: BTreeSet<Path>,
 }
 
 impl Running {
     /// Makes these changes. What `old` says of them isn't looked at.
     pub(super) fn apply(&mut self, changes: &[Change]) {
-        let mut touched: Vec<&[u8]> = changes.iter().filter_map(|c| pseudowire(c.path.as_bytes())).collect();
+        let mut touched: Vec<&[u8]> =
+            changes.iter().filter_map(|change| attached_entry(change.path.as_bytes())).collect();
         touched.dedup();
         for entry in &touched {
             if let Some(attachment) = attachment(View::plain(&self.leaves), entry) {
@@ -37,7 +38,7 @@ impl Running {
         }
     }
 
-    /// The pseudowires that end on the unit at this path.
+    /// The entries that end on the unit at this path.
     pub(super) fn attached_to(&self, unit: &[u8]) -> impl Iterator<Item = &[u8]> {
         let length = unit.len();
         self.attached
@@ -47,14 +48,14 @@ impl Running {
     }
 }
 
-fn joined(unit: &[u8], pseudowire: &[u8]) -> Path {
-    Path::from([unit, pseudowire].concat().as_slice())
+fn joined(unit: &[u8], entry: &[u8]) -> Path {
+    Path::from([unit, entry].concat().as_slice())
 }
 
-/// The entry of a pseudowire that a path lies in.
-pub(super) fn pseudowire(path: &[u8]) -> Option<&[u8]> {
-    let entry = steps(path).nth(1)?;
-    (entry.node.name == "pseudowire" && entry.key.is_some()).then(|| &path[..entry.end])
+/// The entry that ends on a unit and that a path lies in.
+pub(super) fn attached_entry(path: &[u8]) -> Option<&[u8]> {
+    let entry = steps(path).find(|step| step.key.is_some() && step.node.ends_on_unit())?;
+    Some(&path[..entry.end])
 }
 
 /// The entry of a unit whose key leaf a path is.
@@ -78,8 +79,8 @@ pub(super) fn leaf_of(entry: &[u8], name: &str) -> Option<Vec<u8>> {
     Some(path)
 }
 
-/// The path of the unit that the pseudowire at `entry` ends on, whether there is one or not; `None` if the
-/// pseudowire doesn't say it.
+/// The path of the unit that the entry ends on, whether there is one or not; `None` if the entry doesn't say
+/// it.
 pub(super) fn attachment(view: View<'_>, entry: &[u8]) -> Option<Vec<u8>> {
     let interface = view.get(&leaf_of(entry, "interface")?)?;
     let unit = view.get(&leaf_of(entry, "unit")?)?;

@@ -1,13 +1,14 @@
-//! Constraints over more than one node: mandatory leaves, and that a pseudowire's unit exists.
+//! Constraints over more than one node: mandatory leaves, and that units exist which something ends on.
 //!
 //! Running is always valid, so only what an overlay touches needs to be looked at.
 
 use turnup_netconf::message::{ErrorTag, RpcError};
 
 use super::edit::error;
-use super::running::{Running, attachment, leaf_of, pseudowire, unit_of_key};
+use super::running::{Running, attachment, leaf_of, unit_of_key};
 use crate::leaves::{Overlay, View};
 use crate::path::{push_child, steps};
+use crate::schema::Node;
 
 /// Violations that are reported; more help nobody.
 const MAX_ERRORS: usize = 32;
@@ -16,25 +17,34 @@ const MAX_ERRORS: usize = 32;
 pub(super) fn violations(running: &Running, overlay: &Overlay) -> Vec<RpcError> {
     let view = View { base: &running.leaves, overlay };
     let mut errors = Vec::new();
-    let mut seen: Option<&[u8]> = None;
+    let mut previous: &[u8] = &[];
     for (path, value) in overlay {
         if errors.len() >= MAX_ERRORS {
             break;
         }
         let path = path.as_bytes();
-        // The leaves of an entry lie side by side.
-        if let Some(entry) = pseudowire(path)
-            && seen.replace(entry) != Some(entry)
-        {
-            check_mandatory(view, entry, &mut errors);
-            check_attachment(view, entry, &mut errors);
+        for step in steps(path).filter(|step| step.key.is_some()) {
+            let entry = &path[..step.end];
+            // The leaves of an entry lie side by side.
+            if previous.starts_with(entry) {
+                continue;
+            }
+            check_mandatory(view, entry, step.node, &mut errors);
+            if step.node.ends_on_unit() {
+                check_attachment(view, entry, step.node, &mut errors);
+            }
         }
+        previous = path;
         if value.is_none()
             && let Some(unit) = unit_of_key(path)
         {
-            // Pseudowires that are changed too come by themselves.
+            // Entries that are changed too come by themselves.
             let unchanged = running.attached_to(unit).filter(|entry| !is_touched(overlay, entry));
-            unchanged.take(MAX_ERRORS).for_each(|entry| check_attachment(view, entry, &mut errors));
+            for entry in unchanged.take(MAX_ERRORS) {
+                if let Some(step) = steps(entry).last() {
+                    check_attachment(view, entry, step.node, &mut errors);
+                }
+            }
         }
     }
     errors.truncate(MAX_ERRORS);
@@ -53,15 +63,13 @@ fn exists(view: View<'_>, entry: &[u8]) -> bool {
 }
 
 /// RFC 7950 §7.6.5.
-fn check_mandatory(view: View<'_>, entry: &[u8], errors: &mut Vec<RpcError>) {
-    let Some(step) = steps(entry).last() else { return };
-    if !exists(view, entry) {
+fn check_mandatory(view: View<'_>, entry: &[u8], list: &Node, errors: &mut Vec<RpcError>) {
+    let mut mandatory =
+        list.children().iter().filter(|node| node.leaf().is_some_and(|leaf| leaf.mandatory)).peekable();
+    if mandatory.peek().is_none() || !exists(view, entry) {
         return;
     }
-    for node in step.node.children() {
-        if !node.leaf().is_some_and(|leaf| leaf.mandatory) {
-            continue;
-        }
+    for node in mandatory {
         let Some(path) = leaf_of(entry, node.name) else { continue };
         if view.get(&path).is_none() {
             let message = format!("{} is mandatory and missing", node.name);
@@ -70,15 +78,15 @@ fn check_mandatory(view: View<'_>, entry: &[u8], errors: &mut Vec<RpcError>) {
     }
 }
 
-/// The `must` of the list of pseudowires, RFC 7950 §15.4.
-fn check_attachment(view: View<'_>, entry: &[u8], errors: &mut Vec<RpcError>) {
+/// The `must` of the lists whose entries end on a unit, RFC 7950 §15.4.
+fn check_attachment(view: View<'_>, entry: &[u8], list: &Node, errors: &mut Vec<RpcError>) {
     if !exists(view, entry) {
         return;
     }
     // What is missing is reported as mandatory.
     let Some(unit) = attachment(view, entry) else { return };
     if !exists(view, &unit) {
-        let message = "the interface and unit of a pseudowire must exist";
+        let message = format!("the interface and unit of a {} must exist", list.name);
         errors.push(error(ErrorTag::OperationFailed, entry, message).with_app_tag("must-violation"));
     }
 }

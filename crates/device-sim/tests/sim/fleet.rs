@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use turnup_device_sim::behaviour::Behaviour;
 use turnup_device_sim::control::{Answer, Command, call};
 use turnup_device_sim::journal::replay;
+use turnup_device_sim::schema::REVISION;
 use turnup_device_sim::{DeviceSpec, Options, Simulator, SimulatorError};
 use turnup_netconf::operation::{Filter, Operation};
 
@@ -63,7 +64,7 @@ async fn serves_its_module_and_its_state() {
     let capabilities = session.capabilities();
     assert!(capabilities.confirmed_commit_1_1() && capabilities.monitoring());
     assert_eq!(capabilities.modules()[0].name, "turnup-sim");
-    let reply = ok(&mut session, &Operation::get_schema("turnup-sim", Some("2025-11-24"))).await;
+    let reply = ok(&mut session, &Operation::get_schema("turnup-sim", Some(REVISION))).await;
     assert!(reply.data().unwrap().text().starts_with("module turnup-sim {"));
     assert_eq!(tag(&mut session, &Operation::get_schema("ietf-interfaces", None)).await, "invalid-value");
 

@@ -236,7 +236,10 @@ fn reads_what_a_filter_selects_with_the_state() {
     let mut device = with_line();
     let read = |device: &Datastores, filter: &str| {
         let filter = config(filter);
-        device.get(Vec::new, Some(&filter)).to_xml().replace(r#" xmlns="urn:turnup:sim""#, "")
+        device
+            .get(Timestamp::UNIX_EPOCH, Vec::new, Some(&filter))
+            .to_xml()
+            .replace(r#" xmlns="urn:turnup:sim""#, "")
     };
     let status = r#"<interfaces xmlns="urn:turnup:sim"><interface><name>ge-0</name><oper-status/></interface></interfaces>"#;
     let wire = r#"<pseudowires xmlns="urn:turnup:sim"><pseudowire><name>p</name><state/></pseudowire></pseudowires>"#;

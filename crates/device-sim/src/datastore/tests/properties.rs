@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Content of an edit over few interfaces, units and pseudowires, with all operations.
+/// Content of an edit over few interfaces, units, pseudowires, bridge domains and VRFs, with all operations.
 fn content() -> impl Strategy<Value = Element> {
     let operation = || {
         prop_oneof![
@@ -37,13 +37,48 @@ fn content() -> impl Strategy<Value = Element> {
             format!("<pseudowire{operation}><name>p{name}</name>{rest}</pseudowire>")
         },
     );
-    (prop::collection::vec(interface, 0..3), prop::collection::vec(wire, 0..3)).prop_map(
-        |(interfaces, wires)| {
+    let member = (operation(), 0..3u32, 0..3u32, 0..3u32, any::<bool>()).prop_map(
+        |(operation, id, port, unit, whole)| {
+            let rest = if whole {
+                format!("<interface>ge-{port}</interface><unit>{unit}</unit>")
+            } else {
+                String::new()
+            };
+            format!("<member{operation}><id>m{id}</id>{rest}</member>")
+        },
+    );
+    let members = move || prop::collection::vec(member.clone(), 0..3);
+    let domain =
+        (operation(), 0..2u32, any::<bool>(), members()).prop_map(|(operation, name, whole, members)| {
+            let rest = if whole { "<vpn-id>9</vpn-id>" } else { "" };
+            format!(
+                "<bridge-domain{operation}><name>b{name}</name>{rest}{}</bridge-domain>",
+                members.concat()
+            )
+        });
+    let route = (operation(), 0..2u32, any::<bool>()).prop_map(|(operation, prefix, whole)| {
+        let rest = if whole { "<next-hop>192.0.2.1</next-hop>" } else { "" };
+        format!("<static-route{operation}><prefix>10.{prefix}.0.0/16</prefix>{rest}</static-route>")
+    });
+    let vrf = (operation(), 0..2u32, any::<bool>(), members(), prop::collection::vec(route, 0..2)).prop_map(
+        |(operation, name, whole, members, routes)| {
+            let rest = if whole { "<route-distinguisher>1:1</route-distinguisher>" } else { "" };
+            let (members, routes) = (members.concat(), routes.concat());
+            format!("<vrf{operation}><name>v{name}</name>{rest}{members}{routes}</vrf>")
+        },
+    );
+    let some = |strategy: BoxedStrategy<String>| prop::collection::vec(strategy, 0..3);
+    (some(interface.boxed()), some(wire.boxed()), some(domain.boxed()), some(vrf.boxed())).prop_map(
+        |(interfaces, wires, domains, vrfs)| {
             config(&format!(
                 r#"<interfaces xmlns="urn:turnup:sim">{}</interfaces>
-                   <pseudowires xmlns="urn:turnup:sim">{}</pseudowires>"#,
+                   <pseudowires xmlns="urn:turnup:sim">{}</pseudowires>
+                   <bridge-domains xmlns="urn:turnup:sim">{}</bridge-domains>
+                   <vrfs xmlns="urn:turnup:sim">{}</vrfs>"#,
                 interfaces.concat(),
-                wires.concat()
+                wires.concat(),
+                domains.concat(),
+                vrfs.concat()
             ))
         },
     )
@@ -84,14 +119,25 @@ fn apply(device: &mut Datastores, edits: &[(Element, Options)]) {
 
 /// Validity of a configuration as the module's text has it, found by looking at all of it.
 fn is_valid(leaves: &BTreeMap<String, String>) -> bool {
-    let wires =
-        leaves.keys().filter_map(|path| path.strip_suffix("/name")).filter(|p| p.starts_with("/pseudo"));
-    wires.into_iter().all(|wire| {
-        let get = |name: &str| leaves.get(&format!("{wire}/{name}"));
-        let (Some(interface), Some(unit)) = (get("interface"), get("unit")) else { return false };
-        get("vc-id").is_some()
-            && get("peer").is_some()
-            && leaves.contains_key(&format!("/interfaces/interface[name='{interface}']/unit[id='{unit}']/id"))
+    leaves.keys().all(|path| {
+        let Some((entry, leaf)) = path.rsplit_once('/') else { return true };
+        // Prefixes as keys have slashes in them.
+        let list =
+            entry.rsplit_once('[').and_then(|(list, _)| list.rsplit_once('/')).map_or("", |(_, list)| list);
+        let get = |name: &str| leaves.get(&format!("{entry}/{name}"));
+        let unit_exists = || match (get("interface"), get("unit")) {
+            (Some(interface), Some(unit)) => leaves
+                .contains_key(&format!("/interfaces/interface[name='{interface}']/unit[id='{unit}']/id")),
+            _ => false,
+        };
+        match (list, leaf) {
+            ("pseudowire", "name") => get("vc-id").is_some() && get("peer").is_some() && unit_exists(),
+            ("bridge-domain", "name") => get("vpn-id").is_some(),
+            ("vrf", "name") => get("route-distinguisher").is_some(),
+            ("static-route", "prefix") => get("next-hop").is_some(),
+            ("member", "id") => unit_exists(),
+            _ => true,
+        }
     })
 }
 
@@ -130,6 +176,14 @@ fn filter_strategy() -> impl Strategy<Value = Element> {
         Just("<pseudowires><pseudowire><unit>1</unit></pseudowire></pseudowires>"),
         Just("<pseudowires><pseudowire><name>p0</name><peer/><state/></pseudowire></pseudowires>"),
         Just("<pseudowires xmlns='urn:other'/>"),
+        Just("<bridge-domains><bridge-domain><state>up</state></bridge-domain></bridge-domains>"),
+        Just("<bridge-domains><bridge-domain><name>b1</name><mac-count/></bridge-domain></bridge-domains>"),
+        Just("<vrfs><vrf><name>v0</name><member><id>m1</id></member></vrf></vrfs>"),
+        Just("<vrfs xmlns='urn:turnup:sim'><vrf><name>v1</name><static-route/><route-count/></vrf></vrfs>"),
+        Just("<vrfs><vrf><static-route><prefix>10.0.0.0/16</prefix><next-hop/></static-route></vrf></vrfs>"),
+        Just("<system><clock/></system>"),
+        Just("<system xmlns='urn:turnup:sim'><clock><current-datetime/></clock></system>"),
+        Just("<system><clock><offset/></clock></system>"),
     ];
     // Without namespace, any is meant; the surrounding element would else give it its own.
     prop::collection::vec(parts, 0..4).prop_map(|parts| {
@@ -214,13 +268,17 @@ proptest! {
         let mut device = device();
         apply(&mut device, &base);
         try_commit(&mut device, &Commit::default());
-        let whole = device.get(Vec::new, None);
+        let whole = device.get(Timestamp::UNIX_EPOCH, Vec::new, None);
         let keys = BTreeMap::from([
             ("interface".to_owned(), vec!["name".to_owned()]),
             ("unit".to_owned(), vec!["id".to_owned()]),
             ("pseudowire".to_owned(), vec!["name".to_owned()]),
+            ("bridge-domain".to_owned(), vec!["name".to_owned()]),
+            ("vrf".to_owned(), vec!["name".to_owned()]),
+            ("member".to_owned(), vec!["id".to_owned()]),
+            ("static-route".to_owned(), vec!["prefix".to_owned()]),
         ]);
         let expected = turnup_netconf::filter::subtree(&whole, &filter, &keys);
-        prop_assert_eq!(device.get(Vec::new, Some(&filter)), expected);
+        prop_assert_eq!(device.get(Timestamp::UNIX_EPOCH, Vec::new, Some(&filter)), expected);
     }
 }
