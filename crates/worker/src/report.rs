@@ -51,7 +51,7 @@ impl Ending {
                 }
                 failures.extend(notes);
                 let failures = failures.into_iter().map(|f| f.at(device.clone())).collect();
-                DeviceReport { device, in_force, steps, failures }
+                DeviceReport { device, in_force, steps, failures, audit: None }
             })
             .collect();
         let orders = deployment
@@ -170,6 +170,7 @@ impl Reporter {
             in_force,
             steps: Vec::new(),
             failures: failures.into_iter().take(2).map(|failure| failure.at(work.device.clone())).collect(),
+            audit: None,
         });
         let devices = devices.collect();
         let event = if state.in_doubt { DeploymentEvent::Doubted } else { DeploymentEvent::Progressed };
@@ -228,7 +229,7 @@ impl Reporter {
 mod tests {
     use turnup_core::{
         id::OrderId,
-        message::{Condition, DeviceEdit, DeviceWork, Limits},
+        message::{Condition, DeviceEdit, DeviceWork, Limits, Purpose},
         name::{PlatformName, RegionName},
     };
     use uuid::Uuid;
@@ -257,6 +258,7 @@ mod tests {
             credential: None,
             epoch: 1,
             edits: orders.iter().map(edit).collect(),
+            audit: None,
         }
     }
 
@@ -268,6 +270,7 @@ mod tests {
             generation: 1,
             region: RegionName::new("r").unwrap(),
             orders: vec![A, B],
+            purpose: Purpose::Change,
             devices: vec![work("d1", &[A]), work("d2", &[B])],
             limits: Limits::default(),
         }

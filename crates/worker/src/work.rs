@@ -50,6 +50,7 @@ struct Goal {
 enum Wanted {
     Contains(Element),
     Lacks(Element),
+    All(Vec<Wanted>),
 }
 
 /// Which way an edit goes.
@@ -79,12 +80,8 @@ impl Work {
         for edit in &work.edits {
             forward.extend(fragment("edit", edit, &edit.edit)?.into_children());
             filter.extend(fragment("filter", edit, &edit.filter)?.into_children());
-            let wanted = |part, condition: &Condition| match condition {
-                Condition::Contains(text) => fragment(part, edit, text).map(Wanted::Contains),
-                Condition::Lacks(text) => fragment(part, edit, text).map(Wanted::Lacks),
-            };
-            let after = wanted("condition after", &edit.after)?;
-            let before = wanted("condition before", &edit.before)?;
+            let after = Wanted::new("condition after", edit, &edit.after)?;
+            let before = Wanted::new("condition before", edit, &edit.before)?;
             goals.push(Goal { after, before, keys: edit.keys.clone() });
         }
         // What was done last is undone first.
@@ -132,14 +129,7 @@ impl Work {
 
     /// Where the data differs from what is wanted, in words.
     pub(crate) fn difference(&self, data: &Element) -> String {
-        let found = self.goals.iter().find_map(|goal| match &goal.after {
-            Wanted::Contains(wanted) => {
-                compare::differences(data, wanted, &goal.keys, 1).first().map(ToString::to_string)
-            }
-            Wanted::Lacks(gone) => {
-                (!lacks(data, gone, &goal.keys)).then(|| "what was to be removed is still there".to_owned())
-            }
-        });
+        let found = self.goals.iter().find_map(|goal| goal.after.difference(data, &goal.keys));
         found.unwrap_or_else(|| "nothing differs".to_owned())
     }
 
@@ -152,10 +142,35 @@ impl Work {
 }
 
 impl Wanted {
+    fn new(part: &'static str, edit: &DeviceEdit, condition: &Condition) -> Result<Self, BadWork> {
+        match condition {
+            Condition::Contains(text) => fragment(part, edit, text).map(Self::Contains),
+            Condition::Lacks(text) => fragment(part, edit, text).map(Self::Lacks),
+            // As deep as JSON is parsed, so this ends.
+            Condition::All(all) => {
+                all.iter().map(|one| Self::new(part, edit, one)).collect::<Result<_, _>>().map(Self::All)
+            }
+        }
+    }
+
     fn holds(&self, data: &Element, keys: &BTreeMap<String, Vec<String>>) -> bool {
         match self {
             Self::Contains(wanted) => compare::contains(data, wanted, keys),
             Self::Lacks(gone) => lacks(data, gone, keys),
+            Self::All(all) => all.iter().all(|one| one.holds(data, keys)),
+        }
+    }
+
+    /// Why it doesn't hold, in words; none if it does.
+    fn difference(&self, data: &Element, keys: &BTreeMap<String, Vec<String>>) -> Option<String> {
+        match self {
+            Self::Contains(wanted) => {
+                compare::differences(data, wanted, keys, 1).first().map(ToString::to_string)
+            }
+            Self::Lacks(gone) => {
+                (!lacks(data, gone, keys)).then(|| "what was to be removed is still there".to_owned())
+            }
+            Self::All(all) => all.iter().find_map(|one| one.difference(data, keys)),
         }
     }
 }

@@ -23,7 +23,7 @@ use turnup_core::{
     lifecycle::DeploymentEvent,
     message::{
         Body as _, Claim, ClaimAnswer, ClaimKind, Condition, Deployment, DeviceEdit, DeviceWork, InForce,
-        Limits, REPUBLISHED, StateChange,
+        Limits, Purpose, REPUBLISHED, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
 };
@@ -137,6 +137,7 @@ fn deployment() -> Deployment {
         credential: None,
         epoch: 1,
         edits: vec![],
+        audit: None,
     };
     Deployment {
         deployment: DeploymentId(Uuid::now_v7()),
@@ -144,6 +145,7 @@ fn deployment() -> Deployment {
         generation: 1,
         region: RegionName::new(REGION).unwrap(),
         orders: vec![OrderId(Uuid::now_v7())],
+        purpose: Purpose::Change,
         devices: vec![device],
         limits: Limits::default(),
     }
@@ -309,6 +311,7 @@ fn a_worker_that_is_to_stop_ends_what_it_has_and_takes_no_more() {
             credential: Some(CredentialRef::new("lab").unwrap()),
             epoch: 1,
             edits: vec![edit(order)],
+            audit: None,
         };
         let [first, second] =
             [deployment(), deployment()].map(|d| Deployment { devices: vec![work(d.orders[0])], ..d });

@@ -20,7 +20,7 @@ use turnup_core::{
     lifecycle::DeploymentEvent,
     message::{
         Body as _, Claim, ClaimAnswer, ClaimKind, Condition, Deployment, DeviceEdit, DeviceWork, InForce,
-        Limits, StateChange,
+        Limits, Purpose, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
 };
@@ -164,6 +164,7 @@ impl Lab {
             generation: 1,
             region: RegionName::new("lab").unwrap(),
             orders: vec![order],
+            purpose: Purpose::Change,
             devices,
             limits: Limits {
                 connect_timeout_ms: 5_000,
@@ -187,6 +188,7 @@ impl Lab {
             credential: Some(CredentialRef::new("lab").unwrap()),
             epoch: 1,
             edits: vec![edit],
+            audit: None,
         }
     }
 

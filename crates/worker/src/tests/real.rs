@@ -10,7 +10,7 @@ use turnup_core::{
     failure::FailureClass,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
-    message::{Condition, Deployment, DeviceEdit, DeviceWork, InForce, Limits, StateChange},
+    message::{Condition, Deployment, DeviceEdit, DeviceWork, InForce, Limits, Purpose, StateChange},
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
 };
 use turnup_netconf::{
@@ -103,6 +103,7 @@ impl Real {
                 credential: Some(CredentialRef::new("lab").unwrap()),
                 epoch: 1,
                 edits: vec![edit(order, name, if n == 1 { kind } else { "ethernetCsmacd" })],
+                audit: None,
             }
         });
         Deployment {
@@ -111,6 +112,7 @@ impl Real {
             generation: 1,
             region: RegionName::new("lab").unwrap(),
             orders: vec![order],
+            purpose: Purpose::Change,
             devices: devices.collect(),
             limits: Limits { lock_wait_ms: 600, confirm_timeout_s: 30, ..Limits::default() },
         }
