@@ -147,6 +147,18 @@ impl Names {
         self.of("claim")
     }
 
+    /// Exchange of questions about devices; the routing key is the device's region.
+    #[must_use]
+    pub fn ask(&self) -> String {
+        self.of("ask")
+    }
+
+    /// Queue of questions about the devices of one region.
+    #[must_use]
+    pub fn ask_queue(&self, region: &str) -> String {
+        self.of(&format!("ask.{region}"))
+    }
+
     /// Exchange, and queue, of one level of the delay ladder.
     #[must_use]
     pub fn delay_level(&self, level: u8) -> String {

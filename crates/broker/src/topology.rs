@@ -18,6 +18,11 @@ const PARKED_DELIVERY_LIMIT: i64 = 1_000_000_000;
 /// A claim that nobody took in this time is dropped: who asked has asked again.
 const CLAIM_TTL_MS: i64 = 5_000;
 
+/// A question about a device that no worker took in this time is dropped: who asked waits no longer.
+const ASK_TTL_MS: i64 = 10_000;
+/// Most questions that wait for the workers of one region.
+const MAX_ASKS: i64 = 1_000;
+
 /// How an exchange routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -138,6 +143,7 @@ impl Table {
         table.work(names, &options.regions);
         table.events(names, options);
         table.claims(names);
+        table.asks(names, &options.regions);
         table
     }
 
@@ -230,6 +236,24 @@ impl Table {
         ];
         self.queue(names.claim(), "scheduler", arguments);
         self.bind(names.claim(), "claim", names.claim());
+    }
+
+    /// Questions about devices to the workers of their region. They may be lost: who asked has a deadline. A
+    /// question to a region without a queue is returned to who asked, and one too many is refused, so both
+    /// are known at once; that is why there is no alternate exchange.
+    fn asks(&mut self, names: &Names, regions: &[String]) {
+        self.exchange(names.ask(), Kind::Direct, vec![]);
+        for region in regions {
+            let arguments = vec![
+                ("x-queue-type", text("classic")),
+                ("x-message-ttl", Value::Int(ASK_TTL_MS)),
+                ("x-max-length", Value::Int(MAX_ASKS)),
+                ("x-overflow", text("reject-publish")),
+            ];
+            let queue = names.ask_queue(region);
+            self.queue(queue.clone(), "worker", arguments);
+            self.bind(names.ask(), region, queue);
+        }
     }
 
     fn exchange(&mut self, name: String, kind: Kind, arguments: Arguments) {
@@ -329,7 +353,7 @@ mod tests {
             }
         }
         assert_eq!(bound, queues);
-        assert_eq!(table.queues.len(), 1 + 20 + 1 + 1 + 2 * 3 + 8 + 1 + 1);
+        assert_eq!(table.queues.len(), 1 + 20 + 1 + 1 + 2 * 3 + 8 + 1 + 1 + 2);
     }
 
     #[test]
