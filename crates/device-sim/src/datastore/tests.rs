@@ -3,6 +3,7 @@
 mod commits;
 mod edits;
 mod properties;
+mod services;
 
 use turnup_netconf::xml::parse_str;
 

@@ -8,3 +8,4 @@ mod device;
 mod fleet;
 mod misbehaviour;
 mod restart;
+mod services;
