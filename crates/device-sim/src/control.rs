@@ -1,6 +1,7 @@
 //! Control from outside the process: one JSON object a line over TCP on loopback, an answer line each.
 //!
-//! `{"command":"set_behaviour","device":"sim-a-1","behaviour":{"down":true}}` → `"done"`.
+//! `{"command":"set_behaviour","device":"sim-a-1","behaviour":{"down":true}}` → `"done"`. The README of the
+//! crate has examples of all.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -254,4 +255,25 @@ async fn carry_out(command: Command, fleet: &Fleet) -> Answer {
         }
     };
     result.await.unwrap_or_else(Answer::Error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_readme_are_commands() {
+        let examples: Vec<&str> =
+            include_str!("../README.md").lines().filter(|line| line.starts_with('{')).collect();
+        assert!(examples.len() > 10);
+        for line in examples {
+            let command: Command =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            match command {
+                Command::SetState { path, .. } => drop(crate::path::Path::parse(&path).unwrap()),
+                Command::EditRunning { config, .. } => drop(crate::request::edit_by_hand(&config).unwrap()),
+                _ => {}
+            }
+        }
+    }
 }
