@@ -9,6 +9,8 @@ words!(
         Provisioner = "provisioner" / "Service provisioner",
         /// Runs devices, the fleet and failed deployments.
         Operator = "operator" / "Network operator",
+        /// Writes service definitions.
+        Designer = "designer" / "Service designer",
         /// Reads everything, changes nothing.
         Auditor = "auditor" / "Auditor",
         /// Everything, including tokens.
@@ -29,6 +31,8 @@ words!(
         DeviceRead = "device_read" / "Read devices",
         /// Add, change and remove devices; trust host keys.
         DeviceWrite = "device_write" / "Change devices",
+        /// Publish service definitions.
+        DefinitionWrite = "definition_write" / "Publish service definitions",
         /// Create, list and revoke tokens.
         TokenManage = "token_manage" / "Manage tokens",
     }
@@ -37,14 +41,16 @@ words!(
 /// Whether `role` has `permission`.
 #[must_use]
 pub const fn allows(role: Role, permission: Permission) -> bool {
-    use Permission::{DeviceRead, DeviceWrite, OrderCreate, OrderManage, Read, TokenManage};
+    use Permission::{DefinitionWrite, DeviceRead, DeviceWrite, OrderCreate, OrderManage, Read, TokenManage};
     match (role, permission) {
         (Role::Admin, _) | (_, Read | DeviceRead) => true,
         (Role::Provisioner | Role::Operator, OrderCreate | OrderManage) => true,
         (Role::Operator, DeviceWrite) => true,
-        (Role::Provisioner | Role::Auditor, DeviceWrite) => false,
-        (Role::Auditor, OrderCreate | OrderManage) => false,
-        (Role::Provisioner | Role::Operator | Role::Auditor, TokenManage) => false,
+        (Role::Designer, DefinitionWrite) => true,
+        (Role::Provisioner | Role::Auditor | Role::Designer, DeviceWrite) => false,
+        (Role::Auditor | Role::Designer, OrderCreate | OrderManage) => false,
+        (Role::Provisioner | Role::Operator | Role::Auditor, DefinitionWrite) => false,
+        (Role::Provisioner | Role::Operator | Role::Designer | Role::Auditor, TokenManage) => false,
     }
 }
 
@@ -72,8 +78,9 @@ mod tests {
             matrix,
             "provisioner: read order_create order_manage device_read\n\
              operator: read order_create order_manage device_read device_write\n\
+             designer: read device_read definition_write\n\
              auditor: read device_read\n\
-             admin: read order_create order_manage device_read device_write token_manage\n"
+             admin: read order_create order_manage device_read device_write definition_write token_manage\n"
         );
         assert!(!any_allows(&[], Permission::Read));
     }
