@@ -1,7 +1,7 @@
-//! Reading back: is what was wanted in what the device says it has?
+//! Reading back: is what was wanted in what the device says it has, and what else is there?
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use crate::keys::{ListKeys, key_values};
@@ -12,6 +12,7 @@ use crate::xml::Element;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Where, as local names with the key values of list entries: `/interfaces/interface[name='ge-0']/mtu`.
+    /// See [`step`].
     pub path: String,
     /// What is different there.
     pub kind: DifferenceKind,
@@ -21,7 +22,10 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DifferenceKind {
     /// Wanted and not there.
-    Missing,
+    Missing {
+        /// The wanted value of a leaf that has one.
+        wanted: Option<String>,
+    },
     /// There with another value.
     Value {
         /// The wanted value.
@@ -31,16 +35,22 @@ pub enum DifferenceKind {
     },
     /// There although it should be gone (`operation="remove"` or `"delete"` in `wanted`).
     Unwanted,
+    /// There, inside of what is to hold nothing else.
+    Extra {
+        /// The value of a leaf that has one.
+        found: Option<String>,
+    },
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            DifferenceKind::Missing => write!(f, "{} is missing", self.path),
+            DifferenceKind::Missing { .. } => write!(f, "{} is missing", self.path),
             DifferenceKind::Value { wanted, found } => {
                 write!(f, "{} is {found:?} instead of {wanted:?}", self.path)
             }
             DifferenceKind::Unwanted => write!(f, "{} is still there", self.path),
+            DifferenceKind::Extra { .. } => write!(f, "{} is extra", self.path),
         }
     }
 }
@@ -52,8 +62,22 @@ impl fmt::Display for Difference {
 /// `edit-config`'s content can be compared as it is. List entries are found by `keys`, and where those
 /// aren't known, by content; leaves are compared as [`Element::same_value`] does.
 pub fn differences(data: &Element, wanted: &Element, keys: &dyn ListKeys, limit: usize) -> Vec<Difference> {
-    let mut comparison = Comparison { keys, limit, path: Vec::new(), found: Vec::new() };
-    comparison.children(data, wanted);
+    let mut comparison = Comparison { keys, limit, owned: None, path: Vec::new(), found: Vec::new() };
+    comparison.children(data, wanted, false);
+    comparison.found
+}
+
+/// As [`differences`], and besides what is inside of the nodes `owned` without being wanted. `owned` are
+/// paths as in [`Difference::path`], each step as [`step`] writes it.
+pub fn drift(
+    data: &Element,
+    wanted: &Element,
+    keys: &dyn ListKeys,
+    owned: &HashSet<&str>,
+) -> Vec<Difference> {
+    let mut comparison =
+        Comparison { keys, limit: usize::MAX, owned: Some(owned), path: Vec::new(), found: Vec::new() };
+    comparison.children(data, wanted, false);
     comparison.found
 }
 
@@ -65,6 +89,8 @@ pub fn contains(data: &Element, wanted: &Element, keys: &dyn ListKeys) -> bool {
 struct Comparison<'e, 'k> {
     keys: &'k dyn ListKeys,
     limit: usize,
+    /// Where nothing else may be; none: anything may be anywhere.
+    owned: Option<&'k HashSet<&'k str>>,
     path: Vec<&'e Element>,
     found: Vec<Difference>,
 }
@@ -72,7 +98,9 @@ struct Comparison<'e, 'k> {
 type EntryId<'e> = (&'e str, &'e str, Vec<Cow<'e, str>>);
 
 impl<'e> Comparison<'e, '_> {
-    fn children(&mut self, data: &'e Element, wanted: &'e Element) {
+    /// `inside`: this is inside of what may hold nothing else.
+    fn children(&mut self, data: &'e Element, wanted: &'e Element, inside: bool) {
+        let mut known: Vec<&'e Element> = Vec::new();
         // List entries by name and keys, so that many entries among many cost no more than their sum.
         let mut index: Option<HashMap<EntryId<'e>, &'e Element>> = None;
         for child in wanted.children() {
@@ -92,20 +120,45 @@ impl<'e> Comparison<'e, '_> {
                 }
                 None => self.counterpart(data, wanted, child, absent),
             };
+            known.extend(found.filter(|_| self.owned.is_some()));
             match found {
                 Some(_) if absent => self.report(DifferenceKind::Unwanted),
                 None if absent || self.only_removes(child) => {}
-                None => self.report(DifferenceKind::Missing),
+                None => self.report(DifferenceKind::Missing { wanted: value(child) }),
                 Some(found) if child.is_leaf() && found.is_leaf() => {
                     if !found.same_value(child) {
                         let (wanted, found) = (child.text().into_owned(), found.text().into_owned());
                         self.report(DifferenceKind::Value { wanted, found });
                     }
                 }
-                Some(found) => self.children(found, child),
+                Some(found) => {
+                    let inside = inside || self.is_owned();
+                    self.children(found, child, inside);
+                }
             }
             self.path.pop();
         }
+        if self.owned.is_some() {
+            self.extras(data, &known, inside);
+        }
+    }
+
+    /// Reports what is there besides what is `known`.
+    fn extras(&mut self, data: &'e Element, known: &[&'e Element], inside: bool) {
+        let known: HashSet<*const Element> =
+            known.iter().map(|element| std::ptr::from_ref(*element)).collect();
+        for child in data.children().filter(|child| !known.contains(&std::ptr::from_ref(*child))) {
+            self.path.push(child);
+            if inside || self.is_owned() {
+                self.report(DifferenceKind::Extra { found: value(child) });
+            }
+            self.path.pop();
+        }
+    }
+
+    /// Whether the node that is looked at is one of those that may hold nothing else.
+    fn is_owned(&self) -> bool {
+        self.owned.is_some_and(|owned| owned.contains(self.path().as_str()))
     }
 
     /// Whether nothing is wanted inside of this container but that things be gone; then it may be gone, too.
@@ -125,6 +178,9 @@ impl<'e> Comparison<'e, '_> {
         absent: bool,
     ) -> Option<&'e Element> {
         let mut candidates = data.children().filter(|candidate| candidate.same_name(child));
+        if is_leaf_list(child, self.keys) {
+            return candidates.find(|candidate| candidate.same_value(child));
+        }
         if absent {
             // To be absent by value (a leaf-list entry) or by content, or altogether if neither is given.
             return candidates.find(|candidate| child.is_empty() || self.has_all(candidate, child));
@@ -161,9 +217,12 @@ impl<'e> Comparison<'e, '_> {
         })
     }
 
+    fn path(&self) -> String {
+        self.path.iter().flat_map(|element| ["/".to_owned(), step(element, self.keys)]).collect()
+    }
+
     fn report(&mut self, kind: DifferenceKind) {
-        let path = self.path.iter().map(|element| step(element, self.keys)).collect();
-        self.found.push(Difference { path, kind });
+        self.found.push(Difference { path: self.path(), kind });
     }
 }
 
@@ -175,13 +234,41 @@ fn entry_id<'e>(entry: &'e Element, values: &[&'e Element]) -> EntryId<'e> {
     (entry.namespace(), entry.name(), values.iter().map(|value| value.expanded_text()).collect())
 }
 
-/// One step of a path.
-fn step(element: &Element, keys: &dyn ListKeys) -> String {
-    let mut out = format!("/{}", element.name());
-    for value in key_values(element, keys).unwrap_or_default() {
-        out.push_str(&format!("[{}='{}']", value.name(), value.text()));
+/// Whether the element is an entry of a leaf-list: its name is given with the key `.`, its own value.
+fn is_leaf_list(element: &Element, keys: &dyn ListKeys) -> bool {
+    element.is_leaf() && keys.keys_of(element).is_some_and(|keys| keys.iter().eq(["."]))
+}
+
+/// The value of a leaf, if it has one.
+fn value(element: &Element) -> Option<String> {
+    (element.is_leaf() && !element.is_empty()).then(|| element.text().into_owned())
+}
+
+/// One step of a path: the local name; of a list entry with its keys, of a leaf-list's (a list known by the
+/// key `.`) with its value, as `interface[name='ge-0/0/1']`. Values are XPath 1.0 literals; prefixes in
+/// them are replaced by their namespaces, see [`Element::expanded_text`].
+pub fn step(element: &Element, keys: &dyn ListKeys) -> String {
+    let mut out = element.name().to_owned();
+    if is_leaf_list(element, keys) {
+        out.push_str(&format!("[.={}]", literal(&element.raw_text())));
+    }
+    for key in key_values(element, keys).unwrap_or_default() {
+        let value = if key.prefixes().next().is_some() { key.expanded_text() } else { key.raw_text() };
+        out.push_str(&format!("[{}={}]", key.name(), literal(&value)));
     }
     out
+}
+
+/// A value as XPath 1.0 literal; one with both kinds of quotes as `concat(…)`.
+pub fn literal(value: &str) -> String {
+    match (value.contains('\''), value.contains('"')) {
+        (false, _) => format!("'{value}'"),
+        (true, false) => format!("\"{value}\""),
+        (true, true) => {
+            let parts: Vec<String> = value.split('\'').map(|part| format!("'{part}'")).collect();
+            format!("concat({})", parts.join(",\"'\","))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The client's transport: NETCONF over SSH, RFC 6242.
 //!
-//! [`connect`] gives a [`Session`]; [`learn_host_key`] fetches a host key for a person to judge.
+//! [`connect`] gives a [`Session`]; [`learn_host_key`] fetches a host key for a person to judge,
+//! [`verify_host_key`] only compares it.
 
 mod authenticate;
 mod connect;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use thiserror::Error;
 
-pub use connect::{connect, learn_host_key};
+pub use connect::{connect, learn_host_key, verify_host_key};
 pub use host_key::{HostKeyError, PinnedHostKey, PresentedHostKey};
 pub use session::{Cause, RpcFailure, Session};
 

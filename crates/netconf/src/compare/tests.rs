@@ -118,3 +118,48 @@ fn many_entries_among_many_are_not_quadratic() {
     let tree = parse_str(&format!("<d><top xmlns='urn:t'>{list}</top></d>"), &limits).unwrap();
     assert!(contains(&tree, &tree, &keys()));
 }
+
+#[test]
+fn what_is_extra_counts_inside_of_what_is_owned_only() {
+    let data = holder(
+        "<port><name>a</name><mtu>1500</mtu><unit><id>1</id><vlan>7</vlan><note>x</note><tag>1</tag><tag>3</tag>\
+         <qos><rate>5</rate></qos></unit><unit><id>2</id></unit></port><x>1</x>",
+    );
+    let wanted = holder(
+        "<port><name>a</name><unit><id>1</id><vlan>8</vlan><mtu>9000</mtu><tag>1</tag><tag>2</tag></unit></port>",
+    );
+    let mut keys = keys();
+    keys.insert("unit".to_owned(), vec!["id".to_owned()]);
+    keys.insert("tag".to_owned(), vec![".".to_owned()]);
+    let owned = HashSet::from(["/top/port[name='a']/unit[id='1']"]);
+    let found = drift(&data, &wanted, &keys, &owned);
+    let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let unit = "/top/port[name='a']/unit[id='1']";
+    assert_eq!(
+        texts,
+        [
+            format!("{unit}/vlan is \"7\" instead of \"8\""),
+            format!("{unit}/mtu is missing"),
+            format!("{unit}/tag[.='2'] is missing"),
+            format!("{unit}/note is extra"),
+            format!("{unit}/tag[.='3'] is extra"),
+            format!("{unit}/qos is extra"),
+        ]
+    );
+    assert_eq!(found[1].kind, DifferenceKind::Missing { wanted: Some("9000".to_owned()) });
+    assert_eq!(found[3].kind, DifferenceKind::Extra { found: Some("x".to_owned()) });
+    assert_eq!(found[5].kind, DifferenceKind::Extra { found: None });
+    assert_eq!(drift(&data, &data, &keys, &owned), []);
+    let nothing = holder("");
+    let whole = HashSet::from(["/top/x"]);
+    assert_eq!(drift(&data, &nothing, &keys, &whole)[0].path, "/top/x");
+}
+
+#[test]
+fn values_in_paths_are_literals() {
+    assert_eq!(literal("ge-0/0/1"), "'ge-0/0/1'");
+    assert_eq!(literal("it's"), "\"it's\"");
+    assert_eq!(literal("it's \"x\""), "concat('it',\"'\",'s \"x\"')");
+    let wanted = holder("<port><name>it's</name></port>");
+    assert_eq!(differences(&holder(""), &wanted, &keys(), 1)[0].path, "/top/port[name=\"it's\"]");
+}

@@ -37,9 +37,30 @@ pub async fn connect(
 /// Fetches the host key that a device presents, within `limit`. Nothing is sent but the key exchange; no
 /// credentials. Whether the key is to be trusted is for a person to judge.
 pub async fn learn_host_key(target: &Target, limit: Duration) -> Result<PresentedHostKey, ConnectError> {
+    exchange_keys(target, None, limit).await
+}
+
+/// Whether a device presents this host key, within `limit`. Nothing is sent but the key exchange; no
+/// credentials. A device with several keys is asked for the pinned one, as [`connect`] does.
+///
+/// # Errors
+/// [`ConnectError::HostKeyMismatch`] with both fingerprints if it is another one.
+pub async fn verify_host_key(
+    target: &Target,
+    pinned: &PinnedHostKey,
+    limit: Duration,
+) -> Result<PresentedHostKey, ConnectError> {
+    exchange_keys(target, Some(pinned), limit).await
+}
+
+async fn exchange_keys(
+    target: &Target,
+    pinned: Option<&PinnedHostKey>,
+    limit: Duration,
+) -> Result<PresentedHostKey, ConnectError> {
     let mut phase = Phase::Tcp;
     let learning = async {
-        let result = Box::pin(dial(target, None, &Options::default(), &mut phase)).await;
+        let result = Box::pin(dial(target, pinned, &Options::default(), &mut phase)).await;
         result.map(|(connection, presented)| {
             connection.cut();
             presented

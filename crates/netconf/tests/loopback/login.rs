@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use turnup_netconf::server::{HostKeyPair, Login, Options};
 use turnup_netconf::ssh::{
     Authentication, ConnectError, Credentials, PinnedHostKey, Session, Target, connect, learn_host_key,
+    verify_host_key,
 };
 
 use crate::device::{PASSWORD, Served, TestDevice, USER, later, operation};
@@ -47,6 +48,12 @@ async fn learns_a_host_key_without_logging_in() {
     assert_eq!(learned.fingerprint(), served.device.key.lock().unwrap().fingerprint());
     assert_eq!(learned.algorithm(), "ssh-ed25519");
     assert_eq!(learned.to_openssh().trim(), served.device.key.lock().unwrap().public_key().trim());
+    let limit = Duration::from_secs(10);
+    let verified = verify_host_key(&served.target(), &served.host_key(), limit).await.unwrap();
+    assert_eq!(verified, learned);
+    let other: PinnedHostKey = HostKeyPair::from_seed(&[8; 32]).public_key().parse().unwrap();
+    let error = verify_host_key(&served.target(), &other, limit).await.unwrap_err();
+    assert!(matches!(error, ConnectError::HostKeyMismatch { .. }), "{error}");
     assert!(!served.device.saw_password.load(Ordering::SeqCst));
     let credentials = Credentials::password(USER, secret(PASSWORD));
     let session = connect(&served.target(), &credentials, &learned.trust(), &Default::default()).await;
