@@ -35,6 +35,7 @@ mod schema;
 mod shape;
 mod template;
 mod yaml;
+mod yang;
 
 pub use catalogue::Catalogue;
 pub use change::{Change, Edit};
@@ -45,3 +46,4 @@ pub use error::{BadContent, PlanError};
 pub use footprint::{Footprint, overlap};
 pub use mistake::Mistake;
 pub use template::RenderError;
+pub use yang::{ModuleText, Violation, Yang, YangCache, YangMistake};

@@ -1,0 +1,325 @@
+//! Checking configuration against a platform's YANG modules (RFC 7950), without a device.
+//!
+//! libyang compiles the modules and judges values; this module judges structure, because what is checked
+//! is only the part of a configuration that one service holds on one device. So these are found:
+//! unknown elements, state nodes, missing keys, values outside of their types, things given twice, data of
+//! two cases of one choice, too many entries, and inside of nodes that belong to the service as a whole
+//! mandatory nodes and entries that are missing. What may be elsewhere on the device is not asked for: targets
+//! of leafrefs and instance-identifiers, `must`, `when`, `unique`, and anything mandatory in nodes that the
+//! footprint only passes through. A node with a `when` is never demanded, for whether it applies may
+//! depend on the rest of the device.
+//!
+//! Every feature of every module counts as supported: which ones a device has, module texts don't say.
+//!
+//! Invariants:
+//! - A check does no input or output and never looks a module up; a [`Yang`] does not change once made.
+//! - Everything is bounded: module texts, configuration, violations, contexts kept.
+
+mod cache;
+mod load;
+mod log;
+mod source;
+mod walk;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sha2::{Digest, Sha256};
+use turnup_netconf::xml::{Element, Limits, parse_str};
+use yang5::{
+    context::Context,
+    data::{DataFormat, DataParserFlags, DataTree, DataValidationFlags},
+    schema::SchemaNodeKind,
+};
+
+pub use self::cache::YangCache;
+use crate::{mistake::Mistake, template::MAX_OUTPUT_BYTES};
+
+/// One YANG module's or submodule's text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModuleText {
+    /// Name of the module or submodule; its text must have the same.
+    pub name: String,
+    /// Where it comes from names this revision. The text decides.
+    pub revision: Option<String>,
+    /// YANG in its compact syntax (not YIN).
+    pub text: String,
+}
+
+/// What is wrong with a module of a set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct YangMistake {
+    /// Name of the module or submodule; empty where the set as a whole is meant.
+    pub module: String,
+    /// Line of its text, counted from 1; 1 where the whole module is meant.
+    pub line: u32,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for YangMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { module, line, message } = self;
+        if module.is_empty() { f.write_str(message) } else { write!(f, "module {module}:{line}: {message}") }
+    }
+}
+
+/// Where configuration breaks what the modules say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// The node, as `/interfaces/interface[name='ge-0/0/1']/mtu`; `/` for the configuration as a whole.
+    pub path: String,
+    /// What is wrong, for the designer of the template or who gave the value.
+    pub reason: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+/// A compiled set of YANG modules. Cheap to clone; many threads check with one at once.
+#[derive(Clone)]
+pub struct Yang(Arc<Inner>);
+
+struct Inner {
+    context: Context,
+    digest: String,
+    keys: BTreeMap<String, Vec<String>>,
+}
+
+impl fmt::Debug for Yang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Yang").field("digest", &self.0.digest).finish_non_exhaustive()
+    }
+}
+
+impl Yang {
+    /// Most modules and submodules in a set.
+    pub const MAX_MODULES: usize = 2000;
+    /// Size of one module's text in bytes; the largest of vendors have some 10 MiB.
+    pub const MAX_MODULE_BYTES: usize = 16 << 20;
+    /// Size of all texts of a set in bytes.
+    pub const MAX_SET_BYTES: usize = 64 << 20;
+    /// Most violations that one check tells of.
+    pub const MAX_VIOLATIONS: usize = 20;
+
+    /// Compiles a set of modules. Of a module that is there in several revisions the newest counts, the
+    /// others serve those that import them by revision. Slow for large sets (seconds), and blocking: the
+    /// texts go through a folder in the system's temporary one, which is gone again afterwards.
+    ///
+    /// # Errors
+    /// Every module that is no YANG, is there twice, or needs a module or submodule that is missing.
+    pub fn from_texts(modules: Vec<ModuleText>) -> Result<Self, Vec<YangMistake>> {
+        let digest = digest(&modules);
+        let context = load::context(&modules)?;
+        let keys = keys(&context);
+        Ok(Self(Arc::new(Inner { context, digest, keys })))
+    }
+
+    /// Compiles the files `*.yang` of a folder, not of folders in it. Blocking.
+    ///
+    /// # Errors
+    /// As [`Yang::from_texts`], and files that can't be read or are too large, each with its file.
+    pub fn load_folder(dir: &Path) -> Result<Self, Vec<Mistake>> {
+        let (modules, files) = read_folder(dir)?;
+        Self::from_texts(modules).map_err(|mistakes| {
+            let mistakes = mistakes.into_iter().map(|YangMistake { module, line, message }| {
+                let file = files.get(&module).cloned().unwrap_or_else(|| dir.to_owned());
+                Mistake { file, line, message }
+            });
+            mistakes.collect()
+        })
+    }
+
+    /// SHA-256 of the set in hex, whatever order its texts came in.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// What identifies entries of configuration: a list's local name → its key leaves' names in order, a
+    /// leaf-list's → `.`. A name that is a list with other keys, a leaf-list, a container or (for leaf-lists)
+    /// a leaf in another place is left out, since it can't be told by its name what it is.
+    #[must_use]
+    pub fn keys(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.0.keys
+    }
+
+    /// Checks content of `<config>` (RFC 6241 §7.2): elements without operations.
+    ///
+    /// `whole` is asked with paths of local names from the top, such as `interfaces/interface/unit`: is a
+    /// node there given as a whole (the service adds and removes all of it), so that nothing mandatory may be
+    /// missing in it? It is not asked about what lies inside such a node. Anything else is taken as passed
+    /// through: it may have more on the device than is given here.
+    ///
+    /// # Errors
+    /// The violations, at most [`Yang::MAX_VIOLATIONS`], in order of their paths.
+    pub fn check(&self, config: &str, whole: &dyn Fn(&str) -> bool) -> Result<(), Vec<Violation>> {
+        const OPEN: &str = "<config>";
+        let limits =
+            Limits { max_bytes: MAX_OUTPUT_BYTES + 64, max_depth: 64, max_attributes: 32, max_nodes: 50_000 };
+        let root = parse_str(&format!("{OPEN}{config}</config>"), &limits)
+            .map_err(|error| vec![Violation { path: "/".to_owned(), reason: error.to_string() }])?;
+        let tree: Vec<Element> = root.into_children().collect();
+        self.check_tree(&tree, config, whole)
+    }
+
+    /// [`Yang::check`] of configuration that has been parsed already: `config` is `tree` as XML.
+    pub(crate) fn check_tree(
+        &self,
+        tree: &[Element],
+        config: &str,
+        whole: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Vec<Violation>> {
+        let structure = walk::walk(&self.0.context, tree, whole);
+        let mut found = structure.violations;
+        let values = if structure.unusable.is_empty() {
+            self.values(config)
+        } else {
+            // libyang judges the values of what is left.
+            self.values(&crate::footprint::to_xml(&walk::without(tree, &structure.unusable)))
+        };
+        if !values.is_empty() {
+            found.extend(walk::complete(&self.0.context, tree, values));
+        }
+        found.sort();
+        found.dedup();
+        found.truncate(Self::MAX_VIOLATIONS);
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    }
+
+    /// What libyang says of the values.
+    fn values(&self, config: &str) -> Vec<Violation> {
+        let context = &self.0.context;
+        let options = DataParserFlags::STRICT | DataParserFlags::NO_VALIDATION | DataParserFlags::NO_STATE;
+        let every = DataValidationFlags::from_bits_retain(yang5::ffi::LYD_VALIDATE_MULTI_ERROR);
+        let (parsed, heard) = log::listen(2 * Yang::MAX_VIOLATIONS, || {
+            DataTree::parse_string(context, config, DataFormat::XML, options, every).map(drop)
+        });
+        let Err(error) = parsed else { return Vec::new() };
+        let mut found: Vec<Violation> = heard
+            .into_iter()
+            // Keys are all there; an entry lacks one here only if the key's value is bad, which is told too.
+            .filter(|said| !said.message.starts_with("List instance is missing its key"))
+            .map(|said| Violation {
+                path: walk::plain_path(said.data_path.or(said.schema_path).as_deref().unwrap_or("/")),
+                reason: said.message,
+            })
+            .collect();
+        if found.is_empty() {
+            let path = walk::plain_path(error.path.as_deref().unwrap_or("/"));
+            found.push(Violation { path, reason: error.to_string() });
+        }
+        found
+    }
+}
+
+/// Digest of a set of texts, whatever their order.
+fn digest(modules: &[ModuleText]) -> String {
+    let mut texts: Vec<&str> = modules.iter().map(|module| module.text.as_str()).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    let mut sha = Sha256::new();
+    for text in texts {
+        sha.update((text.len() as u64).to_be_bytes());
+        sha.update(text);
+    }
+    sha.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+fn keys(context: &Context) -> BTreeMap<String, Vec<String>> {
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut unclear: BTreeSet<String> = BTreeSet::new();
+    let (mut containers, mut leaves) = (BTreeSet::new(), BTreeSet::new());
+    let nodes = context.modules(false).flat_map(|module| module.data()).flat_map(|node| node.traverse());
+    for node in nodes.filter(|node| node.is_config()) {
+        let name = node.name();
+        let of = match node.kind() {
+            SchemaNodeKind::List => node.list_keys().map(|key| key.name().to_owned()).collect(),
+            SchemaNodeKind::LeafList => vec![".".to_owned()],
+            SchemaNodeKind::Container => {
+                containers.insert(name.to_owned());
+                continue;
+            }
+            SchemaNodeKind::Leaf => {
+                leaves.insert(name.to_owned());
+                continue;
+            }
+            _ => continue,
+        };
+        if keys.get(name).is_some_and(|known| *known != of) {
+            unclear.insert(name.to_owned());
+        }
+        keys.insert(name.to_owned(), of);
+    }
+    keys.retain(|name, of| {
+        let leaf_list = of.iter().eq(["."]);
+        // Leaf-lists, like leaves, have no elements inside: a container is told from one.
+        let other = if leaf_list { leaves.contains(name) } else { containers.contains(name) };
+        !other && !unclear.contains(name)
+    });
+    keys
+}
+
+/// Module → its file.
+type Files = HashMap<String, PathBuf>;
+
+fn read_folder(dir: &Path) -> Result<(Vec<ModuleText>, Files), Vec<Mistake>> {
+    let mistake = |file: &Path, message: String| Mistake { file: file.to_owned(), line: 1, message };
+    let whole = |message: String| vec![mistake(dir, message)];
+    let entries = std::fs::read_dir(dir).map_err(|error| whole(format!("can't be read: {error}")))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| whole(format!("can't be read: {error}")))?.path();
+        if path.extension().is_some_and(|extension| extension == "yang") {
+            paths.push(path);
+        }
+        if paths.len() > Yang::MAX_MODULES {
+            return Err(whole(format!(
+                "has more than {} modules; keep only those that are needed",
+                Yang::MAX_MODULES
+            )));
+        }
+    }
+    paths.sort();
+    let (mut modules, mut files, mut mistakes) = (Vec::new(), HashMap::new(), Vec::new());
+    let mut left = Yang::MAX_SET_BYTES;
+    for path in paths {
+        match read_text(&path, left.min(Yang::MAX_MODULE_BYTES)) {
+            Ok(text) => {
+                left -= text.len();
+                match source::header(&text) {
+                    Ok(header) => {
+                        files.insert(header.name.clone(), path);
+                        modules.push(ModuleText { name: header.name, revision: header.revision, text });
+                    }
+                    Err((line, message)) => mistakes.push(Mistake { file: path, line, message }),
+                }
+            }
+            Err(message) => mistakes.push(mistake(&path, message)),
+        }
+    }
+    if mistakes.is_empty() { Ok((modules, files)) } else { Err(mistakes) }
+}
+
+fn read_text(path: &Path, limit: usize) -> Result<String, String> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| format!("can't be read: {error}"))?;
+    if text.len() > limit {
+        return Err(format!(
+            "is too large: a module may have {} MiB, a set {} MiB",
+            Yang::MAX_MODULE_BYTES >> 20,
+            Yang::MAX_SET_BYTES >> 20
+        ));
+    }
+    Ok(text)
+}

@@ -1,0 +1,200 @@
+//! Sets of modules: good ones, and mistakes with name and line.
+
+use std::fs;
+
+use turnup_plan::{ModuleText, Yang};
+use uuid::Uuid;
+
+use crate::{BOX, EXTRA, SIM, boxed, check, sim, text};
+
+fn mistakes(modules: Vec<ModuleText>) -> Vec<(String, u32, String)> {
+    let mistakes = Yang::from_texts(modules).unwrap_err();
+    mistakes.into_iter().map(|mistake| (mistake.module, mistake.line, mistake.message)).collect()
+}
+
+/// One mistake in this module and line that holds this text.
+#[track_caller]
+fn finds(modules: Vec<ModuleText>, module: &str, line: u32, part: &str) {
+    let found = mistakes(modules);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!((found[0].0.as_str(), found[0].1), (module, line), "{found:#?}");
+    assert!(found[0].2.contains(part), "{found:#?}");
+}
+
+fn module(name: &str, body: &str) -> ModuleText {
+    text(name, &format!("module {name} {{\n namespace \"urn:{name}\";\n prefix {name};\n{body}\n}}"))
+}
+
+#[test]
+fn what_libyang_does_not_accept() {
+    finds(vec![module("a", " leaf x { type string; }\n leaf y { typo string; }")], "a", 5, "typo");
+    finds(vec![module("a", " leaf x { type string; }\n leaf y { type strang; }")], "a", 5, "strang");
+    finds(vec![module("a", " list l { leaf k { type string; } }")], "a", 4, "key");
+    finds(vec![module("a", "\n\n leaf x { type uint8 { range \"1..300\"; } }")], "a", 6, "300");
+    finds(vec![module("a", " uses g;")], "a", 1, "g");
+    finds(vec![text("a", "module a {\n prefix a;\n}")], "a", 3, "namespace");
+    finds(vec![text("a", "module a {\n namespace \"urn:a;\n}")], "a", 2, "not closed");
+    finds(vec![text("a", "<module name=\"a\"/>")], "a", 1, "no YANG");
+    finds(vec![text("b", "module a { namespace a; prefix a; }")], "b", 1, "text of a");
+    finds(vec![], "", 1, "no modules");
+}
+
+#[test]
+fn every_module_with_a_mistake() {
+    let found = mistakes(vec![
+        module("a", " leaf x { typo string; }"),
+        module("b", " import a { prefix a; }\n leaf x { type string; }"),
+        module("c", " leaf x {\n typo string; }"),
+        module("d", " import gone { prefix g; }"),
+        module("e", " leaf x { type string; }"),
+        text("f", "module f {"),
+    ]);
+    let places: Vec<(&str, u32)> = found.iter().map(|(module, line, _)| (module.as_str(), *line)).collect();
+    // b is not to blame for a, and e is good.
+    assert_eq!(places, [("a", 4), ("c", 5), ("d", 4), ("f", 1)], "{found:#?}");
+}
+
+#[test]
+fn what_is_missing() {
+    finds(vec![text("extra", EXTRA)], "extra", 4, "needs module box, which is missing");
+    finds(vec![module("a", " include part;")], "a", 4, "needs submodule part, which is missing");
+    let old = " import box { prefix b;\n revision-date 2001-01-01; }";
+    finds(vec![module("a", old), text("box", BOX)], "a", 4, "in revision 2001-01-01; there is 2025-01-01");
+    // libyang has this one itself, but not in every revision.
+    let types = " import ietf-yang-types { prefix y; revision-date 2010-09-24; }";
+    finds(vec![module("a", types)], "a", 4, "in revision 2010-09-24");
+    assert!(Yang::from_texts(vec![module("a", " import ietf-yang-types { prefix y; }")]).is_ok());
+    let other = text("box", &BOX.replace("colour", "color"));
+    finds(vec![text("box", BOX), other], "box", 1, "twice");
+    assert!(Yang::from_texts(vec![text("box", BOX), text("box", BOX)]).is_ok());
+}
+
+#[test]
+fn submodules() {
+    let part =
+        "submodule part {\n belongs-to a { prefix a; }\n container top {\n leaf x { type string; }\n }\n}";
+    let main = module("a", " include part;");
+    let yang = Yang::from_texts(vec![text("part", part), main.clone()]).unwrap();
+    assert!(check(&yang, &[], "<top xmlns=\"urn:a\"><x>1</x></top>").is_empty());
+    finds(vec![main.clone(), text("part", &part.replace("type string", "typo string"))], "part", 4, "typo");
+    let nested =
+        part.replace("belongs-to a { prefix a; }", "belongs-to a { prefix a; } import gone { prefix g; }");
+    finds(vec![main, text("part", &nested)], "part", 2, "needs module gone");
+}
+
+#[test]
+fn several_revisions_of_one_module() {
+    let at = |revision: &str, body: &str| {
+        module("a", &format!(" revision {revision};\n typedef t {{ type string; }}\n{body}"))
+    };
+    let yang = Yang::from_texts(vec![
+        at("2020-01-01", "leaf old { type t; }"),
+        at("2022-01-01", "leaf new { type t; }"),
+        at("2021-01-01", "leaf middle { type t; }"),
+        module("b", " import a { prefix a; revision-date 2020-01-01; }\n leaf b { type a:t; }"),
+    ])
+    .unwrap();
+    assert!(check(&yang, &[], "<new xmlns=\"urn:a\">x</new><b xmlns=\"urn:b\">y</b>").is_empty());
+    assert_eq!(check(&yang, &[], "<old xmlns=\"urn:a\">x</old>").len(), 1);
+}
+
+#[test]
+fn a_set_may_bring_what_libyang_has_itself() {
+    let types = "module ietf-yang-types { namespace \"urn:ietf:params:xml:ns:yang:ietf-yang-types\"; prefix yang;\n\
+                 revision 2013-07-15; typedef counter32 { type uint32; } }";
+    let library = "module ietf-yang-library { namespace \"urn:ietf:params:xml:ns:yang:ietf-yang-library\"; prefix l;\n\
+                   revision 2016-06-21; }";
+    let metadata = "module ietf-yang-metadata { namespace \"urn:ietf:params:xml:ns:yang:ietf-yang-metadata\"; prefix md;\n\
+                    revision 2016-08-05; extension annotation { argument name; } }";
+    let yang = Yang::from_texts(vec![
+        module("a", " import ietf-yang-types { prefix y; }\n leaf x { type y:counter32; }"),
+        text("ietf-yang-types", types),
+        text("ietf-yang-library", library),
+        text("ietf-yang-metadata", metadata),
+    ])
+    .unwrap();
+    assert_eq!(check(&yang, &[], "<x xmlns=\"urn:a\">-1</x>").len(), 1);
+}
+
+#[test]
+fn keys() {
+    let of = |yang: &Yang, name: &str| yang.keys().get(name).map(|keys| keys.join(" "));
+    let sim = sim();
+    assert_eq!(of(&sim, "interface").as_deref(), Some("name"));
+    assert_eq!(of(&sim, "unit").as_deref(), Some("id"));
+    assert_eq!(of(&sim, "pseudowire").as_deref(), Some("name"));
+    assert_eq!(of(&sim, "interfaces"), None);
+    let boxed = boxed();
+    assert_eq!(of(&boxed, "part").as_deref(), Some("a b"));
+    assert_eq!(of(&boxed, "note").as_deref(), Some("."));
+    // A list with the key name here, one with the key id there.
+    assert_eq!(of(&boxed, "item"), None);
+    // A leaf-list here, a container there: told apart by what is inside.
+    assert_eq!(of(&boxed, "tag").as_deref(), Some("."));
+    assert_eq!(of(&boxed, "number"), None);
+}
+
+#[test]
+fn the_digest_is_of_the_set() {
+    let one = Yang::from_texts(vec![text("box", BOX), text("turnup-sim", SIM)]).unwrap();
+    let two = Yang::from_texts(vec![text("turnup-sim", SIM), text("box", BOX), text("box", BOX)]).unwrap();
+    assert_eq!(one.digest(), two.digest());
+    assert_eq!(one.digest().len(), 64);
+    assert_ne!(one.digest(), sim().digest());
+}
+
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn with(files: &[(&str, &[u8])]) -> Self {
+        let folder = std::env::temp_dir().join(format!("turnup-test-yang-{}", Uuid::new_v4()));
+        fs::create_dir(&folder).unwrap();
+        for (name, content) in files {
+            fs::write(folder.join(name), content).unwrap();
+        }
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_folder() {
+    let files: [(&str, &[u8]); 3] =
+        [("one.yang", BOX.as_bytes()), ("extra@x.yang", EXTRA.as_bytes()), ("README", b"no module")];
+    let folder = Folder::with(&files);
+    assert_eq!(Yang::load_folder(&folder.0).unwrap().digest(), boxed().digest());
+
+    let missing = Folder::with(&[files[1]]);
+    let mistakes = Yang::load_folder(&missing.0).unwrap_err();
+    assert_eq!((mistakes.len(), mistakes[0].line), (1, 4));
+    assert_eq!(mistakes[0].file, missing.0.join("extra@x.yang"));
+
+    let bad = Folder::with(&[("a.yang", b"\xff"), ("b.yang", b"module b {\n x y z }")]);
+    let mistakes = Yang::load_folder(&bad.0).unwrap_err();
+    let places: Vec<_> =
+        mistakes.iter().map(|m| (m.file.file_name().unwrap().to_str().unwrap(), m.line)).collect();
+    assert_eq!(places, [("a.yang", 1), ("b.yang", 2)]);
+
+    assert_eq!(Yang::load_folder(&Folder::with(&[]).0).unwrap_err().len(), 1);
+    assert_eq!(Yang::load_folder(&folder.0.join("nowhere")).unwrap_err().len(), 1);
+}
+
+#[test]
+fn nothing_is_left_in_the_temporary_folder() {
+    // Another test in a process of its own, with a temporary folder of its own.
+    let run = |folder: &std::path::Path| {
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        test.args(["--exact", "modules::what_is_missing"]).env("TMPDIR", folder);
+        test.output().unwrap().status.success()
+    };
+    let own = Folder::with(&[]);
+    assert!(run(&own.0));
+    assert_eq!(fs::read_dir(&own.0).unwrap().count(), 0);
+    // It is used indeed.
+    assert!(!run(&own.0.join("nowhere")));
+}
