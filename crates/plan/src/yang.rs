@@ -91,6 +91,7 @@ pub struct Yang(Arc<Inner>);
 struct Inner {
     context: Context,
     digest: String,
+    texts: usize,
     keys: BTreeMap<String, Vec<String>>,
 }
 
@@ -117,10 +118,10 @@ impl Yang {
     /// # Errors
     /// Every module that is no YANG, is there twice, or needs a module or submodule that is missing.
     pub fn from_texts(modules: Vec<ModuleText>) -> Result<Self, Vec<YangMistake>> {
-        let digest = digest(&modules);
+        let (digest, texts) = (digest(&modules), modules.len());
         let context = load::context(&modules)?;
         let keys = keys(&context);
-        Ok(Self(Arc::new(Inner { context, digest, keys })))
+        Ok(Self(Arc::new(Inner { context, digest, texts, keys })))
     }
 
     /// Compiles the files `*.yang` of a folder, not of folders in it. Blocking.
@@ -142,6 +143,12 @@ impl Yang {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.0.digest
+    }
+
+    /// How many modules and submodules the set was compiled from.
+    #[must_use]
+    pub fn modules(&self) -> usize {
+        self.0.texts
     }
 
     /// What identifies entries of configuration: a list's local name → its key leaves' names in order, a
