@@ -28,7 +28,7 @@ type Running = Pin<Box<dyn Future<Output = Vec<Figure>>>>;
 type Run = fn() -> Running;
 
 /// Name and function of each scenario.
-pub(crate) const ALL: [(&str, Run); 7] = [
+pub(crate) const ALL: [(&str, Run); 8] = [
     ("null", || Box::pin(null())),
     ("netconf", || Box::pin(netconf())),
     ("latency", || Box::pin(latency())),
@@ -36,6 +36,7 @@ pub(crate) const ALL: [(&str, Run); 7] = [
     ("ladder", || Box::pin(ladder())),
     ("worker-memory", || Box::pin(worker_memory())),
     ("intake", || Box::pin(intake())),
+    ("plans", || Box::pin(plans())),
 ];
 
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -328,4 +329,48 @@ async fn intake() -> Vec<Figure> {
         format!("{rate:.0} orders/s"),
         None,
     )]
+}
+
+/// What a plan costs where devices have few services, and where they have many.
+async fn plans() -> Vec<Figure> {
+    let cluster = null_cluster(4).await;
+    let many = scaled(10_000);
+    let sizes = [(0, 10), (2, many)];
+    let mut done = 0;
+    let mut modifies = Vec::new();
+    for (first, services) in sizes {
+        let pair = pairs("null-", first, 2);
+        let new = orders(u32::try_from(done).unwrap(), services, &pair);
+        through(&cluster, &new, done).await;
+        done += i64::from(services);
+        let device = format!("/v1/services?device={}&limit=1", pair[0].0);
+        let service = cluster.api.get(&device).await.body["items"][0].clone();
+        let mut attributes = service["attributes"].clone();
+        attributes["mtu"] = json!(9000);
+        modifies.push(json!({
+            "kind": "modify", "service_id": service["id"], "attributes": attributes, "endpoints": service["endpoints"],
+        }));
+    }
+    let mut took = [Vec::new(), Vec::new()];
+    // In turns, so that both see the same machine.
+    for _ in 0..300 {
+        for (modify, took) in modifies.iter().zip(&mut took) {
+            let begin = Instant::now();
+            let answer = cluster.api.post("/v1/orders?dry_run=true", modify).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            took.push(begin.elapsed());
+        }
+    }
+    let [few, most] = took.map(|mut took| {
+        took.sort();
+        took[took.len() / 2].as_secs_f64() * 1000.0
+    });
+    vec![
+        Figure::new("a modify planned (dry run), 10 services on its devices", format!("p50 {few:.2} ms"), None),
+        Figure::new(
+            format!("the same with {many} services on them"),
+            format!("p50 {most:.2} ms, {:.2} times", most / few),
+            Some("<= 1.2 times"),
+        ),
+    ]
 }

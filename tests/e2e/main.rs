@@ -11,6 +11,7 @@
 mod amqp;
 mod cli;
 mod events;
+mod lives;
 mod netconfd;
 mod orders;
 mod schedule;

@@ -4,9 +4,9 @@ use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::json;
 use turnup_netconf::{
-    operation::{Datastore, Filter, Operation},
+    operation::{Datastore, DefaultOperation, EditConfig, Filter, Operation},
     ssh::{Credentials, Options as SshOptions, Target, connect},
-    xml::Element,
+    xml::{Element, Limits},
 };
 use turnup_tests::{Cluster, Options, invariants};
 
@@ -165,4 +165,101 @@ async fn a_netconfd_that_is_down_fails_the_order_and_may_be_tried_again() {
     cluster.api.post(&format!("/v1/orders/{id}/schedule"), &json!({})).await;
     cluster.order_in(&id, "completed").await;
     assert!(servers.interfaces(0).await.contains("eth1"));
+}
+
+/// Somebody else's change: candidate and commit by a session of its own.
+impl Netconfd {
+    async fn by_hand(&self, n: u16, config: &str) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let options = SshOptions { settle: Duration::from_millis(20), ..SshOptions::default() };
+        let credentials = Credentials::private_key(self.read("user"), self.read_key().into());
+        let target = Target::new("127.0.0.1", self.port + n);
+        let key = self.host_key(n).parse().unwrap();
+        let mut session = connect(&target, &credentials, &key, &options).await.unwrap();
+        let root = turnup_netconf::xml::parse_str(&format!("<config>{config}</config>"), &Limits::default()).unwrap();
+        let edit = EditConfig {
+            default_operation: Some(DefaultOperation::Merge),
+            ..EditConfig::new(Datastore::Candidate, root.into_children())
+        };
+        for operation in [Operation::edit_config(edit), Operation::commit()] {
+            let reply = session.rpc(&operation, deadline).await.unwrap();
+            assert!(reply.is_ok(), "{:?}", reply.errors());
+        }
+    }
+}
+
+async fn settled(cluster: &Cluster, mut order: serde_json::Value, state: &str) -> serde_json::Value {
+    order["schedule"] = json!("now");
+    let answer = cluster.api.post("/v1/orders", &order).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    cluster.order_in(answer.body["id"].as_str().unwrap(), state).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_life_on_netconfd() {
+    let Some(servers) = Netconfd::start(1) else { return };
+    let config = format!(
+        "[credentials.netconfd]\nusername = {:?}\nprivate_key_file = {:?}\n",
+        servers.read("user"),
+        servers.base.join("client")
+    );
+    let cluster = Cluster::running(Options { config, ..Options::default() }).await;
+    let device = json!({
+        "name": "nc0", "region": "eu-west", "platform": "ietf", "address": "127.0.0.1",
+        "port": servers.port, "host_key": servers.host_key(0), "credential": "netconfd",
+    });
+    assert_eq!(cluster.api.post("/v1/devices", &device).await.status, 201);
+
+    // Its own modules, by get-schema, check the orders from now on.
+    let checked = cluster.api.post("/v1/devices/nc0/check", &json!({"fetch_yang": true})).await;
+    assert_eq!(checked.status, 200, "{checked:?}");
+    assert_eq!(checked.body["check"]["trusted"], true, "{checked:?}");
+    assert!(checked.body["check"]["clock_skew_ms"].is_i64() || checked.body["check"]["clock"].is_null());
+    let modules = checked.body["check"]["modules"].to_string();
+    assert!(modules.contains("ietf-interfaces"), "{modules}");
+    let interface = |name: &str, description: &str| {
+        json!({
+            "kind": "provision", "definition": "interface",
+            "attributes": {"name": name, "description": description},
+            "endpoints": [{"role": "device", "device": "nc0"}],
+        })
+    };
+    let before = servers.interfaces(0).await;
+    let shown = cluster.api.post("/v1/orders?dry_run=true&on_device=true", &interface("eth7", "to the roof")).await;
+    assert_eq!(shown.status, 200, "{shown:?}");
+    assert_eq!(shown.body["yang"][0]["checked"], true, "{shown:?}");
+    assert_eq!(shown.body["on_device"][0]["ok"], true, "{shown:?}");
+    assert_eq!(servers.interfaces(0).await, before, "nothing was left there");
+
+    let done = settled(&cluster, interface("eth7", "to the roof"), "completed").await;
+    let service = done["service_id"].as_str().unwrap().to_owned();
+    let mut modify = interface("eth7", "to the cellar");
+    modify["kind"] = json!("modify");
+    modify["service_id"] = json!(service);
+    settled(&cluster, modify, "completed").await;
+    assert!(servers.interfaces(0).await.contains("to the cellar"));
+
+    // Drift by hand, found, repaired.
+    let drift = format!(
+        "<interfaces xmlns='{IETF}'><interface><name>eth7</name><description>mine now</description>\
+         <link-up-down-trap-enable>disabled</link-up-down-trap-enable></interface></interfaces>"
+    );
+    servers.by_hand(0, &drift).await;
+    let validate = json!({"kind": "validate", "service_id": service, "audit": ["config"]});
+    settled(&cluster, validate.clone(), "completed").await;
+    let audit = cluster.api.get(&format!("/v1/services/{service}/audit")).await.body;
+    assert_eq!(audit["config"], "drifted", "{audit}");
+    let differences = audit["devices"][0]["differences"].to_string();
+    assert!(differences.contains("mine now") && differences.contains("link-up-down-trap-enable"), "{audit}");
+    settled(&cluster, audit["proposed"].clone(), "completed").await;
+    let found = servers.interfaces(0).await;
+    assert!(found.contains("to the cellar") && !found.contains("link-up-down-trap"), "{found}");
+    settled(&cluster, validate, "completed").await;
+    let audit = cluster.api.get(&format!("/v1/services/{service}/audit")).await.body;
+    assert_eq!(audit["config"], "in_sync", "{audit}");
+
+    settled(&cluster, json!({"kind": "decommission", "service_id": service}), "completed").await;
+    assert_eq!(servers.interfaces(0).await, before, "as it was");
+    invariants::history_is_lawful(&cluster).await;
+    invariants::nothing_is_stuck(&cluster).await;
 }
