@@ -1,1 +1,1 @@
-SELECT device, footprint FROM footprints WHERE service_id = $1 ORDER BY device
+SELECT device, footprint, in_force, strays FROM footprints WHERE service_id = $1 ORDER BY device

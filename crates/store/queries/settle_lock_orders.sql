@@ -1,5 +1,5 @@
 SELECT orders.id, orders.kind, order_requests.definition, orders.service_id, order_requests.region,
-       order_requests.external_id, order_requests.requester, orders.state, orders.sequence,
+       order_requests.external_id, order_requests.requester, orders.state, orders.sequence, order_requests.options,
        services.state AS service_state, services.sequence AS service_sequence
 FROM orders
 JOIN order_requests ON order_requests.id = orders.id

@@ -1,19 +1,23 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::Object;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio_postgres::types::Json;
 use turnup_core::{
     event::OrderFacts,
-    id::OrderId,
+    id::{OrderId, ServiceId},
     lifecycle::OrderState,
-    order::{Endpoint, Priority},
+    order::{Endpoint, IfBusy, OrderOptions, Priority},
+    resource::{ResourceClaim, ResourceKey},
 };
 use uuid::Uuid;
 
 use crate::{
-    Entry, Store, StoreError, entry,
+    Entry, ResourceRow, Store, StoreError, entry,
     pool::{Tx, statement},
+    reserve::{Reserved, reserve},
+    resource,
 };
 
 /// An order that has passed every check and is to be stored.
@@ -24,7 +28,7 @@ pub struct NewOrder {
     /// Version of the definition.
     pub definition_version: i32,
     /// Attributes with defaults filled in.
-    pub attributes: serde_json::Map<String, serde_json::Value>,
+    pub attributes: Map<String, Value>,
     /// Endpoints with defaults filled in.
     pub endpoints: Vec<Endpoint>,
     /// The devices it touches, sorted, each once.
@@ -45,17 +49,99 @@ pub struct NewOrder {
     pub at: Timestamp,
     /// Entries for its log: Requested, and Scheduled if `due` is given.
     pub entries: Vec<Entry>,
+    /// What it carries beside its content. The resources are filled in from `claims`.
+    pub options: OrderOptions,
+    /// The values of pools that it needs.
+    pub claims: Vec<ResourceClaim>,
+    /// What to do while another order of its service is unfinished.
+    pub if_busy: IfBusy,
+}
+
+impl NewOrder {
+    /// Whether it needs more than to be stored.
+    fn is_demanding(&self) -> bool {
+        !self.claims.is_empty() || self.if_busy == IfBusy::Refuse
+    }
 }
 
 /// What became of an order that was to be stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Accepted {
-    /// Stored.
-    Created,
+    /// Stored, with this content.
+    Created(Box<Filled>),
     /// The same request was accepted before, as this order.
     Known(OrderId),
     /// The key or external id belongs to this order, whose request was another.
     KeyReused(OrderId),
+    /// Not stored: these of its values belong to other services.
+    ResourceTaken(Vec<Clash>),
+    /// Not stored: a pool has no free value.
+    PoolExhausted(Box<Exhausted>),
+    /// Not stored: these orders of its service are unfinished.
+    Busy(Vec<OrderId>),
+}
+
+impl Accepted {
+    /// Whether the order is stored now.
+    #[must_use]
+    pub const fn is_created(&self) -> bool {
+        matches!(self, Self::Created(_))
+    }
+}
+
+/// An order's content, with the values that were picked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filled {
+    /// Attributes.
+    pub attributes: Map<String, Value>,
+    /// Endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// All values of pools in it.
+    pub resources: Vec<ResourceKey>,
+}
+
+impl Filled {
+    pub(crate) fn as_given(order: &NewOrder) -> Self {
+        Self {
+            attributes: order.attributes.clone(),
+            endpoints: order.endpoints.clone(),
+            resources: Vec::new(),
+        }
+    }
+}
+
+/// A value that belongs to another service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clash {
+    /// JSON pointer to it in the order.
+    pub pointer: String,
+    /// The pool.
+    pub pool: String,
+    /// Where in it the value is unique.
+    pub scope: String,
+    /// The value.
+    pub value: String,
+    /// The service that has it, or is to have it.
+    pub service: ServiceId,
+    /// The orders that need it.
+    pub orders: Vec<OrderId>,
+}
+
+/// A pool without a free value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exhausted {
+    /// JSON pointer to where the value would stand.
+    pub pointer: String,
+    /// The pool.
+    pub pool: String,
+    /// Where in it values are unique.
+    pub scope: String,
+    /// Its first number.
+    pub from: i64,
+    /// Its last.
+    pub to: i64,
+    /// Who has its first few.
+    pub holders: Vec<ResourceRow>,
 }
 
 /// How far ahead (milliseconds) an order goes to the broker; further ones wait in the outbox.
@@ -65,10 +151,10 @@ fn not_before(due: Timestamp, now: Timestamp, reach_ms: i64) -> Option<Timestamp
 }
 
 impl Store {
-    /// Stores `orders` in one transaction: orders, log, and a due message for those with a time.
-    /// `reach_ms` is how far ahead the delay ladder reaches. Answers in the order given. An order
-    /// may be given again after an error, with the same id: if it was stored after all, it counts as
-    /// created.
+    /// Stores `orders` in one transaction: orders, log, the values of pools that they need, and a due
+    /// message for those with a time. `reach_ms` is how far ahead the delay ladder reaches. Answers in
+    /// the order given. An order may be given again after an error, with the same id: if it was stored
+    /// after all, it counts as created.
     ///
     /// # Errors
     /// If the database is away: then it is not known whether they were stored. If it refuses the
@@ -76,28 +162,9 @@ impl Store {
     pub async fn accept(&self, orders: &[NewOrder], reach_ms: i64) -> Result<Vec<Accepted>, StoreError> {
         self.timed(async {
             let tx = Tx::begin(self).await?;
-            let client = tx.client()?;
-            let created = insert(client, orders).await?;
-            let known = known(client, orders, &created).await?;
-            let fresh: Vec<&NewOrder> = orders.iter().filter(|o| created.contains(&o.facts.id)).collect();
-            let entries: Vec<Entry> = fresh.iter().flat_map(|o| o.entries.iter().cloned()).collect();
-            entry::append(client, &entries).await?;
-            let due: Vec<DueRow> = fresh
-                .iter()
-                .filter_map(|o| Some(DueRow::new(o.facts.id, 1, o.due?, o.at, reach_ms)))
-                .collect();
-            insert_due(client, &due).await?;
+            let answers = store(tx.client()?, orders, reach_ms).await?;
             tx.commit().await?;
-            Ok(orders
-                .iter()
-                .zip(known)
-                .map(|(order, known)| match known {
-                    None => Accepted::Created,
-                    Some((id, _)) if id == order.facts.id => Accepted::Created,
-                    Some((id, digest)) if digest == order.digest => Accepted::Known(id),
-                    Some((id, _)) => Accepted::KeyReused(id),
-                })
-                .collect())
+            Ok(answers)
         })
         .await
     }
@@ -133,30 +200,258 @@ fn digest(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
     bytes.try_into().map_err(|_| StoreError::Unknown("a digest that has not 32 bytes".to_owned()))
 }
 
-async fn insert(tx: &Object, orders: &[NewOrder]) -> Result<HashSet<OrderId>, StoreError> {
-    let texts = |f: fn(&NewOrder) -> &str| orders.iter().map(f).collect::<Vec<&str>>();
-    let ids: Vec<Uuid> = orders.iter().map(|o| o.facts.id.0).collect();
+/// An order with the content that is stored.
+struct Row<'a> {
+    place: usize,
+    order: &'a NewOrder,
+    filled: Filled,
+}
+
+/// Stores orders within a transaction, see [`Store::accept`].
+pub(crate) async fn store(
+    client: &Object,
+    orders: &[NewOrder],
+    reach_ms: i64,
+) -> Result<Vec<Accepted>, StoreError> {
+    let mut answers: Vec<Option<Accepted>> = vec![None; orders.len()];
+    for wave in waves(orders) {
+        store_wave(client, orders, &wave, reach_ms, &mut answers).await?;
+    }
+    let unanswered = || StoreError::Refused("an order was neither stored nor refused".to_owned());
+    answers.into_iter().map(|answer| answer.ok_or_else(unanswered)).collect()
+}
+
+/// Splits a batch so that what becomes of an order is known before another that depends on it: one with
+/// the same key, or one that must not join an unfinished order of its service. Orders that need nothing
+/// but to be stored go together.
+fn waves(orders: &[NewOrder]) -> Vec<Vec<usize>> {
+    #[derive(PartialEq, Eq, Hash)]
+    enum Mark<'a> {
+        Id(OrderId),
+        Key(&'a str, &'a str),
+        ExternalId(&'a str, &'a str),
+        Service(ServiceId),
+    }
+    if !orders.iter().any(NewOrder::is_demanding) {
+        return vec![(0..orders.len()).collect()];
+    }
+    let mut after: HashMap<Mark<'_>, usize> = HashMap::new();
+    let mut waves: Vec<Vec<usize>> = Vec::new();
+    for (place, order) in orders.iter().enumerate() {
+        let facts = &order.facts;
+        let service = Mark::Service(facts.service_id);
+        let mut marks = vec![Mark::Id(facts.id)];
+        marks.extend(order.idempotency_key.as_deref().map(|key| Mark::Key(&facts.requester, key)));
+        marks.extend(facts.external_id.as_deref().map(|id| Mark::ExternalId(&facts.requester, id)));
+        let mut wave = marks.iter().filter_map(|mark| after.get(mark)).copied().max().unwrap_or(0);
+        if order.if_busy == IfBusy::Refuse {
+            wave = wave.max(after.get(&service).copied().unwrap_or(0));
+        }
+        for mark in marks.into_iter().chain([service]) {
+            let next = after.entry(mark).or_default();
+            *next = (*next).max(wave + 1);
+        }
+        if waves.len() <= wave {
+            waves.resize_with(wave + 1, Vec::new);
+        }
+        waves[wave].push(place);
+    }
+    waves
+}
+
+fn repeated(order: &NewOrder, (id, known): (OrderId, [u8; 32])) -> Accepted {
+    if known == order.digest { Accepted::Known(id) } else { Accepted::KeyReused(id) }
+}
+
+async fn store_wave(
+    client: &Object,
+    orders: &[NewOrder],
+    wave: &[usize],
+    reach_ms: i64,
+    answers: &mut [Option<Accepted>],
+) -> Result<(), StoreError> {
+    let rows = admit(client, orders, wave, answers).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let created = insert(client, &rows).await?;
+    let (fresh, late): (Vec<Row<'_>>, Vec<Row<'_>>) =
+        rows.into_iter().partition(|row| created.contains(&row.order.facts.id));
+    if !late.is_empty() {
+        let late: Vec<(usize, &NewOrder)> = late.iter().map(|row| (row.place, row.order)).collect();
+        answer_known(client, &late, answers).await?;
+        if let Some((_, order)) = late.iter().find(|(place, _)| answers[*place].is_none()) {
+            return Err(StoreError::Refused(format!(
+                "order {} conflicts with no known order",
+                order.facts.id
+            )));
+        }
+        // The same request at the same time elsewhere: what was taken for this one is free again.
+        let claiming = || late.iter().map(|(_, order)| *order).filter(|order| !order.claims.is_empty());
+        let services: Vec<ServiceId> = claiming().map(|order| order.facts.service_id).collect();
+        let gone: Vec<OrderId> = claiming().map(|order| order.facts.id).collect();
+        resource::release(client, &services, &gone).await?;
+    }
+    let entries: Vec<Entry> = fresh.iter().flat_map(|row| row.order.entries.iter().cloned()).collect();
+    entry::append(client, &entries).await?;
+    let due: Vec<DueRow> = fresh
+        .iter()
+        .filter_map(|row| Some(DueRow::new(row.order.facts.id, 1, row.order.due?, row.order.at, reach_ms)))
+        .collect();
+    insert_due(client, &due).await?;
+    for row in fresh {
+        answers[row.place] = Some(Accepted::Created(Box::new(row.filled)));
+    }
+    Ok(())
+}
+
+/// Answers those that must not be stored, and gives the rows of the others. What an order that is known
+/// already would need is not taken.
+async fn admit<'a>(
+    client: &Object,
+    orders: &'a [NewOrder],
+    wave: &[usize],
+    answers: &mut [Option<Accepted>],
+) -> Result<Vec<Row<'a>>, StoreError> {
+    let plain = |place: usize| Row { place, order: &orders[place], filled: Filled::as_given(&orders[place]) };
+    let (demanding, mut rows): (Vec<(usize, &NewOrder)>, Vec<Row<'_>>) = (
+        wave.iter()
+            .map(|place| (*place, &orders[*place]))
+            .filter(|(_, order)| order.is_demanding())
+            .collect(),
+        wave.iter().filter(|place| !orders[**place].is_demanding()).map(|place| plain(*place)).collect(),
+    );
+    if demanding.is_empty() {
+        return Ok(rows);
+    }
+    answer_known(client, &demanding, answers).await?;
+    let open = |answers: &[Option<Accepted>]| -> Vec<(usize, &'a NewOrder)> {
+        let open = demanding.iter().filter(|(place, _)| answers[*place].is_none());
+        open.map(|(place, _)| (*place, &orders[*place])).collect()
+    };
+    answer_busy(client, &open(answers), answers).await?;
+    let (claiming, others): (Vec<_>, Vec<_>) =
+        open(answers).into_iter().partition(|(_, order)| !order.claims.is_empty());
+    rows.extend(others.iter().map(|(place, _)| plain(*place)));
+    let Some((_, first)) = claiming.first() else { return Ok(rows) };
+    let of: Vec<&NewOrder> = claiming.iter().map(|(_, order)| *order).collect();
+    let mut refused = Vec::new();
+    for ((place, order), reserved) in claiming.iter().zip(reserve(client, &of, first.at).await?) {
+        match reserved {
+            Reserved::Filled(filled) => rows.push(Row { place: *place, order, filled }),
+            Reserved::Refused(answer) => refused.push((*place, *order, answer)),
+        }
+    }
+    // Perhaps it is the same request that has what this one wants, stored while we waited.
+    let again: Vec<(usize, &NewOrder)> = refused.iter().map(|(place, order, _)| (*place, *order)).collect();
+    answer_known(client, &again, answers).await?;
+    for (place, _, answer) in refused {
+        answers[place].get_or_insert(answer);
+    }
+    Ok(rows)
+}
+
+/// Answers those of whose service another order is unfinished. The services stay locked, so that the
+/// next one sees what we store.
+async fn answer_busy(
+    client: &Object,
+    orders: &[(usize, &NewOrder)],
+    answers: &mut [Option<Accepted>],
+) -> Result<(), StoreError> {
+    let careful: Vec<_> = orders.iter().filter(|(_, order)| order.if_busy == IfBusy::Refuse).collect();
+    if careful.is_empty() {
+        return Ok(());
+    }
+    let services: Vec<Uuid> = careful.iter().map(|(_, order)| order.facts.service_id.0).collect();
+    let lock = statement!(client, "lock_services");
+    client.query(&lock, &[&services]).await?;
+    let busy = statement!(client, "busy_orders");
+    let mut unfinished: HashMap<Uuid, Vec<OrderId>> = HashMap::new();
+    for row in client.query(&busy, &[&services]).await? {
+        unfinished.entry(row.get(0)).or_default().push(OrderId(row.get(1)));
+    }
+    for (place, order) in careful {
+        if let Some(orders) = unfinished.get(&order.facts.service_id.0) {
+            answers[*place] = Some(Accepted::Busy(orders.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Answers those that are stored already.
+async fn answer_known(
+    client: &Object,
+    orders: &[(usize, &NewOrder)],
+    answers: &mut [Option<Accepted>],
+) -> Result<(), StoreError> {
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let of: Vec<&NewOrder> = orders.iter().map(|(_, order)| *order).collect();
+    let mut own: HashMap<OrderId, usize> = HashMap::new();
+    for ((place, order), known) in orders.iter().zip(known(client, &of).await?) {
+        match known {
+            Some((id, _)) if id == order.facts.id => {
+                let filled = Filled::as_given(order);
+                answers[*place] = Some(Accepted::Created(Box::new(filled)));
+                if !order.claims.is_empty() {
+                    own.insert(id, *place);
+                }
+            }
+            Some(other) => answers[*place] = Some(repeated(order, other)),
+            None => {}
+        }
+    }
+    if own.is_empty() {
+        return Ok(());
+    }
+    // Given again by its acceptor: what was picked for it then counts.
+    let ids: Vec<Uuid> = own.keys().map(|id| id.0).collect();
+    let stored = statement!(client, "stored_content");
+    for row in client.query(&stored, &[&ids]).await? {
+        let options: OrderOptions = serde_json::from_value(row.get(3))?;
+        let filled = Filled {
+            attributes: serde_json::from_value(row.get(1))?,
+            endpoints: serde_json::from_value(row.get(2))?,
+            resources: options.resources,
+        };
+        if let Some(place) = own.get(&OrderId(row.get(0))) {
+            answers[*place] = Some(Accepted::Created(Box::new(filled)));
+        }
+    }
+    Ok(())
+}
+
+async fn insert(tx: &Object, rows: &[Row<'_>]) -> Result<HashSet<OrderId>, StoreError> {
+    let texts = |f: fn(&NewOrder) -> &str| rows.iter().map(|row| f(row.order)).collect::<Vec<&str>>();
+    let orders = || rows.iter().map(|row| row.order);
+    let ids: Vec<Uuid> = orders().map(|o| o.facts.id.0).collect();
     let kinds = texts(|o| o.facts.kind.word());
     let definitions = texts(|o| &o.facts.definition);
-    let versions: Vec<i32> = orders.iter().map(|o| o.definition_version).collect();
-    let services: Vec<Uuid> = orders.iter().map(|o| o.facts.service_id.0).collect();
+    let versions: Vec<i32> = orders().map(|o| o.definition_version).collect();
+    let services: Vec<Uuid> = orders().map(|o| o.facts.service_id.0).collect();
     let regions = texts(|o| &o.facts.region);
-    let attributes: Vec<Json<_>> = orders.iter().map(|o| Json(&o.attributes)).collect();
-    let endpoints: Vec<Json<_>> = orders.iter().map(|o| Json(&o.endpoints)).collect();
-    let devices: Vec<Json<_>> = orders.iter().map(|o| Json(&o.devices)).collect();
+    let attributes: Vec<Json<_>> = rows.iter().map(|row| Json(&row.filled.attributes)).collect();
+    let endpoints: Vec<Json<_>> = rows.iter().map(|row| Json(&row.filled.endpoints)).collect();
+    let devices: Vec<Json<_>> = orders().map(|o| Json(&o.devices)).collect();
     let priorities = texts(|o| o.priority.word());
-    let external_ids: Vec<Option<&str>> = orders.iter().map(|o| o.facts.external_id.as_deref()).collect();
-    let descriptions: Vec<Option<&str>> = orders.iter().map(|o| o.description.as_deref()).collect();
+    let external_ids: Vec<Option<&str>> = orders().map(|o| o.facts.external_id.as_deref()).collect();
+    let descriptions: Vec<Option<&str>> = orders().map(|o| o.description.as_deref()).collect();
     let requesters = texts(|o| &o.facts.requester);
-    let keys: Vec<Option<&str>> = orders.iter().map(|o| o.idempotency_key.as_deref()).collect();
-    let digests: Vec<&[u8]> = orders.iter().map(|o| o.digest.as_slice()).collect();
-    let derived: Vec<Option<Uuid>> = orders.iter().map(|o| o.derived_from.map(|id| id.0)).collect();
-    let times: Vec<Timestamp> = orders.iter().map(|o| o.at).collect();
-    let states: Vec<&str> = orders
-        .iter()
+    let keys: Vec<Option<&str>> = orders().map(|o| o.idempotency_key.as_deref()).collect();
+    let digests: Vec<&[u8]> = orders().map(|o| o.digest.as_slice()).collect();
+    let derived: Vec<Option<Uuid>> = orders().map(|o| o.derived_from.map(|id| id.0)).collect();
+    let times: Vec<Timestamp> = orders().map(|o| o.at).collect();
+    let states: Vec<&str> = orders()
         .map(|o| if o.due.is_some() { OrderState::Scheduled } else { OrderState::Requested }.word())
         .collect();
-    let due: Vec<Option<Timestamp>> = orders.iter().map(|o| o.due).collect();
+    let due: Vec<Option<Timestamp>> = orders().map(|o| o.due).collect();
+    let options: Vec<Json<OrderOptions>> = rows
+        .iter()
+        .map(|row| {
+            Json(OrderOptions { resources: row.filled.resources.clone(), ..row.order.options.clone() })
+        })
+        .collect();
     let statement = statement!(tx, "insert_orders");
     let rows = tx
         .query(
@@ -181,42 +476,30 @@ async fn insert(tx: &Object, orders: &[NewOrder]) -> Result<HashSet<OrderId>, St
                 &times,
                 &states,
                 &due,
+                &options,
             ],
         )
         .await?;
     Ok(rows.iter().map(|row| OrderId(row.get(0))).collect())
 }
 
-/// For each order that was not inserted: the order that has its key, with that one's digest.
-async fn known(
-    tx: &Object,
-    orders: &[NewOrder],
-    created: &HashSet<OrderId>,
-) -> Result<Vec<Option<(OrderId, [u8; 32])>>, StoreError> {
-    let mut known = vec![None; orders.len()];
-    let missing: Vec<usize> = (0..orders.len()).filter(|i| !created.contains(&orders[*i].facts.id)).collect();
-    if missing.is_empty() {
-        return Ok(known);
-    }
-    let requesters: Vec<&str> = missing.iter().map(|i| orders[*i].facts.requester.as_str()).collect();
-    let keys: Vec<Option<&str>> = missing.iter().map(|i| orders[*i].idempotency_key.as_deref()).collect();
+/// For each order the one that has its id, key or external id, with that one's digest.
+async fn known(tx: &Object, orders: &[&NewOrder]) -> Result<Vec<Option<(OrderId, [u8; 32])>>, StoreError> {
+    let requesters: Vec<&str> = orders.iter().map(|order| order.facts.requester.as_str()).collect();
+    let keys: Vec<Option<&str>> = orders.iter().map(|order| order.idempotency_key.as_deref()).collect();
     let external_ids: Vec<Option<&str>> =
-        missing.iter().map(|i| orders[*i].facts.external_id.as_deref()).collect();
-    let ids: Vec<Uuid> = missing.iter().map(|i| orders[*i].facts.id.0).collect();
+        orders.iter().map(|order| order.facts.external_id.as_deref()).collect();
+    let ids: Vec<Uuid> = orders.iter().map(|order| order.facts.id.0).collect();
+    let mut known = vec![None; orders.len()];
     let statement = statement!(tx, "known_orders");
     for row in tx.query(&statement, &[&requesters, &keys, &external_ids, &ids]).await? {
         let place: i64 = row.get(0);
         let digest = digest(row.get(2))?;
-        if let Some(i) = usize::try_from(place - 1).ok().and_then(|place| missing.get(place)) {
-            known[*i] = Some((OrderId(row.get(1)), digest));
+        if let Some(known) = usize::try_from(place - 1).ok().and_then(|place| known.get_mut(place)) {
+            *known = Some((OrderId(row.get(1)), digest));
         }
     }
-    match missing.iter().find(|i| known[**i].is_none()) {
-        Some(i) => {
-            Err(StoreError::Refused(format!("order {} conflicts with no known order", orders[*i].facts.id)))
-        }
-        None => Ok(known),
-    }
+    Ok(known)
 }
 
 /// A due message for the outbox.

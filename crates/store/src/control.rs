@@ -10,6 +10,7 @@ use crate::{
     accept::{DueRow, insert_due},
     entry, order,
     pool::{Tx, statement},
+    resource,
 };
 
 /// What somebody asks of an order.
@@ -89,6 +90,9 @@ impl Store {
                 by: control.by.clone(),
             };
             entry::append(client, &[entry]).await?;
+            if to == OrderState::Cancelled {
+                resource::release(client, &[view.service_id], &[]).await?;
+            }
             tx.commit().await?;
             Ok(Ok(()))
         };

@@ -210,6 +210,8 @@ impl Store {
             }
             let remove = statement!(client, "remove_device");
             client.execute(&remove, &[&name.as_str()]).await?;
+            let checks = statement!(client, "remove_check");
+            client.execute(&checks, &[&name.as_str()]).await?;
             entry::append(client, &[changed(&device, sequence + 1, "removed", by)]).await?;
             tx.commit().await?;
             Ok(DeviceChange::Done)

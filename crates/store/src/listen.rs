@@ -13,6 +13,8 @@ pub enum Channel {
     Work,
     /// Events were numbered.
     News,
+    /// A definition was published, or a platform has other YANG modules.
+    Catalogue,
 }
 
 impl Channel {
@@ -20,6 +22,7 @@ impl Channel {
         match self {
             Self::Work => "turnup_work",
             Self::News => "turnup_news",
+            Self::Catalogue => "turnup_catalogue",
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::{
 };
 
 /// Forward-only migrations, in order. An applied one is never edited.
-pub(crate) const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_orders.sql")];
+pub(crate) const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_orders.sql"), include_str!("../migrations/0002_plans.sql")];
 
 /// The schema version that this release works with.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of migrations")]
@@ -69,7 +70,7 @@ impl Store {
     }
 
     /// Makes the event log's partitions for this month and the two after it, where missing, and
-    /// moves there what came before they were.
+    /// moves there what came before they were. Forgets plans that were shown long ago as well.
     ///
     /// # Errors
     /// If the database can't be reached or refuses.
@@ -78,7 +79,9 @@ impl Store {
             let client = self.client().await?;
             Ok(client.batch_execute(include_str!("../queries/make_partitions.sql")).await?)
         })
-        .await
+        .await?;
+        self.prune_plans(jiff::Timestamp::now()).await?;
+        Ok(())
     }
 
     /// Drops the event log's partitions that end before `months` months ago. Returns how many

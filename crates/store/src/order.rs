@@ -9,7 +9,7 @@ use turnup_core::{
     lease::InFront,
     lifecycle::OrderState,
     name::DeviceName,
-    order::{Endpoint, OrderKind, Priority},
+    order::{Endpoint, OrderKind, OrderOptions, Priority},
 };
 use uuid::Uuid;
 
@@ -50,6 +50,9 @@ pub struct OrderView {
     pub requester: String,
     /// The Invalid order it corrects.
     pub derived_from: Option<OrderId>,
+    /// The approved plan, what to audit, the values of pools in it.
+    #[serde(flatten)]
+    pub options: OrderOptions,
     /// Life-cycle state.
     pub state: OrderState,
     /// Rises with every change of its time.
@@ -186,6 +189,7 @@ pub(crate) fn view(row: &Row) -> Result<OrderView, StoreError> {
         description: row.get("description"),
         requester: row.get("requester"),
         derived_from: row.get::<_, Option<Uuid>>("derived_from").map(OrderId),
+        options: serde_json::from_value(row.get("options"))?,
         state,
         schedule_revision: row.get("schedule_revision"),
         scheduled_for: row.get("scheduled_for"),

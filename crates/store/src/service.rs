@@ -3,8 +3,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::Row;
 use turnup_core::{
+    audit::ConfigAudit,
     id::{OrderId, ServiceId},
     lifecycle::{AuditState, ServiceState},
+    message::InForce,
     order::Endpoint,
 };
 
@@ -39,11 +41,18 @@ pub struct ServiceView {
     pub state: ServiceState,
     /// What the audits say.
     pub audit_state: AuditState,
+    /// What the config audits say.
+    pub config_audit: ConfigAudit,
     /// When it was last audited.
     #[serde(serialize_with = "optional_time")]
     pub audited_at: Option<Timestamp>,
     /// Why the audit says so.
     pub audit_reason: Option<String>,
+    /// When it is audited next by itself; none: its definition has no such audits, or none yet.
+    #[serde(serialize_with = "optional_time")]
+    pub next_audit_at: Option<Timestamp>,
+    /// The order whose attributes are in force.
+    pub wanted_by: OrderId,
     /// The order that changed it last.
     pub last_order: OrderId,
     /// When it came to be.
@@ -59,8 +68,13 @@ pub struct ServiceView {
 pub struct FootprintRow {
     /// The device.
     pub device: String,
-    /// The footprint as the planner wrote it.
+    /// The footprint as the planner wrote it; null: none is in force.
     pub footprint: Value,
+    /// Whether an attempt has left the device with that one, or another, or it is not known.
+    pub in_force: InForce,
+    /// Footprints of failed attempts that may be on the device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<Value>,
 }
 
 /// Which services to list.
@@ -74,13 +88,17 @@ pub struct ServiceFilter {
     pub region: Option<String>,
     /// On this device.
     pub device: Option<String>,
+    /// Of which the audits say this.
+    pub audit_state: Option<AuditState>,
+    /// Of which the config audits say this.
+    pub config_audit: Option<ConfigAudit>,
     /// At most so many (1 to 1000).
     pub limit: i64,
     /// Only services with a smaller id: the cursor of the page before.
     pub before: Option<ServiceId>,
 }
 
-fn view(row: &Row) -> Result<ServiceView, StoreError> {
+pub(crate) fn view(row: &Row) -> Result<ServiceView, StoreError> {
     Ok(ServiceView {
         id: ServiceId(row.get("id")),
         definition: row.get("definition"),
@@ -95,6 +113,9 @@ fn view(row: &Row) -> Result<ServiceView, StoreError> {
         audit_state: row.get::<_, &str>("audit_state").parse()?,
         audited_at: row.get("audited_at"),
         audit_reason: row.get("audit_reason"),
+        config_audit: row.get::<_, &str>("config_audit").parse()?,
+        next_audit_at: row.get("next_audit_at"),
+        wanted_by: OrderId(row.get("wanted_by")),
         last_order: OrderId(row.get("last_order")),
         created_at: row.get("created_at"),
         updated_at: row.get("updated_at"),
@@ -129,7 +150,16 @@ impl Store {
             let rows = client
                 .query(
                     &statement,
-                    &[&state, &filter.definition, &filter.region, &filter.device, &before, &(limit + 1)],
+                    &[
+                        &state,
+                        &filter.definition,
+                        &filter.region,
+                        &filter.device,
+                        &before,
+                        &(limit + 1),
+                        &filter.audit_state.map(AuditState::word),
+                        &filter.config_audit.map(ConfigAudit::word),
+                    ],
                 )
                 .await?;
             let mut items = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
@@ -152,7 +182,16 @@ impl Store {
             let client = self.client().await?;
             let statement = statement!(client, "footprints");
             let rows = client.query(&statement, &[&id.0]).await?;
-            Ok(rows.iter().map(|row| FootprintRow { device: row.get(0), footprint: row.get(1) }).collect())
+            rows.iter()
+                .map(|row| {
+                    Ok(FootprintRow {
+                        device: row.get("device"),
+                        footprint: row.get("footprint"),
+                        in_force: row.get::<_, &str>("in_force").parse()?,
+                        strays: serde_json::from_value(row.get("strays"))?,
+                    })
+                })
+                .collect()
         })
         .await
     }

@@ -1,21 +1,26 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio_postgres::types::Json;
 use turnup_core::{
+    audit::AuditSummary,
     event::OrderFacts,
     failure::Failure,
     id::{DeploymentId, OrderId, ServiceId},
     lifecycle::{DeploymentState, OrderState, ServiceState},
-    message::DeviceReport,
+    message::{DeviceReport, InForce},
+    name::DeviceName,
+    order::OrderOptions,
 };
 use uuid::Uuid;
 
 use crate::{
-    Entry, Store, StoreError,
+    Entry, Store, StoreError, change,
     control::nudge,
     entry,
     pool::{Tx, all, statement, timed},
+    resource,
 };
 
 /// A deployment that a worker reported about, locked until the batch is finished.
@@ -40,6 +45,8 @@ pub struct OrderToSettle {
     pub state: OrderState,
     /// Number of its last history entry.
     pub sequence: i32,
+    /// What it carries beside its content, such as what a validate order looks at.
+    pub options: OrderOptions,
     /// Its service, where that exists: state and number of its last event.
     pub service: Option<(ServiceState, i32)>,
 }
@@ -88,27 +95,60 @@ pub struct DeploymentChange {
 }
 
 /// What an ended order does to its service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ServiceChange {
-    /// It exists from now on, as the order wanted it; its footprints are those of this deployment.
+    /// It exists from now on, as the order wanted it; it holds what this deployment says.
     Create {
         /// The provision order.
         order: OrderId,
         /// The deployment that put it in force.
         deployment: DeploymentId,
     },
-    /// It takes this state.
-    State {
+    /// A modify or redeploy order completed: on the deployment's devices the service holds what that
+    /// says and nothing else. After a modify order it has that one's attributes.
+    Update {
+        /// Which.
+        service: ServiceId,
+        /// The order that did it.
+        order: OrderId,
+        /// The deployment that put it in force.
+        deployment: DeploymentId,
+        /// Its new state.
+        state: ServiceState,
+        /// Number of its event.
+        sequence: i32,
+    },
+    /// An attempt to change or remove it failed.
+    Fail {
         /// Which.
         service: ServiceId,
         /// Its new state.
         state: ServiceState,
-        /// The order that did it.
+        /// The order that failed.
+        order: OrderId,
+        /// The deployment that failed.
+        deployment: DeploymentId,
+        /// Number of its event.
+        sequence: i32,
+        /// The devices on which the attempt is in force, or may be.
+        in_force: Vec<(DeviceName, InForce)>,
+    },
+    /// It was audited. A part that was not looked at keeps its last result.
+    Audited {
+        /// Which.
+        service: ServiceId,
+        /// The validate order.
         order: OrderId,
         /// Number of its event.
         sequence: i32,
+        /// When.
+        at: Timestamp,
+        /// The result.
+        summary: AuditSummary,
+        /// What was found, device by device.
+        devices: Value,
     },
-    /// It is gone, and what it owned is free.
+    /// It is gone, and what it held is free.
     Remove {
         /// Which.
         service: ServiceId,
@@ -157,6 +197,7 @@ impl Store {
                 let order = OrderToSettle {
                     state: row.get::<_, &str>("state").parse()?,
                     sequence: row.get("sequence"),
+                    options: serde_json::from_value(row.get("options"))?,
                     service,
                     facts,
                 };
@@ -199,13 +240,14 @@ impl Settling {
             let update = statement!(client, "settle_orders");
             let updated = client.execute(&update, &[&ids, &states, &sequences, &errors, &now]).await?;
             all(updated, ids.len(), "an order is not in progress")?;
-            self.change_services(client, settled, now).await?;
+            change::services(client, &settled.services, now).await?;
             let lock = statement!(client, "lock_leases_of");
             let devices: Vec<String> =
                 client.query(&lock, &[&ids]).await?.iter().map(|row| row.get(0)).collect();
             let release = statement!(client, "release_leases");
             client.execute(&release, &[&devices, &ids]).await?;
             nudge(client, &devices).await?;
+            resource::release(client, &self.ended_services(settled), &[]).await?;
         }
         entry::append(client, &settled.entries).await
     }
@@ -231,50 +273,10 @@ impl Settling {
         Ok(())
     }
 
-    async fn change_services(
-        &self,
-        client: &deadpool_postgres::Object,
-        settled: &Settled,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (mut created, mut created_by) = (Vec::new(), Vec::new());
-        let (mut changed, mut states, mut orders, mut sequences) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut removed = Vec::new();
-        for change in &settled.services {
-            match change {
-                ServiceChange::Create { order, deployment } => {
-                    created.push(order.0);
-                    created_by.push(deployment.0);
-                }
-                ServiceChange::State { service, state, order, sequence } => {
-                    changed.push(service.0);
-                    states.push(state.word());
-                    orders.push(order.0);
-                    sequences.push(*sequence);
-                }
-                ServiceChange::Remove { service } => removed.push(service.0),
-            }
-        }
-        if !created.is_empty() {
-            let create = statement!(client, "create_services");
-            client.execute(&create, &[&created, &now]).await?;
-            let own = statement!(client, "create_footprints");
-            client.execute(&own, &[&created_by]).await?;
-        }
-        if !changed.is_empty() {
-            let change = statement!(client, "change_services");
-            client.execute(&change, &[&changed, &states, &orders, &sequences, &now]).await?;
-        }
-        if !removed.is_empty() {
-            for file in [
-                statement!(client, "free_nodes"),
-                statement!(client, "remove_footprints"),
-                statement!(client, "remove_services"),
-            ] {
-                client.execute(&file, &[&removed]).await?;
-            }
-        }
-        Ok(())
+    /// The services of orders that need nothing any more, or other things than before.
+    fn ended_services(&self, settled: &Settled) -> Vec<ServiceId> {
+        let ended = |state| matches!(state, OrderState::Completed | OrderState::Invalid);
+        let orders = settled.orders.iter().filter(|(_, state, ..)| ended(*state));
+        orders.filter_map(|(id, ..)| Some(self.orders.get(id)?.facts.service_id)).collect()
     }
 }

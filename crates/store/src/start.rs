@@ -11,16 +11,19 @@ use turnup_core::{
     id::{DeploymentId, OrderId, ServiceId},
     lease::{Board, Candidate},
     lifecycle::{OrderState, ServiceState},
+    message::InForce,
     name::DeviceName,
-    order::Priority,
+    order::{Endpoint, OrderKind, Priority},
 };
 use uuid::Uuid;
 
 use crate::{
-    Device, Entry, OrderView, Store, StoreError,
+    Device, Entry, Holder, OrderView, Store, StoreError,
+    accept::{DueRow, insert_due},
     control::nudge,
-    device, entry, order,
+    device, entry, node, order,
     pool::{Tx, all, statement, timed},
+    resource,
 };
 
 /// An order whose time has come, locked until the batch is finished.
@@ -28,7 +31,7 @@ use crate::{
 pub struct DueOrder {
     /// The order.
     pub order: OrderView,
-    /// Its devices.
+    /// Its devices, and those on which its service has configuration now.
     pub devices: BTreeSet<DeviceName>,
     /// Its place in the queue, if it has asked for its devices before.
     pub ticket: Option<i64>,
@@ -40,6 +43,48 @@ impl DueOrder {
     pub fn candidate(&self) -> Candidate {
         Candidate { order: self.order.id, devices: self.devices.clone(), ticket: self.ticket }
     }
+
+    /// Those of its devices that the order does not name itself.
+    fn more_devices(&self) -> impl Iterator<Item = &str> {
+        let named = |device: &&str| !self.order.devices.iter().any(|name| name == device);
+        self.devices.iter().map(DeviceName::as_str).filter(named)
+    }
+}
+
+/// A service as it is when an order of it is to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceAtStart {
+    /// State.
+    pub state: ServiceState,
+    /// Service definition.
+    pub definition: String,
+    /// Version of the definition.
+    pub definition_version: i32,
+    /// Attributes in force or wanted.
+    pub attributes: Value,
+    /// Where it touches devices.
+    pub endpoints: Vec<Endpoint>,
+    /// Its devices.
+    pub devices: Vec<String>,
+    /// Region of its devices, or `multi`.
+    pub region: String,
+    /// External id of the provision order.
+    pub external_id: Option<String>,
+    /// The order whose attributes are in force.
+    pub wanted_by: OrderId,
+    /// Number of its last event.
+    pub sequence: i32,
+}
+
+/// What a service has on one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFootprint {
+    /// The footprint as the planner wrote it; null: none is in force.
+    pub footprint: Value,
+    /// Whether an attempt has left the device with that one, or another, or it is not known.
+    pub in_force: InForce,
+    /// Footprints of failed attempts that may be on the device.
+    pub strays: Vec<Value>,
 }
 
 /// A batch of orders that are to be started: rows locked, nothing decided yet.
@@ -55,10 +100,12 @@ pub struct Starting {
     pub epochs: HashMap<DeviceName, i64>,
     /// Their devices, as far as the inventory has them.
     pub devices: HashMap<DeviceName, Device>,
-    /// Services that exist, of orders that need one.
-    pub services: HashMap<ServiceId, ServiceState>,
+    /// Services of the orders, as far as they exist.
+    pub services: HashMap<ServiceId, ServiceAtStart>,
     /// Footprints of those services.
-    pub footprints: HashMap<ServiceId, BTreeMap<DeviceName, Value>>,
+    pub footprints: HashMap<ServiceId, BTreeMap<DeviceName, StoredFootprint>>,
+    /// Orders whose service came to another device while we waited for the leases: id, revision, due.
+    moved: Vec<(OrderId, i32, Option<Timestamp>)>,
 }
 
 /// What is to be done with one order of the batch.
@@ -83,7 +130,9 @@ pub struct Start {
     pub priority: Priority,
     /// The message for the worker.
     pub message: Vec<u8>,
-    /// What the service owns once it is committed: JSON array of `{service_id, device, footprint, nodes}`.
+    /// What the service holds once it is committed: JSON array of `{service_id, device, footprint, nodes,
+    /// shared}`, where `nodes` are paths that it owns, `shared` are `{node, value}` that it holds jointly.
+    /// A footprint of null: it leaves the device.
     pub footprints: Value,
 }
 
@@ -116,9 +165,11 @@ impl Store {
                 devices: HashMap::new(),
                 services: HashMap::new(),
                 footprints: HashMap::new(),
+                moved: Vec::new(),
                 orders,
             };
             if !starting.orders.is_empty() {
+                starting.add_devices_of_services().await?;
                 starting.load().await?;
             }
             Ok(starting)
@@ -128,6 +179,41 @@ impl Store {
 }
 
 impl Starting {
+    /// An order of a service needs the devices on which that is now as well.
+    async fn add_devices_of_services(&mut self) -> Result<(), StoreError> {
+        let of_services = self.orders.iter().filter(|due| due.order.kind != OrderKind::Provision);
+        let services: Vec<Uuid> = of_services.map(|due| due.order.service_id.0).collect();
+        if services.is_empty() {
+            return Ok(());
+        }
+        let client = self.tx.client()?;
+        let statement = statement!(client, "start_footprint_devices");
+        let mut devices: HashMap<ServiceId, BTreeSet<DeviceName>> = HashMap::new();
+        for row in client.query(&statement, &[&services]).await? {
+            let device = DeviceName::new(row.get::<_, String>(1))?;
+            devices.entry(ServiceId(row.get(0))).or_default().insert(device);
+        }
+        for due in &mut self.orders {
+            due.devices.extend(devices.get(&due.order.service_id).into_iter().flatten().cloned());
+        }
+        Ok(())
+    }
+
+    /// Puts those aside whose service has come to a device that is not locked: they are sent again.
+    fn put_aside_moved(&mut self) {
+        let footprints = &self.footprints;
+        let (stay, moved): (Vec<DueOrder>, Vec<DueOrder>) =
+            std::mem::take(&mut self.orders).into_iter().partition(|due| {
+                let present = footprints.get(&due.order.service_id).into_iter().flat_map(BTreeMap::keys);
+                present.clone().all(|device| due.devices.contains(device))
+            });
+        self.orders = stay;
+        self.moved = moved
+            .into_iter()
+            .map(|due| (due.order.id, due.order.schedule_revision, due.order.scheduled_for))
+            .collect();
+    }
+
     async fn load(&mut self) -> Result<(), StoreError> {
         let client = self.tx.client()?;
         let names: BTreeSet<&DeviceName> = self.orders.iter().flat_map(|due| &due.devices).collect();
@@ -168,12 +254,30 @@ impl Starting {
             self.devices.insert(device.name.clone(), device);
         }
         for row in existing {
-            self.services.insert(ServiceId(row.get(0)), row.get::<_, &str>(1).parse()?);
+            let service = ServiceAtStart {
+                state: row.get::<_, &str>("state").parse()?,
+                definition: row.get("definition"),
+                definition_version: row.get("definition_version"),
+                attributes: row.get("attributes"),
+                endpoints: serde_json::from_value(row.get("endpoints"))?,
+                devices: row.get("devices"),
+                region: row.get("region"),
+                external_id: row.get("external_id"),
+                wanted_by: OrderId(row.get("wanted_by")),
+                sequence: row.get("sequence"),
+            };
+            self.services.insert(ServiceId(row.get("id")), service);
         }
         for row in footprints {
-            let device = DeviceName::new(row.get::<_, String>(1))?;
-            self.footprints.entry(ServiceId(row.get(0))).or_default().insert(device, row.get(2));
+            let device = DeviceName::new(row.get::<_, String>("device"))?;
+            let stored = StoredFootprint {
+                footprint: row.get("footprint"),
+                in_force: row.get::<_, &str>("in_force").parse()?,
+                strays: serde_json::from_value(row.get("strays"))?,
+            };
+            self.footprints.entry(ServiceId(row.get("service_id"))).or_default().insert(device, stored);
         }
+        self.put_aside_moved();
         Ok(())
     }
 
@@ -188,20 +292,15 @@ impl Starting {
         nodes: &[(String, String)],
         around: &[(String, String)],
     ) -> Result<Vec<(String, String, ServiceId)>, StoreError> {
-        if nodes.is_empty() {
-            return Ok(Vec::new());
-        }
-        timed(self.timeout, async {
-            let client = self.tx.client()?;
-            let columns =
-                |pairs: &[(String, String)]| -> (Vec<String>, Vec<String>) { pairs.iter().cloned().unzip() };
-            let (devices, paths) = columns(nodes);
-            let (around_devices, around_paths) = columns(around);
-            let statement = statement!(client, "owners");
-            let rows = client.query(&statement, &[&devices, &paths, &around_devices, &around_paths]).await?;
-            Ok(rows.iter().map(|row| (row.get(0), row.get(1), ServiceId(row.get(2)))).collect())
-        })
-        .await
+        timed(self.timeout, async { node::owners(self.tx.client()?, nodes, around).await }).await
+    }
+
+    /// Who holds the given `(device, node)` jointly, and with what value: exactly these nodes.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn holders(&self, nodes: &[(String, String)]) -> Result<Vec<Holder>, StoreError> {
+        timed(self.timeout, async { node::holders(self.tx.client()?, nodes).await }).await
     }
 
     /// Writes the decisions (one per order of the batch, in its order) with their log entries, and commits.
@@ -220,16 +319,25 @@ impl Starting {
         }
         let timeout = self.timeout;
         timed(timeout, async {
-            if self.orders.is_empty() {
+            if self.orders.is_empty() && self.moved.is_empty() {
                 return self.tx.rollback().await;
             }
             let client = self.tx.client()?;
+            let again = |(id, revision, due): &(OrderId, i32, Option<Timestamp>)| {
+                DueRow::new(*id, *revision, due.unwrap_or(now), now, 0)
+            };
+            insert_due(client, &self.moved.iter().map(again).collect::<Vec<_>>()).await?;
+            if self.orders.is_empty() {
+                return self.tx.commit().await;
+            }
             self.update_orders(client, decisions, now).await?;
             self.take_leases(client, decisions, now).await?;
             self.queue_waiting(client, decisions).await?;
             // Last, as others of this batch may wait for what an Invalid order was to have.
             nudge(client, &self.given_up(decisions)).await?;
             dispatch(client, &self.orders, decisions, now).await?;
+            self.touch_devices(client).await?;
+            resource::release(client, &self.ended_services(decisions), &[]).await?;
             entry::append(client, entries).await?;
             self.tx.commit().await
         })
@@ -243,12 +351,36 @@ impl Starting {
         self.orders.iter().zip(decisions)
     }
 
+    fn invalid<'a>(&'a self, decisions: &'a [Decision]) -> impl Iterator<Item = &'a DueOrder> {
+        let invalid = |(_, decision): &(&DueOrder, &Decision)| matches!(decision, Decision::Invalid(_));
+        self.decided(decisions).filter(invalid).map(|(due, _)| due)
+    }
+
     /// The devices of Invalid orders: they were first in line for them, or would have been.
     fn given_up(&self, decisions: &[Decision]) -> Vec<String> {
-        let invalid =
-            self.decided(decisions).filter(|(_, decision)| matches!(decision, Decision::Invalid(_)));
-        let devices: BTreeSet<&String> = invalid.flat_map(|(due, _)| &due.order.devices).collect();
-        devices.into_iter().cloned().collect()
+        let devices: BTreeSet<&DeviceName> = self.invalid(decisions).flat_map(|due| &due.devices).collect();
+        devices.into_iter().map(DeviceName::to_string).collect()
+    }
+
+    /// The services of Invalid orders.
+    fn ended_services(&self, decisions: &[Decision]) -> Vec<ServiceId> {
+        self.invalid(decisions).map(|due| due.order.service_id).collect()
+    }
+
+    /// Notes the orders at devices that they don't name themselves.
+    async fn touch_devices(&self, client: &deadpool_postgres::Object) -> Result<(), StoreError> {
+        let (mut devices, mut orders) = (Vec::new(), Vec::new());
+        for due in &self.orders {
+            for device in due.more_devices() {
+                devices.push(device);
+                orders.push(due.order.id.0);
+            }
+        }
+        if !devices.is_empty() {
+            let touch = statement!(client, "touch_devices");
+            client.execute(&touch, &[&devices, &orders]).await?;
+        }
+        Ok(())
     }
 
     async fn update_orders(
@@ -259,6 +391,7 @@ impl Starting {
     ) -> Result<(), StoreError> {
         let (mut ids, mut states, mut generations, mut sequences, mut errors) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut more_devices = Vec::new();
         for (due, decision) in self.decided(decisions) {
             let (state, steps, failures) = match decision {
                 Decision::Wait => continue,
@@ -270,10 +403,13 @@ impl Starting {
             generations.push(due.order.generation + 1);
             sequences.push(due.order.sequence + steps);
             errors.push(Json(failures));
+            let more: Vec<&str> = due.more_devices().collect();
+            more_devices.push((!more.is_empty()).then_some(Json(more)));
         }
         let statement = statement!(client, "update_orders");
-        let updated =
-            client.execute(&statement, &[&ids, &states, &generations, &sequences, &errors, &now]).await?;
+        let updated = client
+            .execute(&statement, &[&ids, &states, &generations, &sequences, &errors, &now, &more_devices])
+            .await?;
         all(updated, ids.len(), "an order is no longer scheduled")
     }
 
@@ -289,8 +425,8 @@ impl Starting {
             match decision {
                 Decision::Wait => continue,
                 Decision::Start(_) => {
-                    devices.extend(due.order.devices.iter().map(String::as_str));
-                    orders.extend(due.order.devices.iter().map(|_| due.order.id.0));
+                    devices.extend(due.devices.iter().map(DeviceName::as_str));
+                    orders.extend(due.devices.iter().map(|_| due.order.id.0));
                 }
                 Decision::Invalid(_) => {}
             }
@@ -313,24 +449,34 @@ impl Starting {
         client: &deadpool_postgres::Object,
         decisions: &[Decision],
     ) -> Result<(), StoreError> {
-        let newcomers: Vec<&DueOrder> = self
-            .decided(decisions)
-            .filter(|(due, decision)| due.ticket.is_none() && matches!(decision, Decision::Wait))
-            .map(|(due, _)| due)
-            .collect();
-        if newcomers.is_empty() {
-            return Ok(());
+        let waiting = || {
+            let waits = self.decided(decisions).filter(|(_, decision)| matches!(decision, Decision::Wait));
+            waits.map(|(due, _)| due)
+        };
+        let newcomers = waiting().filter(|due| due.ticket.is_none()).count();
+        let mut drawn = Vec::new();
+        if newcomers > 0 {
+            let count = i64::try_from(newcomers).unwrap_or(i64::MAX);
+            let draw = statement!(client, "draw_tickets");
+            drawn = client.query(&draw, &[&count]).await?.iter().map(|row| row.get(0)).collect();
         }
-        let count = i64::try_from(newcomers.len()).unwrap_or(i64::MAX);
-        let draw = statement!(client, "draw_tickets");
-        let drawn: Vec<i64> = client.query(&draw, &[&count]).await?.iter().map(|row| row.get(0)).collect();
+        let mut drawn: std::vec::IntoIter<i64> = drawn.into_iter();
         let (mut devices, mut tickets, mut orders) = (Vec::new(), Vec::new(), Vec::new());
-        for (due, ticket) in newcomers.iter().zip(drawn) {
-            for device in &due.order.devices {
+        for due in waiting() {
+            let Some(ticket) = due.ticket.or_else(|| drawn.next()) else { continue };
+            // One that waits already may need another device since: its service has come there.
+            let queues = |device: &&DeviceName| {
+                let queue = self.board.waiting.get(*device);
+                queue.is_none_or(|queue| queue.get(&ticket) != Some(&due.order.id))
+            };
+            for device in due.devices.iter().filter(queues) {
                 devices.push(device.as_str());
                 tickets.push(ticket);
                 orders.push(due.order.id.0);
             }
+        }
+        if devices.is_empty() {
+            return Ok(());
         }
         let queue = statement!(client, "queue_waits");
         client.execute(&queue, &[&devices, &tickets, &orders]).await?;

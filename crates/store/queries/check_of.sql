@@ -1,0 +1,1 @@
+SELECT device, at, worker, result FROM device_checks WHERE device = $1

@@ -1,0 +1,1 @@
+SELECT name, version, title, published_at, published_by FROM definitions ORDER BY name, version

@@ -1,0 +1,1 @@
+DELETE FROM shared_nodes WHERE service_id = ANY ($1)

@@ -1,0 +1,1 @@
+SELECT platform, version FROM platform_versions ORDER BY platform

@@ -1,0 +1,1 @@
+DELETE FROM plans WHERE made_at < $1

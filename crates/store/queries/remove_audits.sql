@@ -1,0 +1,1 @@
+DELETE FROM audits WHERE service_id = ANY ($1)

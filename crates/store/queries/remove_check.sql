@@ -1,0 +1,1 @@
+DELETE FROM device_checks WHERE device = $1

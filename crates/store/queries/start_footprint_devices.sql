@@ -1,0 +1,1 @@
+SELECT service_id, device FROM footprints WHERE service_id = ANY ($1)

@@ -1,0 +1,1 @@
+SELECT id, attributes, endpoints, options FROM order_requests WHERE id = ANY ($1)
