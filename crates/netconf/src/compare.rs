@@ -62,21 +62,31 @@ impl fmt::Display for Difference {
 /// `edit-config`'s content can be compared as it is. List entries are found by `keys`, and where those
 /// aren't known, by content; leaves are compared as [`Element::same_value`] does.
 pub fn differences(data: &Element, wanted: &Element, keys: &dyn ListKeys, limit: usize) -> Vec<Difference> {
-    let mut comparison = Comparison { keys, limit, owned: None, path: Vec::new(), found: Vec::new() };
+    let nothing = Element::base("data");
+    let mut comparison =
+        Comparison { keys, limit, owned: None, nothing: &nothing, path: Vec::new(), found: Vec::new() };
     comparison.children(data, wanted, false);
     comparison.found
 }
 
 /// As [`differences`], and besides what is inside of the nodes `owned` without being wanted. `owned` are
-/// paths as in [`Difference::path`], each step as [`step`] writes it.
+/// paths as in [`Difference::path`], each step as [`step`] writes it. Where a container around them is
+/// missing, what it should hold is named.
 pub fn drift(
     data: &Element,
     wanted: &Element,
     keys: &dyn ListKeys,
     owned: &HashSet<&str>,
 ) -> Vec<Difference> {
-    let mut comparison =
-        Comparison { keys, limit: usize::MAX, owned: Some(owned), path: Vec::new(), found: Vec::new() };
+    let nothing = Element::base("data");
+    let mut comparison = Comparison {
+        keys,
+        limit: usize::MAX,
+        owned: Some(owned),
+        nothing: &nothing,
+        path: Vec::new(),
+        found: Vec::new(),
+    };
     comparison.children(data, wanted, false);
     comparison.found
 }
@@ -91,6 +101,8 @@ struct Comparison<'e, 'k> {
     limit: usize,
     /// Where nothing else may be; none: anything may be anywhere.
     owned: Option<&'k HashSet<&'k str>>,
+    /// What is compared with where a container is missing.
+    nothing: &'e Element,
     path: Vec<&'e Element>,
     found: Vec<Difference>,
 }
@@ -124,6 +136,7 @@ impl<'e> Comparison<'e, '_> {
             match found {
                 Some(_) if absent => self.report(DifferenceKind::Unwanted),
                 None if absent || self.only_removes(child) => {}
+                None if self.is_mere_holder(child, inside) => self.children(self.nothing, child, false),
                 None => self.report(DifferenceKind::Missing { wanted: value(child) }),
                 Some(found) if child.is_leaf() && found.is_leaf() => {
                     if !found.same_value(child) {
@@ -141,6 +154,13 @@ impl<'e> Comparison<'e, '_> {
         if self.owned.is_some() {
             self.extras(data, &known, inside);
         }
+    }
+
+    /// Whether this is a container around what is owned: that it is missing says nothing, what it should hold
+    /// does.
+    fn is_mere_holder(&self, wanted: &Element, inside: bool) -> bool {
+        let holds = self.owned.is_some() && self.keys.keys_of(wanted).is_none() && !wanted.is_leaf();
+        holds && !inside && !self.is_owned()
     }
 
     /// Reports what is there besides what is `known`.

@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Lock,
     /// `edit-config` of the candidate.
     Edit,
+    /// `validate` of the candidate.
+    Validate,
     /// `commit`, confirmed or not, that puts the edit in force.
     Commit,
     /// Comparing what the device has with what it was told.
@@ -42,6 +44,7 @@ impl Step {
             Self::Connect => "connect",
             Self::Lock => "lock",
             Self::Edit => "edit-config",
+            Self::Validate => "validate",
             Self::Commit => "commit",
             Self::Check => "check",
             Self::Confirm => "confirm",
@@ -66,8 +69,8 @@ const CONTENT_APP_TAGS: [&str; 8] = [
 /// Class of an rpc-error.
 pub(crate) fn class_of(step: Step, error: &RpcError) -> FailureClass {
     use FailureClass::{BrokenPeer, Busy, Distrusted, Invalid, Misconfigured};
-    use Step::{Commit, Edit};
-    let content = matches!(step, Edit | Commit);
+    use Step::{Commit, Edit, Validate};
+    let content = matches!(step, Edit | Validate | Commit);
     if content && concerns_the_commit_itself(error) {
         return Misconfigured;
     }
@@ -103,7 +106,9 @@ fn blames_content(step: Step, error: &RpcError) -> bool {
     let tagged = error.app_tag.as_deref().is_some_and(|tag| CONTENT_APP_TAGS.contains(&tag));
     let layer = matches!(error.error_type, None | Some(ErrorType::Application));
     match step {
-        Step::Edit => tagged || error.path.is_some() || (error.tag == ErrorTag::OperationFailed && layer),
+        Step::Edit | Step::Validate => {
+            tagged || error.path.is_some() || (error.tag == ErrorTag::OperationFailed && layer)
+        }
         _ => tagged || (error.path.is_some() && layer),
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use turnup_broker::{Delivery, Headers, Outgoing, PublishError, Publisher};
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::{Deployment, REPUBLISHED},
+    message::{Deployment, Purpose, REPUBLISHED},
 };
 
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
     transaction::End,
     work::Work,
 };
+
+mod audits;
 
 /// No delivery may be held longer: the broker takes it back after 30 minutes.
 const LONGEST: Duration = Duration::from_secs(24 * 60);
@@ -172,6 +174,9 @@ impl Run<'_> {
         // The time for the devices begins now, but the broker's patience began with the delivery.
         let total_by = (Instant::now() + total).min(self.began + LONGEST);
         let objections = objections(deployment, self.context.shared);
+        if deployment.purpose == Purpose::Audit {
+            return self.audit(attempt, total_by, objections).await;
+        }
         if !objections.is_empty() {
             return self.report(attempt, 1, Ending::refused(deployment, objections));
         }
@@ -196,24 +201,8 @@ impl Run<'_> {
         if !bad.is_empty() {
             return self.report(attempt, 1, Ending::refused(deployment, bad));
         }
-        let shared = self.context.shared;
-        let worker = &shared.assignment.worker_name;
         let progress = Progress::default();
-        // Time to take everything back, timers of devices included.
-        let confirm = Duration::from_secs(u64::from(deployment.limits.confirm_timeout_s));
-        let reserve =
-            (confirm + Duration::from_secs(30)).min(total_by.saturating_duration_since(Instant::now()) / 2);
-        let job = Job {
-            shared,
-            limits: &deployment.limits,
-            persist: deployment.deployment.to_string(),
-            recovery: self.is_repeat,
-            currency: Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker)
-                .last_known(if self.is_repeat { Duration::ZERO } else { self.age }),
-            progress: &progress,
-            forward_by: total_by.checked_sub(reserve).unwrap_or(total_by),
-            total_by,
-        };
+        let job = self.job(attempt, total_by, &progress);
         let mut devices: Vec<Device<'_>> = deployment
             .devices
             .iter()
@@ -244,6 +233,27 @@ impl Run<'_> {
                 Outcome::Forget
             }
             End::HandedBack => Outcome::Release,
+        }
+    }
+
+    fn job<'j>(&'j self, attempt: i32, total_by: Instant, progress: &'j Progress) -> Job<'j> {
+        let deployment = self.deployment;
+        let shared = self.context.shared;
+        let worker = &shared.assignment.worker_name;
+        // Time to take everything back, timers of devices included.
+        let confirm = Duration::from_secs(u64::from(deployment.limits.confirm_timeout_s));
+        let reserve =
+            (confirm + Duration::from_secs(30)).min(total_by.saturating_duration_since(Instant::now()) / 2);
+        Job {
+            shared,
+            limits: &deployment.limits,
+            persist: deployment.deployment.to_string(),
+            recovery: self.is_repeat,
+            currency: Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker)
+                .last_known(if self.is_repeat { Duration::ZERO } else { self.age }),
+            progress,
+            forward_by: total_by.checked_sub(reserve).unwrap_or(total_by),
+            total_by,
         }
     }
 

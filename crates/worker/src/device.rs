@@ -10,6 +10,7 @@ use turnup_core::{
     name::DeviceName,
 };
 use turnup_netconf::{
+    capability::Capabilities,
     message::Reply,
     operation::{Datastore, Filter, Operation},
     ssh::{Cause, Options, RpcFailure, Session, connect},
@@ -27,8 +28,10 @@ use crate::{
     work::Work,
 };
 
+mod look;
 mod phases;
 mod resolve;
+mod trial;
 
 /// A warm session that was idle for longer is asked something harmless first.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -57,11 +60,23 @@ pub(crate) struct Job<'a> {
     pub(crate) total_by: Instant,
 }
 
+/// What a device must be able to do for what is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Tell what it has.
+    Reading,
+    /// A candidate that can be edited and thrown away.
+    Candidate,
+    /// A commit that goes back by itself.
+    ConfirmedCommit,
+}
+
 /// A device.
 pub(crate) struct Device<'a> {
     job: &'a Job<'a>,
     asked: &'a DeviceWork,
     work: &'a Work,
+    needs: Needs,
     session: Option<Session>,
     /// The session is a warm one that has not answered yet.
     untried: bool,
@@ -92,6 +107,7 @@ impl<'a> Device<'a> {
             job,
             asked,
             work,
+            needs: Needs::ConfirmedCommit,
             session: None,
             untried: false,
             clean: true,
@@ -102,6 +118,11 @@ impl<'a> Device<'a> {
             notes: Vec::new(),
             steps: Vec::new(),
         }
+    }
+
+    /// The same device, of which less is wanted.
+    pub(crate) fn needing(self, needs: Needs) -> Self {
+        Self { needs, ..self }
     }
 
     /// Its name.
@@ -141,7 +162,7 @@ impl<'a> Device<'a> {
     }
 
     /// Gets a session: a warm one if there is one and `warm`, else a new one.
-    async fn open(&mut self, by: Instant, warm: bool) -> Result<(), Failure> {
+    pub(crate) async fn open(&mut self, by: Instant, warm: bool) -> Result<(), Failure> {
         let identity = self.identity().ok_or_else(|| {
             let text = "no host key of this device is trusted yet: compare it and run 'turnup device trust'";
             Failure::new(FailureClass::Distrusted, Step::Connect.name(), text)
@@ -152,7 +173,7 @@ impl<'a> Device<'a> {
             self.clean = true;
             if idle < PROBE_AFTER || self.probe(by).await {
                 metrics::counter!("turnup_worker_sessions_reused_total").increment(1);
-                return Ok(());
+                return self.check_abilities();
             }
             self.drop_session();
         }
@@ -162,16 +183,32 @@ impl<'a> Device<'a> {
         let session = result?;
         metrics::counter!("turnup_worker_sessions_opened_total").increment(1);
         metrics::histogram!("turnup_worker_session_open_seconds").record(began.elapsed().as_secs_f64());
-        let can = session.capabilities();
-        if !(can.candidate() && can.confirmed_commit_1_1()) {
-            let text = "the device lacks the capability :candidate or :confirmed-commit:1.1; this release \
-                        needs both (RFC 6241 §8.3, §8.4)";
-            return Err(Failure::new(FailureClass::Misconfigured, Step::Connect.name(), text));
-        }
         self.session = Some(session);
         self.untried = false;
         self.clean = true;
-        Ok(())
+        self.check_abilities()
+    }
+
+    /// Whether the device can do what is wanted of it; if not, the session is left to who wants less.
+    fn check_abilities(&mut self) -> Result<(), Failure> {
+        let Some(can) = self.session.as_ref().map(Session::capabilities) else { return Ok(()) };
+        let text = match self.needs {
+            Needs::ConfirmedCommit if !(can.candidate() && can.confirmed_commit_1_1()) => {
+                "the device lacks the capability :candidate or :confirmed-commit:1.1; this release needs \
+                 both (RFC 6241 §8.3, §8.4)"
+            }
+            Needs::Candidate if !can.candidate() => {
+                "the device lacks the capability :candidate (RFC 6241 §8.3), so an edit can't be tried on it"
+            }
+            _ => return Ok(()),
+        };
+        self.finish();
+        Err(Failure::new(FailureClass::Misconfigured, Step::Connect.name(), text))
+    }
+
+    /// What the device of the open session can do.
+    pub(crate) fn capabilities(&self) -> Option<&Capabilities> {
+        self.session.as_ref().map(Session::capabilities)
     }
 
     async fn connect(&self, identity: &Identity, by: Instant) -> Result<Session, Failure> {
@@ -226,7 +263,7 @@ impl<'a> Device<'a> {
     }
 
     /// Sends requests in one write and waits for all answers. A session that fails is gone.
-    async fn send(
+    pub(crate) async fn send(
         &mut self,
         step: &str,
         operations: &[Operation],

@@ -4,7 +4,8 @@
 //!
 //! Layers, from pure to IO: `transaction` (the state machine), `work`, `lacks`, `classify` (what is wanted,
 //! what is there, what an error means); `device` (one device's part), `drive` (all devices' phases);
-//! `deploy` (one delivery), `serve` (all of them), `outbound` (reports).
+//! `deploy` (one delivery), `serve` (all of them), `outbound` (reports). Audits: `audit` (pure),
+//! `device::look`. Questions about devices: `ask`.
 //!
 //! Architecture invariants:
 //! - In force on all devices or on none. Where that can't be had any more, because a device fell silent
@@ -15,8 +16,12 @@
 //! - A delivery that may have been worked on before touches no device until the scheduler has made this
 //!   worker's attempt the current one. After every wait the attempt is checked again.
 //! - The edit isn't sent before the locks are held; a session in doubt is closed and never used again.
+//! - Audits and questions change nothing: audits only read, and an edit that is tried out is discarded under
+//!   the candidate's lock or with the session.
 //! - Secrets are resolved here, by reference, and are in no message, log or error.
 
+mod ask;
+mod audit;
 mod classify;
 mod crash;
 mod credential;

@@ -3,18 +3,26 @@
 use jiff::Timestamp;
 use turnup_broker::{Headers, Names, Outgoing};
 use turnup_core::{
+    audit::DeviceAudit,
     failure::{Failure, FailureClass},
     id::DeploymentId,
     lifecycle::DeploymentEvent,
-    message::{Body as _, Deployment, DeviceReport, InForce, OrderReport, StateChange, Step, Unreadable},
+    message::{
+        Body as _, Deployment, DeviceReport, DeviceWork, InForce, OrderReport, Purpose, StateChange, Step,
+        Unreadable,
+    },
     name::DeviceName,
     settle,
 };
 
 use crate::{
+    audit::{cut, on_paper},
     progress::{self, Progress},
     transaction::{Seat, Transaction},
 };
+
+/// The phase of an audit.
+const AUDIT: &str = "audit";
 
 /// What became of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +39,14 @@ pub(crate) struct Known {
     pub(crate) in_force: InForce,
     pub(crate) failures: Vec<Failure>,
     /// What decides nothing.
+    pub(crate) notes: Vec<Failure>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What an audit has seen of one device.
+pub(crate) struct Seen {
+    pub(crate) audit: DeviceAudit,
+    /// Why something could not be looked at.
     pub(crate) notes: Vec<Failure>,
     pub(crate) steps: Vec<Step>,
 }
@@ -117,8 +133,33 @@ impl Ending {
         Self::of(deployment, "check", known)
     }
 
+    /// Of an audit. It was carried out, so it is called committed and no order has failed, whatever was
+    /// found. `in_force: new` only says that the deployment is done: nothing was changed. What could not be
+    /// looked at is told as the device's failures.
+    pub(crate) fn of_audit(deployment: &Deployment, seen: Vec<Seen>) -> Self {
+        let devices = deployment.devices.iter().zip(seen).map(|(work, seen)| DeviceReport {
+            device: work.device.clone(),
+            in_force: InForce::New,
+            steps: seen.steps,
+            failures: seen.notes.into_iter().map(|failure| failure.at(work.device.clone())).collect(),
+            audit: Some(seen.audit),
+        });
+        let devices: Vec<DeviceReport> = devices.collect();
+        let orders =
+            deployment.orders.iter().map(|order| OrderReport { order: *order, failures: Vec::new() });
+        Self { event: settle::outcome(&devices), phase: AUDIT, devices, orders: orders.collect() }
+    }
+
     /// Of a deployment to devices that exist on paper only.
     pub(crate) fn on_paper(deployment: &Deployment) -> Self {
+        if deployment.purpose == Purpose::Audit {
+            let paper = |work: &DeviceWork| Seen {
+                audit: on_paper(work.audit.as_ref()),
+                notes: Vec::new(),
+                steps: Vec::new(),
+            };
+            return Self::of_audit(deployment, deployment.devices.iter().map(paper).collect());
+        }
         let known = deployment.devices.iter().map(|work| Known {
             device: work.device.clone(),
             in_force: InForce::New,
@@ -127,6 +168,30 @@ impl Ending {
             steps: Vec::new(),
         });
         Self::of(deployment, "confirm", known.collect())
+    }
+}
+
+/// How much is left of what was found at one device: differences, bytes of each text.
+const SHORTER: [(usize, usize); 3] = [(20, 200), (3, 80), (1, 0)];
+/// Paths and failures are not cut shorter than this.
+const SHORTEST: usize = 80;
+
+/// Cuts what was found at a device short. How many differences there are in all stays.
+fn shorten(report: &mut DeviceReport, (differences, bytes): (usize, usize)) {
+    report.failures.truncate(1);
+    for failure in &mut report.failures {
+        failure.message = cut(&failure.message, bytes.max(SHORTEST));
+    }
+    let Some(audit) = &mut report.audit else { return };
+    audit.differences.truncate(differences);
+    for difference in &mut audit.differences {
+        difference.path = cut(&difference.path, bytes.max(SHORTEST));
+        for value in [&mut difference.wanted, &mut difference.found] {
+            *value = value.take().map(|value| cut(&value, bytes)).filter(|value| !value.is_empty());
+        }
+    }
+    for check in &mut audit.checks {
+        check.evidence = cut(&check.evidence, bytes);
     }
 }
 
@@ -174,11 +239,13 @@ impl Reporter {
         });
         let devices = devices.collect();
         let event = if state.in_doubt { DeploymentEvent::Doubted } else { DeploymentEvent::Progressed };
-        let phase = state.phase.map_or("start", |phase| phase.name());
+        let begun = if deployment.purpose == Purpose::Audit { AUDIT } else { "start" };
+        let phase = state.phase.map_or(begun, |phase| phase.name());
         self.message(sequence, event, phase, devices, Vec::new())
     }
 
-    /// How it ended. Where that is too much for one message, the steps are left out.
+    /// How it ended. Where that is too much for one message, the steps are left out; if that isn't enough,
+    /// evidence and differences of audits are cut short.
     pub(crate) fn ended(&self, sequence: i32, ending: Ending) -> Result<Outgoing, Unreadable> {
         let Ending { event, phase, devices, orders } = ending;
         match self.message(sequence, event, phase, devices.clone(), orders.clone()) {
@@ -192,7 +259,17 @@ impl Reporter {
                 let orders = orders
                     .into_iter()
                     .map(|report| OrderReport { failures: short(report.failures), ..report });
-                self.message(sequence, event, phase, devices.collect(), orders.collect())
+                let mut devices: Vec<DeviceReport> = devices.collect();
+                let orders: Vec<OrderReport> = orders.collect();
+                let mut result = self.message(sequence, event, phase, devices.clone(), orders.clone());
+                for most in SHORTER {
+                    if !matches!(result, Err(Unreadable::TooLarge(_))) {
+                        break;
+                    }
+                    devices.iter_mut().for_each(|report| shorten(report, most));
+                    result = self.message(sequence, event, phase, devices.clone(), orders.clone());
+                }
+                result
             }
             result => result,
         }
@@ -229,7 +306,7 @@ impl Reporter {
 mod tests {
     use turnup_core::{
         id::OrderId,
-        message::{Condition, DeviceEdit, DeviceWork, Limits, Purpose},
+        message::{Condition, DeviceEdit, Limits},
         name::{PlatformName, RegionName},
     };
     use uuid::Uuid;

@@ -21,7 +21,7 @@ use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, DeployClass, Pub
 use turnup_core::message::{Body as _, Deployment};
 
 use crate::{
-    Assignment, Settings, WorkerError,
+    Assignment, Settings, WorkerError, ask,
     currency::BrokerClaims,
     deploy::{Context, Outcome, deploy, may_be_a_repeat, objections, trace_of},
     device::is_null,
@@ -166,12 +166,19 @@ impl Worker {
         });
         let mut tasks = JoinSet::new();
         let mut consumers = consumers(&shared, &broker);
+        let asking = tokio::spawn(ask::serve(Arc::clone(&shared), broker.clone(), shutdown.clone()));
         take(&desk, &mut consumers, &mut tasks, &shutdown).await;
         for consumer in &consumers {
             consumer.stop();
         }
         drop(consumers);
-        drain(&mut tasks, Duration::from_millis(shared.settings.drain_ms)).await;
+        let drain_by = Instant::now() + Duration::from_millis(shared.settings.drain_ms);
+        drain(&mut tasks, drain_by).await;
+        let abort = asking.abort_handle();
+        if timeout_at(drain_by, asking).await.is_err() {
+            // Who asked gets no answer and asks again.
+            abort.abort();
+        }
         drop(desk);
         if timeout(LAST_REPORTS, publishing).await.is_err() {
             tracing::warn!("the last reports could not be published; their deployments go to other workers");
@@ -347,9 +354,8 @@ async fn hand_out(desk: &Desk, report: Final) {
     }
 }
 
-/// Lets what runs come to its end, within `limit`.
-async fn drain(tasks: &mut JoinSet<()>, limit: Duration) {
-    let by = Instant::now() + limit;
+/// Lets what runs come to its end, until `by`.
+async fn drain(tasks: &mut JoinSet<()>, by: Instant) {
     while !tasks.is_empty() {
         match timeout_at(by, tasks.join_next()).await {
             Ok(_) => {}

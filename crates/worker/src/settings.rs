@@ -13,6 +13,8 @@ use crate::{credential::CredentialSource, error::WorkerError};
 pub struct Settings {
     /// Deployments at once, and deliveries held per queue.
     pub concurrency: usize,
+    /// Questions about devices answered at once, besides deployments.
+    pub max_asks: usize,
     /// Most devices of one deployment; one with more is refused.
     pub max_devices: usize,
     /// Most idle NETCONF sessions kept open, one per device.
@@ -33,6 +35,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             concurrency: 200,
+            max_asks: 4,
             max_devices: 500,
             max_warm_sessions: 1_000,
             session_idle_ms: 120_000,
@@ -94,6 +97,7 @@ impl Settings {
         };
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         within("concurrency", count(self.concurrency), 1, 10_000)?;
+        within("max_asks", count(self.max_asks), 1, 1_000)?;
         within("max_devices", count(self.max_devices), 1, 10_000)?;
         within("max_warm_sessions", count(self.max_warm_sessions), 0, 100_000)?;
         within("session_idle_ms", self.session_idle_ms, 1, 3_600_000)?;
@@ -130,7 +134,8 @@ mod tests {
         let good = Settings::default();
         good.validate().unwrap();
         type Spoil = fn(&mut Settings);
-        let bad: [(&str, Spoil); 4] = [
+        let bad: [(&str, Spoil); 5] = [
+            ("max_asks", |s| s.max_asks = 0),
             ("concurrency", |s| s.concurrency = 0),
             ("session_idle_ms", |s| s.session_idle_ms = 0),
             ("drain_ms", |s| s.drain_ms = u64::MAX),

@@ -1,6 +1,7 @@
 //! Whole deployments against simulated devices over SSH. What is true is what the devices have, not what
 //! the worker says.
 
+mod audits;
 mod crash;
 mod doubt;
 mod failures;

@@ -62,13 +62,14 @@ pub(crate) enum Direction {
     Back,
 }
 
-fn fragment(part: &'static str, edit: &DeviceEdit, text: &str) -> Result<Element, BadWork> {
+/// The content of an element: the elements are children of what is returned.
+pub(crate) fn parse(text: &str) -> Result<Element, XmlError> {
     // A message has at most 1 MiB, so this is bounded already.
-    parse_str(&format!("<config>{text}</config>"), &Limits::default()).map_err(|error| BadWork::Xml {
-        part,
-        order: edit.order.to_string(),
-        error,
-    })
+    parse_str(&format!("<config>{text}</config>"), &Limits::default())
+}
+
+fn fragment(part: &'static str, edit: &DeviceEdit, text: &str) -> Result<Element, BadWork> {
+    parse(text).map_err(|error| BadWork::Xml { part, order: edit.order.to_string(), error })
 }
 
 impl Work {
@@ -110,6 +111,14 @@ impl Work {
             error_option: can.rollback_on_error().then_some(ErrorOption::RollbackOnError),
             ..EditConfig::new(Datastore::Candidate, config.iter().cloned())
         })
+    }
+
+    /// Whether there is nothing to be edited in this direction.
+    pub(crate) fn changes_nothing(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Forward => self.edit.is_empty(),
+            Direction::Back => self.inverse.is_empty(),
+        }
     }
 
     /// The `get-config` of what the edits touch, in running.

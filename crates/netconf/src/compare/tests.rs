@@ -153,6 +153,12 @@ fn what_is_extra_counts_inside_of_what_is_owned_only() {
     let nothing = holder("");
     let whole = HashSet::from(["/top/x"]);
     assert_eq!(drift(&data, &nothing, &keys, &whole)[0].path, "/top/x");
+    // The container says nothing, the entry does; and of an entry it is enough to say that it is missing.
+    let none = parse_str("<holder/>", &Limits::default()).unwrap();
+    assert_eq!(drift(&none, &wanted, &keys, &owned)[0].to_string(), "/top/port[name='a'] is missing");
+    let both = HashSet::from(["/top/port[name='a']", "/top/port[name='b']"]);
+    let two = holder("<port><name>a</name><mtu>1</mtu></port><port><name>b</name></port>");
+    assert_eq!(drift(&none, &two, &keys, &both).len(), 2);
 }
 
 #[test]

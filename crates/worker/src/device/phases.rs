@@ -39,7 +39,7 @@ impl Trouble {
     }
 }
 
-fn unlocks() -> [Operation; 2] {
+pub(super) fn unlocks() -> [Operation; 2] {
     [Operation::unlock(Datastore::Candidate), Operation::unlock(Datastore::Running)]
 }
 
@@ -182,6 +182,10 @@ impl Device<'_> {
             let text = "the session was lost";
             return Err(vec![Failure::new(FailureClass::Unreachable, Step::Edit.name(), text)]);
         };
+        // Servers differ in what they make of an empty edit.
+        if self.work.changes_nothing(direction) {
+            return Ok(());
+        }
         let edit = self.work.edit(direction, &can);
         match self.send(Step::Edit.name(), &[edit], by).await {
             Err(failure) => Err(vec![classify::of_silence(Step::Edit, &failure)]),

@@ -1,0 +1,242 @@
+//! Questions about single devices: what a device is, its YANG texts, whether it takes an edit. None changes
+//! its configuration, so an answer that gets lost costs nothing but the asker's patience.
+
+mod check;
+mod clock;
+mod modules;
+mod schemas;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, Outgoing, Publisher};
+use turnup_core::{
+    ask::{Answer, Ask, Question},
+    failure::{Failure, FailureClass},
+    id::DeploymentId,
+    message::{Body as _, Claim, ClaimAnswer, Limits, Unreadable},
+};
+
+use crate::{
+    currency::{Claims, Currency},
+    device::{Device, Job, Needs, is_null},
+    progress::Progress,
+    serve::Shared,
+    work::Work,
+};
+
+/// No question takes longer, whatever its asker says.
+const LONGEST: Duration = Duration::from_secs(120);
+/// Time for an answer to get back.
+const WAY_BACK: Duration = Duration::from_millis(500);
+/// How long handing an answer to the broker may take.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Answers questions until `shutdown`, then ends those it has begun.
+pub(crate) async fn serve(shared: Arc<Shared>, broker: Broker, shutdown: CancellationToken) {
+    let most = shared.settings.max_asks;
+    let permits = Arc::new(Semaphore::new(most));
+    let prefetch = u16::try_from(most).unwrap_or(u16::MAX);
+    let regions = shared.assignment.regions.iter().map(|region| {
+        let queue = broker.names().ask_queue(region.as_str());
+        let consumer = broker.consume(queue, ConsumeOptions::new(prefetch));
+        serve_region(&shared, broker.publisher(), consumer, &permits, &shutdown)
+    });
+    join_all(regions).await;
+}
+
+async fn serve_region(
+    shared: &Arc<Shared>,
+    publisher: Publisher,
+    mut consumer: Consumer,
+    permits: &Arc<Semaphore>,
+    shutdown: &CancellationToken,
+) {
+    let mut tasks = JoinSet::new();
+    loop {
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the task of a question failed; it is asked again");
+            }
+        }
+        let next = async {
+            let delivery = consumer.next().await?;
+            let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+            Some((delivery, permit))
+        };
+        let next = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            next = next => next,
+        };
+        let Some((delivery, permit)) = next else { break };
+        let (shared, publisher) = (Arc::clone(shared), publisher.clone());
+        tasks.spawn(async move {
+            if let Err(reason) = respond(&shared, &publisher, &delivery).await {
+                tracing::warn!(reason, "a question about a device was not answered; it may be asked again");
+            }
+            delivery.ack().await;
+            drop(permit);
+        });
+    }
+    consumer.stop();
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Answers one question, unless its asker waits no longer.
+async fn respond(shared: &Shared, publisher: &Publisher, delivery: &Delivery) -> Result<(), String> {
+    let ask = Ask::decode(&delivery.body).map_err(|error| error.to_string())?;
+    let reply_to = delivery.reply_to.as_deref().ok_or("it names no queue for the answer")?;
+    let patience = Duration::from_millis(ask.timeout_ms).min(LONGEST);
+    let age = delivery.held().max(delivery.age().unwrap_or_default());
+    let left = patience.saturating_sub(age).saturating_sub(WAY_BACK.min(patience / 10));
+    if left.is_zero() {
+        return Err(format!("its asker waited {patience:?}, which is over"));
+    }
+    let began = Instant::now();
+    let answer = answer(shared, &ask, began + left).await;
+    metrics::counter!("turnup_worker_asks_total", "question" => word(&ask.question)).increment(1);
+    metrics::histogram!("turnup_worker_ask_seconds").record(began.elapsed().as_secs_f64());
+    let body = encode(answer).map_err(|error| error.to_string())?;
+    let reply = Outgoing::reply(reply_to, delivery.correlation_id.clone(), body);
+    publisher.publish(reply, PUBLISH_DEADLINE).await.map_err(|error| error.to_string())
+}
+
+const fn word(question: &Question) -> &'static str {
+    match question {
+        Question::Check => "check",
+        Question::Schemas(_) => "schemas",
+        Question::TryEdit => "try_edit",
+    }
+}
+
+/// The answer as a message. One that is too large goes without what is said twice in it.
+fn encode(mut answer: Answer) -> Result<Vec<u8>, Unreadable> {
+    match answer.encode() {
+        Err(Unreadable::TooLarge(_)) => {}
+        result => return result,
+    }
+    if let Some(check) = &mut answer.check {
+        check.capabilities.retain(|uri| !uri.contains("module="));
+    }
+    match answer.encode() {
+        Err(Unreadable::TooLarge(bytes)) => {
+            let text = format!("the answer has {bytes} bytes, which no message can carry");
+            let failures = vec![Failure::new(FailureClass::BrokenPeer, "check", text)];
+            Answer { failures, check: None, schemas: Vec::new(), ..answer }.encode()
+        }
+        result => result,
+    }
+}
+
+/// Asks the device, until `by`.
+pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
+    let nothing = Answer {
+        worker: shared.assignment.worker_name.clone(),
+        failures: Vec::new(),
+        check: None,
+        schemas: Vec::new(),
+    };
+    let failed = |failures: Vec<Failure>| {
+        let failures = failures.into_iter().map(|failure| failure.at(ask.device.device.clone())).collect();
+        Answer { failures, ..nothing.clone() }
+    };
+    if is_null(&ask.device) {
+        return match (&ask.question, shared.settings.allow_null_platform) {
+            (Question::TryEdit, true) => nothing,
+            _ => {
+                let text = "the platform null contacts no device, so there is nothing to be asked";
+                failed(vec![Failure::new(FailureClass::Misconfigured, "check", text)])
+            }
+        };
+    }
+    let work = match Work::new(&ask.device) {
+        Ok(work) => work,
+        Err(error) => {
+            return failed(vec![Failure::new(FailureClass::Misconfigured, "check", error.to_string())]);
+        }
+    };
+    let left = u64::try_from(by.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX);
+    let usual = Limits::default();
+    let limits = Limits {
+        connect_timeout_ms: usual.connect_timeout_ms.min(left),
+        rpc_timeout_ms: usual.rpc_timeout_ms.min(left),
+        // Who asks waits for a person; a device that is busy says so soon.
+        lock_wait_ms: usual.lock_wait_ms.min(left / 4),
+        tries: 2,
+        ..usual
+    };
+    let progress = Progress::default();
+    let held = || true;
+    let job = Job {
+        shared,
+        limits: &limits,
+        persist: String::new(),
+        recovery: false,
+        currency: Currency::new(&NoAttempt, &held, DeploymentId(uuid::Uuid::nil()), 0, &nothing.worker),
+        progress: &progress,
+        forward_by: by,
+        total_by: by,
+    };
+    let mut device = Device::new(&job, &ask.device, &work).needing(match ask.question {
+        Question::TryEdit => Needs::Candidate,
+        Question::Check | Question::Schemas(_) => Needs::Reading,
+    });
+    let asked = Box::pin(put(&ask.question, &mut device, &work, by, &nothing));
+    // Every step has a deadline of its own; this is for what has none, such as the name server.
+    let answered = timeout_at(by + WAY_BACK / 2, asked).await;
+    match answered {
+        Ok(Ok(answer)) => {
+            device.finish();
+            let failures = answer.failures.into_iter().map(|f| f.at(ask.device.device.clone())).collect();
+            Answer { failures, ..answer }
+        }
+        Ok(Err(failures)) => {
+            device.finish();
+            failed(failures)
+        }
+        Err(_) => {
+            let text = "the device could not be asked in time";
+            failed(vec![Failure::new(FailureClass::Unreachable, "check", text)])
+        }
+    }
+}
+
+async fn put(
+    question: &Question,
+    device: &mut Device<'_>,
+    work: &Work,
+    by: Instant,
+    nothing: &Answer,
+) -> Result<Answer, Vec<Failure>> {
+    let nothing = nothing.clone();
+    match question {
+        Question::Check => {
+            let (check, failures) = check::check(device, work, by).await;
+            Ok(Answer { check, failures, ..nothing })
+        }
+        Question::Schemas(wanted) => {
+            let (schemas, failures) = schemas::fetch(device, wanted).await?;
+            Ok(Answer { schemas, failures, ..nothing })
+        }
+        Question::TryEdit => device.try_edit(by).await.map(|()| nothing),
+    }
+}
+
+/// A question is no deployment: there is no attempt that could be another worker's.
+struct NoAttempt;
+
+impl Claims for NoAttempt {
+    fn ask(&self, _: Claim, _: Duration) -> BoxFuture<'_, Result<ClaimAnswer, String>> {
+        Box::pin(std::future::ready(Err("a question has no attempt".to_owned())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

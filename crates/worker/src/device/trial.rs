@@ -1,0 +1,50 @@
+//! Trying an edit out: locked, edited, validated, thrown away.
+
+use tokio::time::Instant;
+use turnup_core::failure::Failure;
+use turnup_netconf::{
+    message::Reply,
+    operation::{Datastore, Operation},
+};
+
+use super::{Device, phases::unlocks};
+use crate::{
+    classify::{self, Step},
+    work::Direction,
+};
+
+impl Device<'_> {
+    /// What the device objects to; nothing if it takes the edits. Nothing stays on the device: the edits
+    /// are discarded, and where that isn't certain the session is closed, with which a device discards them
+    /// (RFC 6241 §8.3.5.2).
+    pub(crate) async fn try_edit(&mut self, by: Instant) -> Result<(), Vec<Failure>> {
+        self.open(by, true).await.map_err(|failure| vec![failure])?;
+        self.lock(by).await?;
+        let tried = match self.put_edit(Direction::Forward, by).await {
+            Ok(()) => self.validate(by).await,
+            Err(failures) => Err(failures),
+        };
+        if self.session.is_some() && !self.clean {
+            let [candidate, running] = unlocks();
+            self.let_go(&[Operation::discard_changes(), candidate, running], by).await;
+        }
+        if !self.clean {
+            self.drop_session();
+        }
+        tried
+    }
+
+    /// Has the candidate validated, where the device can. On yuma a commit after this changes nothing; here
+    /// none follows, so it does no harm there.
+    async fn validate(&mut self, by: Instant) -> Result<(), Vec<Failure>> {
+        if !self.capabilities().is_some_and(|can| can.validate()) {
+            return Ok(());
+        }
+        let validate = [Operation::validate(Datastore::Candidate)];
+        match self.send(Step::Validate.name(), &validate, by).await {
+            Ok(replies) if replies.iter().all(Reply::is_ok) => Ok(()),
+            Ok(replies) => Err(replies.iter().flat_map(|r| classify::of_reply(Step::Validate, r)).collect()),
+            Err(failure) => Err(vec![classify::of_silence(Step::Validate, &failure)]),
+        }
+    }
+}
