@@ -93,7 +93,7 @@ impl Library {
         if publish {
             publish_all(&store, &settings, &local).await?;
         }
-        let cell = Cell::new(Catalogue::new(local.pools().clone()));
+        let cell = Cell::new(Catalogue::default().with_pools(local.pools().clone()));
         let library = Self {
             yang: Arc::new(yang::Shelf::new(store.clone(), settings.yang_dir.clone())),
             store,
