@@ -1,29 +1,29 @@
-//! The service catalogue: a folder with a folder per definition.
+//! The service catalogue: a folder with a folder per definition, and the pools of resources.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read},
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 use turnup_core::name::DefinitionName;
 
-use crate::{definition::Definition, mistake::Mistake, read};
+use crate::{
+    bundle::read_file,
+    definition::Definition,
+    mistake::Mistake,
+    pools::{POOLS_FILE, Pools},
+};
 
-/// Largest file of a definition in bytes.
-const MAX_FILE_BYTES: u64 = 256 << 10;
-/// Most definitions of a catalogue.
+/// Most definitions of a catalogue folder.
 const MAX_DEFINITIONS: usize = 1_000;
 
-/// All service definitions, by name.
-#[derive(Debug, Default)]
+/// Service definitions by name and version, and the pools that they take resources from. Cheap to clone.
+#[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    definitions: BTreeMap<DefinitionName, Definition>,
+    definitions: BTreeMap<DefinitionName, BTreeMap<u32, Arc<Definition>>>,
+    pools: Arc<Pools>,
 }
 
 impl Catalogue {
-    /// Reads every folder in `dir` as a definition. Files directly in it and hidden folders are skipped.
+    /// Reads every folder in `dir` as a definition, and `pools.yaml` if it is there. Other files directly
+    /// in it and hidden folders are skipped. Blocking.
     ///
     /// # Errors
     /// All mistakes in all definitions, by file and line; then none of them can be used.
@@ -41,22 +41,63 @@ impl Catalogue {
             return Err(vec![mistake(dir, format!("more than {MAX_DEFINITIONS} definitions"))]);
         }
         folders.sort();
-        let (mut definitions, mut mistakes) = (BTreeMap::new(), Vec::new());
+        let mut mistakes = Vec::new();
+        let pools = load_pools(dir).unwrap_or_else(|found| {
+            mistakes.extend(found);
+            Pools::default()
+        });
+        // With broken pools every use of one would be a mistake.
+        let pools_known = mistakes.is_empty();
+        let mut catalogue = Self::default().with_pools(pools);
         for folder in folders {
             match Definition::load(&folder) {
                 Ok(definition) => {
-                    definitions.insert(definition.name().clone(), definition);
+                    if pools_known {
+                        let found = definition.pool_mistakes(&catalogue.pools);
+                        mistakes.extend(found.into_iter().map(|found| in_folder(found, &folder)));
+                    }
+                    catalogue.insert(Arc::new(definition));
                 }
                 Err(found) => mistakes.extend(found),
             }
         }
-        if mistakes.is_empty() { Ok(Self { definitions }) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(catalogue) } else { Err(mistakes) }
     }
 
-    /// The definition of this name.
+    /// The newest version of a definition.
     #[must_use]
-    pub fn get(&self, name: &DefinitionName) -> Option<&Definition> {
-        self.definitions.get(name)
+    pub fn get(&self, name: &DefinitionName) -> Option<&Arc<Definition>> {
+        self.definitions.get(name)?.values().next_back()
+    }
+
+    /// A certain version of a definition.
+    #[must_use]
+    pub fn version(&self, name: &DefinitionName, version: u32) -> Option<&Arc<Definition>> {
+        self.definitions.get(name)?.get(&version)
+    }
+
+    /// The versions that are there of a definition, oldest first.
+    pub fn versions(&self, name: &DefinitionName) -> impl DoubleEndedIterator<Item = u32> {
+        self.definitions.get(name).into_iter().flat_map(BTreeMap::keys).copied()
+    }
+
+    /// Adds a version of a definition, or replaces it.
+    pub fn insert(&mut self, definition: Arc<Definition>) {
+        let versions = self.definitions.entry(definition.name().clone()).or_default();
+        versions.insert(definition.version(), definition);
+    }
+
+    /// The pools of resources.
+    #[must_use]
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// The same with other pools.
+    #[must_use]
+    pub fn with_pools(mut self, pools: Pools) -> Self {
+        self.pools = Arc::new(pools);
+        self
     }
 
     /// All names, sorted.
@@ -64,34 +105,29 @@ impl Catalogue {
         self.definitions.keys()
     }
 
-    /// All definitions, sorted by name.
+    /// The newest version of every definition, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &Definition> {
-        self.definitions.values()
+        self.definitions.values().filter_map(|versions| versions.values().next_back()).map(AsRef::as_ref)
     }
 }
 
-impl Definition {
-    /// Reads one definition from its folder: `definition.yaml` and the templates it names.
-    ///
-    /// # Errors
-    /// All mistakes in it, by file and line.
-    pub fn load(folder: &Path) -> Result<Self, Vec<Mistake>> {
-        let file = folder.join("definition.yaml");
-        let text =
-            read_file(&file).map_err(|error| vec![mistake(&file, format!("can't be read: {error}"))])?;
-        read::definition(&file, &text, &|name| read_file(&folder.join(name)))
-    }
+fn load_pools(dir: &Path) -> Result<Pools, Vec<Mistake>> {
+    let file = dir.join(POOLS_FILE);
+    let text = match read_file(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Pools::default()),
+        Err(error) => return Err(vec![mistake(&file, format!("can't be read: {error}"))]),
+    };
+    Pools::parse(&text)
+        .map_err(|found| found.into_iter().map(|mistake| Mistake { file: file.clone(), ..mistake }).collect())
+}
+
+/// A mistake in `definition/file` as one in the file of a folder.
+fn in_folder(mistake: Mistake, folder: &Path) -> Mistake {
+    let file = mistake.file.file_name().map_or_else(|| folder.to_owned(), |file| folder.join(file));
+    Mistake { file, ..mistake }
 }
 
 fn mistake(file: &Path, message: String) -> Mistake {
     Mistake { file: file.to_owned(), line: 1, message }
-}
-
-fn read_file(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes")));
-    }
-    Ok(text)
 }

@@ -1,6 +1,10 @@
 //! A service definition, read and compiled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -11,11 +15,14 @@ use turnup_core::{
 };
 
 use crate::{
+    audit::CheckTemplate,
+    bundle::Bundle,
     error::PlanError,
     footprint::Footprint,
     schema::Schema,
     shape::Shape,
-    template::{Context, Service, Templates},
+    template::{Context, MAX_OUTPUT_BYTES, Templates},
+    yang::Yang,
 };
 
 /// A service definition: which attributes and endpoints a service has, and what it wants on devices.
@@ -26,11 +33,31 @@ pub struct Definition {
     pub(crate) title: String,
     pub(crate) description: String,
     pub(crate) attributes: Schema,
+    /// Attributes of the service that are resources.
+    pub(crate) resources: Vec<ResourceUse>,
     pub(crate) roles: Vec<Role>,
     /// Whether one device may take several endpoints of a service.
     pub(crate) same_device: bool,
     pub(crate) platforms: BTreeMap<PlatformName, Platform>,
     pub(crate) templates: Templates,
+    pub(crate) audit_every: Option<Duration>,
+    /// Functional checks by file.
+    pub(crate) audits: BTreeMap<String, Vec<CheckTemplate>>,
+    pub(crate) bundle: Arc<Bundle>,
+}
+
+/// An attribute whose value comes from a pool.
+#[derive(Debug)]
+pub(crate) struct ResourceUse {
+    pub(crate) attribute: String,
+    /// The pool's name.
+    pub(crate) pool: String,
+    /// Attributes of the same endpoint that say within which part of the device it is unique.
+    pub(crate) within: Vec<String>,
+    /// It belongs to an endpoint, not to the service.
+    pub(crate) of_endpoint: bool,
+    /// Line in `definition.yaml`.
+    pub(crate) line: u32,
 }
 
 /// A kind of endpoint.
@@ -40,12 +67,15 @@ pub(crate) struct Role {
     pub(crate) min: usize,
     pub(crate) max: usize,
     pub(crate) attributes: Schema,
+    pub(crate) resources: Vec<ResourceUse>,
 }
 
 /// What a definition says about one platform.
 pub(crate) struct Platform {
     /// File name of the template.
     pub(crate) template: String,
+    /// Name of the file of functional checks.
+    pub(crate) audit: Option<String>,
     pub(crate) shape: Shape,
 }
 
@@ -62,12 +92,18 @@ pub struct Summary {
     pub description: String,
     /// JSON Schema (draft 2020-12) of the service's attributes.
     pub attributes: Value,
+    /// Attributes that may be left out and come from a pool then: attribute → pool.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, String>,
     /// The kinds of endpoints.
     pub endpoints: Vec<RoleSummary>,
     /// Whether one device may take several endpoints of a service.
     pub same_device: bool,
     /// Platforms that it has templates for.
     pub platforms: Vec<PlatformName>,
+    /// Seconds between audits that nobody asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_every_s: Option<u64>,
 }
 
 /// What a client of the API sees of a kind of endpoint.
@@ -83,6 +119,9 @@ pub struct RoleSummary {
     pub max: usize,
     /// JSON Schema (draft 2020-12) of the endpoint's attributes.
     pub attributes: Value,
+    /// Attributes that may be left out and come from a pool then: attribute → pool.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, String>,
 }
 
 impl std::fmt::Debug for Definition {
@@ -104,6 +143,12 @@ impl Definition {
         self.version
     }
 
+    /// The files that it was compiled from: what is published.
+    #[must_use]
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
     /// The platforms that it has templates for.
     pub fn platforms(&self) -> impl Iterator<Item = &PlatformName> {
         self.platforms.keys()
@@ -112,12 +157,16 @@ impl Definition {
     /// What a client of the API sees of it.
     #[must_use]
     pub fn summary(&self) -> Summary {
+        let pools = |resources: &[ResourceUse]| {
+            resources.iter().map(|resource| (resource.attribute.clone(), resource.pool.clone())).collect()
+        };
         let role = |role: &Role| RoleSummary {
             role: role.name.clone(),
             title: role.title.clone(),
             min: role.min,
             max: role.max,
             attributes: role.attributes.source().clone(),
+            resources: pools(&role.resources),
         };
         Summary {
             name: self.name.clone(),
@@ -125,9 +174,11 @@ impl Definition {
             title: self.title.clone(),
             description: self.description.clone(),
             attributes: self.attributes.source().clone(),
+            resources: pools(&self.resources),
             endpoints: self.roles.iter().map(role).collect(),
             same_device: self.same_device,
             platforms: self.platforms().cloned().collect(),
+            audit_every_s: self.audit_every.map(|every| every.as_secs()),
         }
     }
 
@@ -145,43 +196,57 @@ impl Definition {
         endpoints: &[Endpoint],
         platforms: &BTreeMap<DeviceName, PlatformName>,
     ) -> Result<BTreeMap<DeviceName, Footprint>, PlanError> {
+        self.footprints_with(service, attributes, endpoints, platforms, &|_| None)
+    }
+
+    /// As [`Self::footprints`]; the keys of lists that the definition doesn't declare are those of the
+    /// platform's YANG, where `yang_of` has it.
+    ///
+    /// # Errors
+    /// As [`Self::footprints`].
+    pub fn footprints_with(
+        &self,
+        service: ServiceId,
+        attributes: &Map<String, Value>,
+        endpoints: &[Endpoint],
+        platforms: &BTreeMap<DeviceName, PlatformName>,
+        yang_of: &dyn Fn(&PlatformName) -> Option<Yang>,
+    ) -> Result<BTreeMap<DeviceName, Footprint>, PlanError> {
         let devices: BTreeSet<&DeviceName> = endpoints.iter().map(|endpoint| &endpoint.device).collect();
         devices
             .into_iter()
             .map(|device| {
-                let name =
-                    platforms.get(device).ok_or_else(|| PlanError::NoPlatform { device: device.clone() })?;
-                let platform = self.platforms.get(name).ok_or_else(|| PlanError::UnsupportedPlatform {
-                    device: device.clone(),
-                    platform: name.clone(),
-                    definition: self.name.to_string(),
-                    supported: self.supported(),
-                })?;
-                let (here, peers): (Vec<_>, Vec<_>) =
-                    endpoints.iter().partition(|endpoint| endpoint.device == *device);
-                let endpoint = match here.as_slice() {
-                    [one] => Some(*one),
-                    _ => None,
-                };
-                let context = Context {
-                    service: Service { id: service },
-                    attributes,
-                    device,
-                    endpoints: here,
-                    endpoint,
-                    peers,
-                };
+                let (name, platform) = self.platform_of(device, platforms)?;
+                let context = Context::new(service, attributes, endpoints, device);
                 let template = || format!("{}/{}", self.name, platform.template);
-                let output = self.templates.render(&platform.template, &context).map_err(|source| {
-                    PlanError::Template { device: device.clone(), template: template(), source }
-                })?;
+                let output = self.templates.render(&platform.template, &context, MAX_OUTPUT_BYTES).map_err(
+                    |source| PlanError::Template { device: device.clone(), template: template(), source },
+                )?;
+                let yang = yang_of(name);
+                let shape = platform.shape.clone();
                 let footprint =
-                    Footprint::new(name.clone(), &output, platform.shape.clone()).map_err(|source| {
+                    Footprint::rendered(name.clone(), &output, shape, yang.as_ref()).map_err(|source| {
                         PlanError::Content { device: device.clone(), template: template(), source }
                     })?;
                 Ok((device.clone(), footprint))
             })
             .collect()
+    }
+
+    /// What is said about a device's platform.
+    pub(crate) fn platform_of<'p>(
+        &self,
+        device: &DeviceName,
+        platforms: &'p BTreeMap<DeviceName, PlatformName>,
+    ) -> Result<(&'p PlatformName, &Platform), PlanError> {
+        let name = platforms.get(device).ok_or_else(|| PlanError::NoPlatform { device: device.clone() })?;
+        let platform = self.platforms.get(name).ok_or_else(|| PlanError::UnsupportedPlatform {
+            device: device.clone(),
+            platform: name.clone(),
+            definition: self.name.to_string(),
+            supported: self.supported(),
+        })?;
+        Ok((name, platform))
     }
 
     /// The supported platforms, for messages.

@@ -21,15 +21,20 @@
 //!
 //! [`DeviceEdit`]: turnup_core::message::DeviceEdit
 
+mod audit;
+mod bundle;
 mod catalogue;
 mod change;
 mod check;
+mod claims;
 mod definition;
 mod diff;
 mod draft;
 mod error;
 mod footprint;
+mod library;
 mod mistake;
+mod pools;
 mod read;
 mod schema;
 mod shape;
@@ -37,6 +42,7 @@ mod template;
 mod yaml;
 mod yang;
 
+pub use bundle::{BadBundle, Bundle, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES, MAX_FILE_BYTES};
 pub use catalogue::Catalogue;
 pub use change::{Change, Edit};
 pub use check::Checked;
@@ -44,6 +50,8 @@ pub use definition::{Definition, RoleSummary, Summary};
 pub use draft::{DevicePlan, Draft, Holder, Node, Plan, Present};
 pub use error::{BadContent, PlanError};
 pub use footprint::{Footprint, overlap};
+pub use library::Library;
 pub use mistake::Mistake;
+pub use pools::{PoolRule, Pools};
 pub use template::RenderError;
 pub use yang::{ModuleText, Violation, Yang, YangCache, YangMistake};

@@ -80,11 +80,12 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// Compiles a schema of an object.
+    /// Compiles a schema of an object. An order may leave out the attributes named by `resources`,
+    /// whatever `required` says: they are picked.
     ///
     /// # Errors
     /// Every mistake in it.
-    pub(crate) fn compile(mut source: Value) -> Result<Self, Vec<SchemaMistake>> {
+    pub(crate) fn compile(mut source: Value, resources: &[&str]) -> Result<Self, Vec<SchemaMistake>> {
         let mut mistakes = Vec::new();
         match &mut source {
             Value::Object(root) => {
@@ -103,6 +104,14 @@ impl Schema {
             }
         }
         unknown_keywords(&source, "", &mut mistakes);
+        for name in resources {
+            if source["properties"][name].get("default").is_some() {
+                mistakes.push((
+                    pointer_to("/properties", name) + "/default",
+                    "a resource that is left out comes from its pool, so it has no default".to_owned(),
+                ));
+            }
+        }
         for error in draft202012::meta::validator().iter_errors(&source) {
             let at = error.instance_path().as_str();
             let message = match error.kind() {
@@ -118,6 +127,9 @@ impl Schema {
             return Err(mistakes);
         }
         close(&mut source);
+        if let Some(Value::Array(required)) = source.get_mut("required") {
+            required.retain(|name| !resources.iter().any(|resource| name == resource));
+        }
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
             .should_validate_formats(true)
@@ -148,6 +160,14 @@ impl Schema {
     /// Names of the attributes that the schema declares.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.source["properties"].as_object().into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
+    /// Why an attribute can't have a value; none if it can.
+    pub(crate) fn refusal(&self, name: &str, value: &Value) -> Option<String> {
+        let object = serde_json::json!({ name: value });
+        let at = pointer_to("", name);
+        let mut errors = self.validator.iter_errors(&object);
+        errors.find(|error| error.instance_path().as_str() == at).map(|error| clip(&error.to_string()))
     }
 
     /// Whether names that it doesn't declare are allowed.
@@ -336,7 +356,7 @@ mod tests {
     use serde_json::json;
 
     fn schema(source: Value) -> Schema {
-        Schema::compile(source).unwrap()
+        Schema::compile(source, &[]).unwrap()
     }
 
     fn check(schema: &Schema, attributes: Value) -> Result<Value, Vec<(String, String)>> {
@@ -420,7 +440,7 @@ mod tests {
 
     #[test]
     fn mistakes_in_schemas_are_all_reported() {
-        let mistakes = |source| Schema::compile(source).unwrap_err();
+        let mistakes = |source| Schema::compile(source, &[]).unwrap_err();
         let found = mistakes(json!({"properties": {
             "a": {"type": "integr"},
             "b": {"maximun": 3},

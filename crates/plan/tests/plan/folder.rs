@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -22,6 +22,10 @@ impl Folder {
             fs::write(path, content).unwrap();
         }
         folder
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     pub(crate) fn load(&self) -> Result<Catalogue, Vec<Mistake>> {

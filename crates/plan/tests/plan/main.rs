@@ -5,6 +5,8 @@
     reason = "tests; the exception in clippy.toml does not cover their helpers"
 )]
 
+mod audits;
+mod bundles;
 mod device;
 mod folder;
 mod golden;
@@ -12,9 +14,11 @@ mod lives;
 mod mistakes;
 mod orders;
 mod properties;
+mod resources;
+mod shipped;
 mod templates;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 
 use serde_json::{Value, json};
 use turnup_core::message::DeviceEdit;
@@ -26,11 +30,14 @@ use turnup_core::{
 use turnup_plan::{Catalogue, Change, Checked, Definition, Footprint};
 use uuid::Uuid;
 
-/// The catalogue that turnup ships.
-fn shipped() -> Catalogue {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/services");
-    Catalogue::load(&dir).unwrap_or_else(|mistakes| {
-        panic!("{}", mistakes.iter().map(|m| format!("{m}\n")).collect::<String>())
+/// The catalogue that turnup ships. Loaded once: compiling schemas takes its time.
+fn shipped() -> &'static Catalogue {
+    static SHIPPED: OnceLock<Catalogue> = OnceLock::new();
+    SHIPPED.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/services");
+        Catalogue::load(&dir).unwrap_or_else(|mistakes| {
+            panic!("{}", mistakes.iter().map(|m| format!("{m}\n")).collect::<String>())
+        })
     })
 }
 

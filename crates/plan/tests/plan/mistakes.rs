@@ -59,11 +59,11 @@ platforms:
     let expected = [
         "bad/definition.yaml:1: the folder of definition other must be named other too",
         "bad/definition.yaml:1: the key \"title\" is missing",
-        "bad/definition.yaml:2: version must be a whole number from 1 to 4294967295",
+        "bad/definition.yaml:2: version must be a whole number from 1 to 2147483647",
         "bad/definition.yaml:3: in a definition there is no key \"titel\"; did you mean \"title\"?",
         "bad/definition.yaml:6: JSON Schema has no keyword \"maximun\"; did you mean \"maximum\"?",
         "bad/definition.yaml:7: \"intger\" is no type; use array, boolean, integer, null, number, object or string",
-        "bad/definition.yaml:9: in endpoint role \"a\" there is no key \"mx\"; known are title, min, max, attributes",
+        "bad/definition.yaml:9: in endpoint role \"a\" there is no key \"mx\"; known are title, min, max, attributes, resources",
         "bad/definition.yaml:9: role \"a\" has a min of 2 and a max of 1",
         "bad/definition.yaml:12: \"../good/sim.xml.j2\" must be the name of a file in the definition's own folder",
         "bad/definition.yaml:13: \"a/b\" is owned already with \"a\"; leave one out",
@@ -178,4 +178,51 @@ fn list_entries_need_their_keys() {
         let mistakes = folder.mistakes();
         assert!(mistakes[0].contains(expected), "{mistakes:?}");
     }
+}
+
+#[test]
+fn a_platform_needs_a_template() {
+    let mistakes = after("{template: sim.xml.j2, owns: [a/b]}", "{owns: [a/b]}");
+    assert_eq!(mistakes, ["good/definition.yaml:7: the key \"template\" is missing"]);
+    let mistakes = after("  sim: {template: sim.xml.j2, owns: [a/b]}\n", "  {}\n");
+    assert_eq!(mistakes, ["good/definition.yaml:7: a definition has at least one platform"]);
+}
+
+#[test]
+fn what_is_shared_is_nobodys_own() {
+    for (owns, shares, expected) in [
+        ("[a/b]", "[a/b]", "\"a/b\" can't be shared while \"a/b\" is owned"),
+        ("[a/b]", "[a/b/c]", "\"a/b/c\" can't be shared while \"a/b\" is owned"),
+        ("[a/b]", "[a]", "\"a\" can't be shared while \"a/b\" is owned"),
+        ("[a/b]", "[a/c, a/c/d]", "\"a/c/d\" is shared already with \"a/c\"; leave one out"),
+        ("[a/b]", "['sim:x/y']", "\"sim:x/y\" is no path"),
+        ("[a/b]", "a/c", "'shares' must be a list, this is a text"),
+    ] {
+        let mistakes = after("owns: [a/b]", &format!("owns: {owns}, shares: {shares}"));
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].starts_with(&format!("good/definition.yaml:7: {expected}")), "{mistakes:?}");
+    }
+    for shares in ["[]", "[a/c, a/bc]"] {
+        let yaml = GOOD.replace("owns: [a/b]", &format!("owns: [a/b], shares: {shares}"));
+        let folder = Folder::with(&[("good/definition.yaml", &yaml), ("good/sim.xml.j2", TEMPLATE)]);
+        assert!(folder.load().is_ok(), "{shares}");
+    }
+    let mistakes = after("owns: [a/b]", "owns: [a/b], share: [a/c]");
+    assert_eq!(
+        mistakes,
+        ["good/definition.yaml:7: in platform \"sim\" there is no key \"share\"; did you mean \"shares\"?"]
+    );
+}
+
+#[test]
+fn templates_call_only_what_exists() {
+    let template = "<a xmlns='urn:x'>\n<b>{{ attributes.name|uper }}</b></a>";
+    let mistakes = in_template(template);
+    assert!(mistakes[0].starts_with("good/sim.xml.j2:2: ") && mistakes[0].contains("uper"), "{mistakes:?}");
+    let mistakes = in_template("<a xmlns='urn:x'>\n<b>{{ system('id') }}</b></a>");
+    assert!(mistakes[0].starts_with("good/sim.xml.j2:2: ") && mistakes[0].contains("system"), "{mistakes:?}");
+    let mistakes = in_template("<a xmlns='urn:x'>\n<b>{{ attributes.name.__class__() }}</b></a>");
+    assert!(mistakes[0].starts_with("good/sim.xml.j2:2: "), "{mistakes:?}");
+    let mistakes = in_template("<a xmlns='urn:x'>\n\n<b>\u{ffff}</b></a>");
+    assert_eq!(mistakes, ["good/sim.xml.j2:3: U+FFFE and U+FFFF are no characters; take them out"]);
 }

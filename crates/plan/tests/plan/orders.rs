@@ -19,7 +19,7 @@ fn places(faults: &[Fault]) -> Vec<(&str, &str)> {
 fn defaults_are_filled_in() {
     let catalogue = shipped();
     let checked =
-        check(definition(&catalogue, "eline"), json!({"vc_id": 7}), line_endpoints(), "sim").unwrap();
+        check(definition(catalogue, "eline"), json!({"vc_id": 7}), line_endpoints(), "sim").unwrap();
     assert_eq!(Value::Object(checked.attributes), json!({"vc_id": 7, "mtu": 1500, "control_word": true}));
     assert_eq!(checked.endpoints, endpoints(line_endpoints()));
     assert_eq!(checked.platforms.len(), 2);
@@ -34,7 +34,7 @@ fn all_faults_at_once_with_their_places() {
         {"role": "a", "device": "pe3", "attributes": {"port": "", "vlan": 1}},
     ]);
     let attributes = json!({"vc_id": 0, "mtu": "big", "decription": "x"});
-    let faults = check(definition(&catalogue, "eline"), attributes, given, "junos").unwrap_err();
+    let faults = check(definition(catalogue, "eline"), attributes, given, "iosxr").unwrap_err();
     assert_eq!(
         places(&faults),
         [
@@ -57,19 +57,26 @@ fn all_faults_at_once_with_their_places() {
         detail("/attributes/decription"),
         "there is no attribute \"decription\"; did you mean \"description\"?"
     );
-    assert_eq!(detail("/endpoints/0/device"), "device pe1 has platform junos, eline supports null, sim");
+    assert_eq!(
+        detail("/endpoints/0/device"),
+        "device pe1 has platform iosxr, eline supports junos, null, sim"
+    );
     assert_eq!(detail("/endpoints/1/role"), "there is no endpoint role \"zz\"; did you mean \"z\"?");
 }
 
 #[test]
 fn unknown_devices_and_missing_attributes() {
     let catalogue = shipped();
-    let eline = definition(&catalogue, "eline");
-    let faults = eline.check(&serde_json::Map::new(), &endpoints(line_endpoints()), |_| None).unwrap_err();
+    let eline = definition(catalogue, "eline");
+    let without_port = json!([
+        {"role": "a", "device": "pe1-ams", "attributes": {"vlan": 100}},
+        {"role": "z", "device": "pe1-par", "attributes": {"port": "ge-0/0/7", "vlan": 200}},
+    ]);
+    let faults = eline.check(&serde_json::Map::new(), &endpoints(without_port), |_| None).unwrap_err();
     assert_eq!(
         places(&faults),
         [
-            ("/attributes/vc_id", "missing"),
+            ("/endpoints/0/attributes/port", "missing"),
             ("/endpoints/0/device", "unknown_device"),
             ("/endpoints/1/device", "unknown_device"),
         ]
@@ -83,7 +90,7 @@ fn the_list_of_faults_is_bounded() {
     let catalogue = shipped();
     let attributes: Value =
         (0..5_000).map(|n| (format!("attribute{n}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
-    let faults = check(definition(&catalogue, "eline"), attributes, line_endpoints(), "sim").unwrap_err();
+    let faults = check(definition(catalogue, "eline"), attributes, line_endpoints(), "sim").unwrap_err();
     assert_eq!(faults.len(), 100);
     assert_eq!(faults[99].code, "more");
 }
@@ -91,29 +98,36 @@ fn the_list_of_faults_is_bounded() {
 #[test]
 fn plans_need_a_supported_platform() {
     let catalogue = shipped();
-    let eline = definition(&catalogue, "eline");
+    let eline = definition(catalogue, "eline");
     let checked = check(eline, json!({"vc_id": 7}), line_endpoints(), "sim").unwrap();
     let with = |platforms| eline.footprints(service(), &checked.attributes, &checked.endpoints, &platforms);
     assert!(matches!(with(BTreeMap::new()), Err(PlanError::NoPlatform { .. })));
-    let junos = checked.platforms.keys().map(|device| (device.clone(), "junos".parse().unwrap())).collect();
-    let error = with(junos).unwrap_err();
+    let iosxr = checked.platforms.keys().map(|device| (device.clone(), "iosxr".parse().unwrap())).collect();
+    let error = with(iosxr).unwrap_err();
     assert!(matches!(error, PlanError::UnsupportedPlatform { .. }));
-    assert!(error.to_string().contains("eline supports null, sim"), "{error}");
+    assert!(error.to_string().contains("eline supports junos, null, sim"), "{error}");
 }
 
 #[test]
 fn summaries_show_what_an_order_may_say() {
     let catalogue = shipped();
-    let summary = serde_json::to_value(definition(&catalogue, "eline").summary()).unwrap();
+    let summary = serde_json::to_value(definition(catalogue, "eline").summary()).unwrap();
     assert_eq!(summary["name"], "eline");
     assert_eq!(summary["version"], 1);
-    assert_eq!(summary["platforms"], json!(["null", "sim"]));
+    assert_eq!(summary["platforms"], json!(["junos", "null", "sim"]));
     assert_eq!(summary["attributes"]["properties"]["mtu"]["default"], 1500);
     assert_eq!(summary["attributes"]["additionalProperties"], false);
     assert_eq!(summary["endpoints"][1]["role"], "z");
-    assert_eq!(summary["endpoints"][1]["attributes"]["required"], json!(["port", "vlan"]));
+    assert_eq!(summary["endpoints"][1]["attributes"]["required"], json!(["port"]));
+    assert_eq!(summary["resources"], json!({"vc_id": "vc-id"}));
+    assert_eq!(summary["endpoints"][0]["resources"], json!({"vlan": "vlan"}));
+    assert!(summary.get("audit_every_s").is_none());
+    assert_eq!(
+        serde_json::to_value(definition(catalogue, "elan").summary()).unwrap()["audit_every_s"],
+        6 * 3600
+    );
     let names: Vec<_> = catalogue.names().map(|name| name.as_str()).collect();
-    assert_eq!(names, ["eline", "interface"]);
+    assert_eq!(names, ["elan", "eline", "interface", "l3vpn"]);
 }
 
 const BRIDGE: &str = "

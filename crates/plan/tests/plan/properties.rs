@@ -22,7 +22,7 @@ fn leaf(config: &str, path: &[&str]) -> String {
 
 /// Texts that XML can carry, with what is significant to it, to templates and to XPath more often than
 /// chance would have it.
-fn text(max_chars: usize) -> impl Strategy<Value = String> {
+pub(crate) fn text(max_chars: usize) -> impl Strategy<Value = String> {
     let character = prop_oneof![
         prop::sample::select(vec![
             '<', '>', '&', '"', '\'', ']', '{', '}', '%', '#', ';', ':', '/', '=', ' ', '\n', '\t', '\r'
@@ -39,7 +39,7 @@ fn lines(port: &str, vlan: u16, description: &str) -> Vec<Footprint> {
         {"role": "z", "device": "pe2", "attributes": {"port": "ge-0/0/7", "vlan": 200}},
     ]);
     let attributes = json!({"vc_id": 7, "description": description});
-    plan(definition(&shipped(), "eline"), attributes, endpoints, "sim").into_values().collect()
+    plan(definition(shipped(), "eline"), attributes, endpoints, "sim").into_values().collect()
 }
 
 fn undo(edit: &DeviceEdit, device: &Device) {

@@ -1,0 +1,159 @@
+//! Attributes, endpoint roles and platforms.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use turnup_core::{name::PlatformName, order::MAX_ENDPOINTS};
+
+use super::{Reader, find, is_node_name};
+use crate::{
+    definition::{Platform, ResourceUse, Role},
+    schema::Schema,
+    shape::Shape,
+    yaml::{Entry, Node},
+};
+
+const ROLE_FIELDS: [&str; 5] = ["title", "min", "max", "attributes", "resources"];
+const PLATFORM_FIELDS: [&str; 5] = ["template", "keys", "owns", "shares", "audit"];
+
+/// A platform of a definition, and where it stands.
+pub(super) struct Found {
+    pub(super) name: PlatformName,
+    pub(super) line: u32,
+    pub(super) platform: Platform,
+}
+
+impl Reader<'_> {
+    /// Without a node: an object that takes no attributes.
+    pub(super) fn schema(&mut self, node: Option<&Node>, resources: &[ResourceUse]) -> Option<Schema> {
+        let source = node.map_or_else(|| Value::Object(Map::new()), Node::to_json);
+        let names: Vec<&str> = resources.iter().map(|resource| resource.attribute.as_str()).collect();
+        match Schema::compile(source, &names) {
+            Ok(schema) => {
+                self.attributes_of_resources(&schema, resources);
+                Some(schema)
+            }
+            Err(found) => {
+                for (pointer, message) in found {
+                    self.mistake(node.map_or(1, |node| node.line_at(&pointer)), message);
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn roles(&mut self, node: &Node) -> Vec<Role> {
+        let mut roles = Vec::new();
+        let entries = self.map(node, "'endpoints'", None);
+        if entries.is_empty() {
+            self.mistake(node.line, "a service has at least one endpoint role");
+        }
+        for Entry { line, key, value } in entries {
+            let fields = self.map(value, &format!("endpoint role {key:?}"), Some(&ROLE_FIELDS));
+            if !is_node_name(key) {
+                self.mistake(*line, format!("{key:?} is no role name; use letters, digits, '-' and '_'"));
+            }
+            let title = find(fields, "title").and_then(|node| self.text(node, "title"));
+            let most = i64::try_from(MAX_ENDPOINTS).unwrap_or(i64::MAX);
+            let mut count = |key, min| match find(fields, key) {
+                Some(node) => self.number(node, key, min, most).and_then(|count| usize::try_from(count).ok()),
+                None => Some(1),
+            };
+            let (min, max) = (count("min", 0), count("max", 1));
+            let resources = self.resources(find(fields, "resources"), true);
+            let attributes = self.schema(find(fields, "attributes"), &resources);
+            if let (Some(min), Some(max), Some(attributes)) = (min, max, attributes) {
+                if min > max {
+                    self.mistake(
+                        *line,
+                        format!(
+                            "role {key:?} has a min of {min} and a max of {max}; both are 1 unless given"
+                        ),
+                    );
+                }
+                let title = title.unwrap_or_default();
+                roles.push(Role { name: key.clone(), title, min, max, attributes, resources });
+            }
+        }
+        roles
+    }
+
+    pub(super) fn platforms(&mut self, node: &Node) -> Vec<Found> {
+        let entries = self.map(node, "'platforms'", None);
+        if entries.is_empty() {
+            self.mistake(node.line, "a definition has at least one platform");
+        }
+        let mut platforms = Vec::new();
+        for Entry { line, key, value } in entries {
+            let name = self.parsed(key, *line);
+            let fields = self.map(value, &format!("platform {key:?}"), Some(&PLATFORM_FIELDS));
+            let template = self.required(fields, "template", *line);
+            let template = template.and_then(|node| self.file_name(node, "template"));
+            let audit = find(fields, "audit").and_then(|node| self.file_name(node, "audit"));
+            let keys = find(fields, "keys").map(|node| self.keys(node)).unwrap_or_default();
+            let owns_node = self.required(fields, "owns", *line);
+            let owns = owns_node.map(|node| self.paths(node, "'owns'", false));
+            let shares_node = find(fields, "shares");
+            let shares = shares_node.map(|node| self.paths(node, "'shares'", true)).unwrap_or_default();
+            if let (Some(node), Some(owns)) = (shares_node, &owns) {
+                self.not_owned_too(node, &shares, owns);
+            }
+            if let (Some(name), Some(template), Some(owns)) = (name, template, owns) {
+                let shape = Shape { keys, owns, shares };
+                platforms.push(Found { name, line: *line, platform: Platform { template, audit, shape } });
+            }
+        }
+        platforms
+    }
+
+    fn keys(&mut self, node: &Node) -> BTreeMap<String, Vec<String>> {
+        let mut keys = BTreeMap::new();
+        for Entry { line, key: list, value } in self.map(node, "'keys'", None) {
+            let names = self.names(value, &format!("the keys of list {list:?}"), false);
+            // A leaf-list's entries are known by their own value.
+            let leaf_list = names.iter().eq(["."]);
+            for name in names.iter().chain([list]).filter(|name| !is_node_name(name)) {
+                if !(leaf_list && name.as_str() == ".") {
+                    self.mistake(*line, format!("{name:?} is no name of a list or leaf"));
+                }
+            }
+            keys.insert(list.clone(), names);
+        }
+        keys
+    }
+
+    /// Paths of which none lies inside of another.
+    fn paths(&mut self, node: &Node, what: &str, may_be_empty: bool) -> Vec<String> {
+        let paths = self.names(node, what, may_be_empty);
+        for (i, path) in paths.iter().enumerate() {
+            let line = node.line_at(&format!("/{i}"));
+            if !path.split('/').all(is_node_name) {
+                let message =
+                    format!("{path:?} is no path; write it like interfaces/interface, without prefixes");
+                self.mistake(line, message);
+            }
+            let other = paths.iter().enumerate().find(|(j, other)| *j != i && is_inside(path, other));
+            if let Some((_, other)) = other {
+                let done = if what == "'owns'" { "owned" } else { "shared" };
+                self.mistake(line, format!("{path:?} is {done} already with {other:?}; leave one out"));
+            }
+        }
+        paths
+    }
+
+    fn not_owned_too(&mut self, node: &Node, shares: &[String], owns: &[String]) {
+        for (i, path) in shares.iter().enumerate() {
+            if let Some(own) = owns.iter().find(|own| is_inside(path, own) || is_inside(own, path)) {
+                let message = format!(
+                    "{path:?} can't be shared while {own:?} is owned: what one service owns goes with it"
+                );
+                self.mistake(node.line_at(&format!("/{i}")), message);
+            }
+        }
+    }
+}
+
+/// Whether a path is another or lies inside of it.
+fn is_inside(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,132 @@
+//! The shipped definitions: whatever an order says, what is rendered is XML that carries exactly that.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use turnup_core::{audit::CheckAsk, order::Endpoint};
+use turnup_netconf::xml::{Element, Limits, parse_str};
+use turnup_plan::{Catalogue, Definition};
+
+use crate::{definition, endpoints, properties::text, service, shipped};
+
+/// A definition's example order, as it stands in its file.
+fn example(definition: &Definition) -> (Map<String, Value>, Vec<Endpoint>) {
+    let yaml: Value = serde_saphyr::from_str(&definition.bundle().files()["definition.yaml"]).unwrap();
+    let attributes = yaml["example"]["attributes"].as_object().cloned().unwrap_or_default();
+    (attributes, endpoints(yaml["example"]["endpoints"].clone()))
+}
+
+fn leaves(element: &Element, found: &mut Vec<String>) {
+    if element.is_leaf() {
+        found.push(element.raw_text().into_owned());
+    }
+    element.children().for_each(|child| leaves(child, found));
+}
+
+fn values_in(xml: &str) -> Vec<String> {
+    let root = parse_str(&format!("<x>{xml}</x>"), &Limits::default()).unwrap();
+    let mut found = Vec::new();
+    leaves(&root, &mut found);
+    found
+}
+
+fn names_in(xml: &str) -> BTreeSet<String> {
+    fn visit(element: &Element, found: &mut BTreeSet<String>) {
+        found.insert(element.name().to_owned());
+        element.children().for_each(|child| visit(child, found));
+    }
+    let mut found = BTreeSet::new();
+    visit(&parse_str(&format!("<x>{xml}</x>"), &Limits::default()).unwrap(), &mut found);
+    found
+}
+
+/// Every attribute of every definition that takes any text: (definition, endpoint's or service's, name).
+fn free_texts(catalogue: &Catalogue) -> Vec<(String, bool, String)> {
+    let mut found = Vec::new();
+    for definition in catalogue.iter() {
+        let summary = definition.summary();
+        let roles = summary.endpoints.iter().map(|role| (true, &role.attributes));
+        for (of_endpoint, schema) in roles.chain([(false, &summary.attributes)]) {
+            for (name, property) in schema["properties"].as_object().unwrap() {
+                let constrained = ["pattern", "format", "enum"].iter().any(|key| property.get(key).is_some());
+                if property["type"] == "string" && !constrained {
+                    found.push((summary.name.to_string(), of_endpoint, name.clone()));
+                }
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[test]
+fn every_definition_has_an_example_that_is_rendered() {
+    let catalogue = shipped();
+    let texts = free_texts(catalogue);
+    let expected =
+        [("elan", "port"), ("eline", "description"), ("interface", "description"), ("l3vpn", "port")];
+    for (definition, attribute) in expected {
+        assert!(
+            texts.iter().any(|(found, _, name)| found == definition && name == attribute),
+            "{definition} {attribute}: {texts:?}"
+        );
+    }
+    for definition in catalogue.iter() {
+        let (_, endpoints) = example(definition);
+        assert!(!endpoints.is_empty(), "{definition:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Every free text of every definition, on every platform: the XML is well-formed, has the same
+    /// elements as with a harmless text, and somewhere the text itself.
+    #[test]
+    fn texts_are_carried_and_never_become_markup(value in text(40)) {
+        // A key that is nothing but white space identifies nothing.
+        prop_assume!(value.contains(|c: char| !" \t\r\n".contains(c)));
+        let catalogue = shipped();
+        for (name, of_endpoint, attribute) in free_texts(catalogue) {
+            let definition = definition(catalogue, &name);
+            for platform in definition.platforms() {
+                let with = |value: &str| {
+                    let (mut attributes, mut endpoints) = example(definition);
+                    if of_endpoint {
+                        endpoints[0].attributes.insert(attribute.clone(), json!(value));
+                    } else {
+                        attributes.insert(attribute.clone(), json!(value));
+                    }
+                    let checked = definition.check(&attributes, &endpoints, |_| Some(platform.clone())).unwrap();
+                    let (attributes, endpoints) = (&checked.attributes, &checked.endpoints);
+                    let device = &endpoints[0].device;
+                    let planned = definition
+                        .footprints(service(), attributes, endpoints, &checked.platforms)
+                        .unwrap();
+                    let checks = definition.checks(service(), attributes, endpoints, &checked.platforms, device);
+                    (planned[device].clone(), checks)
+                };
+                let (footprint, checks) = with(&value);
+                let (harmless, harmless_checks) = with("harmless");
+                prop_assert_eq!(names_in(footprint.config()), names_in(harmless.config()));
+                let values = values_in(footprint.config());
+                prop_assert!(values.iter().any(|found| found.contains(&value)), "{} {} in {:?}", name, attribute, values);
+                match checks {
+                    Ok(checks) => {
+                        for (check, harmless) in checks.iter().zip(&harmless_checks.unwrap()) {
+                            let (asked, harmless) = match (&check.ask, &harmless.ask) {
+                                (CheckAsk::Get(a), CheckAsk::Get(b)) | (CheckAsk::Rpc(a), CheckAsk::Rpc(b)) => (a, b),
+                                _ => unreachable!(),
+                            };
+                            prop_assert_eq!(names_in(asked), names_in(harmless));
+                        }
+                    }
+                    // A path can't have both kinds of quotes in one text.
+                    Err(error) => prop_assert!(value.contains('\'') && value.contains('"'), "{}", error),
+                }
+            }
+        }
+    }
+}
