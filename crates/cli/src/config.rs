@@ -20,6 +20,8 @@ const DEFAULTS: &str = include_str!("../../../config/turnup.toml");
 pub(crate) struct Config {
     pub(crate) regions: Vec<RegionName>,
     pub(crate) catalogue: PathBuf,
+    pub(crate) catalogue_refresh_ms: u64,
+    pub(crate) yang_dir: PathBuf,
     pub(crate) database: Database,
     pub(crate) broker: Broker,
     pub(crate) ops: Ops,

@@ -1,13 +1,13 @@
 //! `turnup serve …`: one role, or several, in this process.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use clap::Subcommand;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{Broker, check};
 use turnup_core::name::RegionName;
-use turnup_plan::Catalogue;
+use turnup_library::{Library, LibraryError};
 use turnup_store::{Store, StoreError};
 
 use crate::{admin, config::Config, failure::Failure, ops};
@@ -73,15 +73,34 @@ pub(crate) async fn run(config: Config, role: Role) -> Result<(), Failure> {
     result
 }
 
-/// The catalogue that the configuration names.
-pub(crate) fn catalogue(config: &Config) -> Result<Arc<Catalogue>, Failure> {
-    Catalogue::load(&config.catalogue).map(Arc::new).map_err(|mistakes| {
-        let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        Failure::Usage(format!(
-            "the catalogue has mistakes; see 'turnup definition check':\n{}",
-            list.join("\n")
-        ))
-    })
+/// Definitions, pools and YANG as the configuration says, kept fresh until `shutdown`. `publish`: what is
+/// new in the catalogue's folder is published first.
+async fn library(
+    config: &Config,
+    store: Store,
+    publish: bool,
+    shutdown: &CancellationToken,
+) -> Result<Library, Failure> {
+    let settings = turnup_library::Settings {
+        folder: config.catalogue.clone(),
+        yang_dir: config.yang_dir.clone(),
+        refresh_ms: config.catalogue_refresh_ms,
+    };
+    loop {
+        match Library::open(store.clone(), settings.clone(), publish).await {
+            Ok(library) => {
+                let (running, shutdown) = (library.clone(), shutdown.clone());
+                tokio::spawn(async move { running.run(shutdown).await });
+                return Ok(library);
+            }
+            Err(LibraryError::Store(error @ StoreError::Away(_))) if !shutdown.is_cancelled() => {
+                tracing::warn!(%error, "waiting for the database");
+                pause(shutdown).await;
+            }
+            Err(error @ LibraryError::Store(_)) => return Err(Failure::Failed(error.to_string())),
+            Err(error) => return Err(Failure::Usage(error.to_string())),
+        }
+    }
 }
 
 /// Waits until database and broker are there and as this release needs them.
@@ -177,15 +196,15 @@ pub(crate) async fn run_role(
     let with_store = store.ok_or_else(|| Failure::Failed("this role needs a database".to_owned()));
     match role {
         Role::Intake => {
-            let (settings, catalogue) = (config.intake.clone(), catalogue(config)?);
-            let intake =
-                turnup_intake::run(settings, with_store?, broker, catalogue, Some(metrics), shutdown);
+            let (settings, store) = (config.intake.clone(), with_store?);
+            let library = library(config, store.clone(), true, &shutdown).await?;
+            let intake = turnup_intake::run(settings, store, broker, library, Some(metrics), shutdown);
             Box::pin(intake).await.map_err(|error| Failure::Failed(error.to_string()))
         }
         Role::Scheduler => {
-            let catalogue = catalogue(config)?;
-            let settings = config.scheduler.clone();
-            Box::pin(turnup_scheduler::run(settings, with_store?, broker, catalogue, shutdown)).await;
+            let (settings, store) = (config.scheduler.clone(), with_store?);
+            let library = library(config, store.clone(), false, &shutdown).await?;
+            Box::pin(turnup_scheduler::run(settings, store, broker, library, shutdown)).await;
             Ok(())
         }
         Role::Recorder => {

@@ -3,6 +3,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod decide;
+pub(crate) mod order;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,15 +16,16 @@ use tokio::{
 use turnup_core::{
     id::OrderId,
     name::DeviceName,
-    order::{self, OrderRequest},
+    order::{OrderRequest, check_key},
     problem::{Fault, Problem},
 };
-use turnup_plan::Catalogue;
+use turnup_library::Library;
 use turnup_store::{Accepted, OrderView, Store};
 
 use self::{
     batch::Pending,
-    decide::{Ids, Lookup, Origin, Wanted, decide, new_order, view, without_faults},
+    decide::{Lookup, Wanted, decide, needed, without_faults},
+    order::{Ids, Origin, new_order, view},
 };
 use crate::{health::Health, inventory::Inventory, refusal};
 
@@ -63,7 +65,7 @@ impl From<Problem> for Stopped {
 #[derive(Clone)]
 pub(crate) struct Acceptor {
     pub(crate) store: Store,
-    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) library: Library,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) health: Arc<Health>,
     pub(crate) queue: mpsc::Sender<Pending>,
@@ -103,10 +105,13 @@ impl Acceptor {
         let gone = || Problem::unavailable("the intake is shutting down; try again");
         self.queue.send(Pending { order: order.clone(), answer }).await.map_err(|_| gone())?;
         match stored.await.map_err(|_| gone())?? {
-            Accepted::Created => Ok(Outcome::Created(Box::new(view(order)))),
-            Accepted::Known(id) if id == order.facts.id => Ok(Outcome::Created(Box::new(view(order)))),
+            Accepted::Created(filled) => Ok(Outcome::Created(Box::new(view(order, *filled)))),
+            Accepted::Known(id) if id == order.facts.id => self.stored(id).await.map(Outcome::Created),
             Accepted::Known(id) => self.known(id).await,
             Accepted::KeyReused(id) => Err(reused(id)),
+            Accepted::ResourceTaken(clashes) => Err(refusal::resource_taken(&clashes)),
+            Accepted::PoolExhausted(exhausted) => Err(refusal::pool_exhausted(&exhausted)),
+            Accepted::Busy(orders) => Err(refusal::service_busy(&orders)),
         }
     }
 
@@ -130,7 +135,7 @@ impl Acceptor {
         origin: &Origin,
         now: Timestamp,
     ) -> Result<(OrderRequest, Wanted), Stopped> {
-        let key = origin.key.as_deref().map_or(Ok(()), order::check_key);
+        let key = origin.key.as_deref().map_or(Ok(()), check_key);
         let mut faults: Vec<Fault> = key
             .map_err(|why| {
                 Fault::new("", "bad_key", format!("the idempotency key (message id) must have {why}"))
@@ -164,15 +169,26 @@ impl Acceptor {
             Some(id) => self.store.service(id).await.map_err(away)?,
             None => None,
         };
-        let of_service: Vec<DeviceName> = service
-            .iter()
-            .flat_map(|service| &service.devices)
-            .filter_map(|name| DeviceName::new(name.as_str()).ok())
-            .collect();
+        let present: Vec<DeviceName> = match &service {
+            Some(service) => {
+                let rows = self.store.footprints(service.id).await.map_err(away)?;
+                let named = service.devices.iter().chain(rows.iter().map(|row| &row.device));
+                named.filter_map(|name| DeviceName::new(name.as_str()).ok()).collect()
+            }
+            None => Vec::new(),
+        };
         let devices: Vec<&DeviceName> =
-            request.endpoints.iter().map(|endpoint| &endpoint.device).chain(&of_service).collect();
+            request.endpoints.iter().map(|endpoint| &endpoint.device).chain(&present).collect();
         let inventory = self.inventory.with(&devices).await.map_err(away)?;
-        let lookup = Lookup { catalogue: &self.catalogue, inventory: &inventory, service: service.as_ref() };
+        let needed = needed(request, service.as_ref());
+        let needed: Vec<_> = needed.iter().map(|(name, version)| (name, *version)).collect();
+        let catalogue = self.library.with(&needed).await.map_err(away)?;
+        let lookup = Lookup {
+            catalogue: &catalogue,
+            inventory: &inventory,
+            service: service.as_ref(),
+            present: &present,
+        };
         Ok(decide(request, &lookup))
     }
 
@@ -191,8 +207,12 @@ impl Acceptor {
     }
 
     async fn known(&self, id: OrderId) -> Result<Outcome, Problem> {
+        self.stored(id).await.map(Outcome::Known)
+    }
+
+    async fn stored(&self, id: OrderId) -> Result<Box<OrderView>, Problem> {
         match self.store.order(id).await {
-            Ok(Some(order)) => Ok(Outcome::Known(Box::new(order))),
+            Ok(Some(order)) => Ok(Box::new(order)),
             Ok(None) => Err(Problem::internal(format!("order {id} was accepted before and is gone"))),
             Err(error) => Err(refusal::of_store(&error)),
         }

@@ -6,12 +6,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::Broker;
-use turnup_plan::Catalogue;
+use turnup_library::Library;
 use turnup_store::Store;
 
 use crate::{
     Settings,
     accept::Acceptor,
+    ask::Asker,
     auth::Tokens,
     health::Health,
     http::{Fleet, Route},
@@ -27,7 +28,8 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) store: Store,
     pub(crate) broker: Broker,
-    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) library: Library,
+    pub(crate) asker: Asker,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) health: Arc<Health>,
     pub(crate) tokens: Tokens,

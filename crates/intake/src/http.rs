@@ -4,6 +4,8 @@
 mod answer;
 mod bulk;
 mod call;
+mod catalogue;
+mod check;
 mod devices;
 mod entrance;
 mod events;

@@ -17,12 +17,15 @@
 mod accept;
 mod amqp;
 mod app;
+mod ask;
 mod auth;
 mod health;
 mod http;
 mod inventory;
 mod json;
 mod news;
+mod planning;
+mod preview;
 mod refusal;
 mod settings;
 
@@ -36,7 +39,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use turnup_broker::Broker;
-use turnup_plan::Catalogue;
+use turnup_library::Library;
 use turnup_store::Store;
 
 pub use settings::Settings;
@@ -44,6 +47,7 @@ pub use settings::Settings;
 use crate::{
     accept::{Acceptor, batch},
     app::{App, Parts},
+    ask::Asker,
     auth::Tokens,
     health::Health,
     http::{Bounds, Fleet},
@@ -88,7 +92,8 @@ pub async fn bind(settings: &Settings) -> Result<TcpListener, IntakeError> {
     TcpListener::bind(address).await.map_err(|source| IntakeError::Listen { address, source })
 }
 
-/// Runs an intake until `shutdown`, then lets what is in work end. `metrics`: what `/metrics` shows.
+/// Runs an intake until `shutdown`, then lets what is in work end. Whoever made `library` keeps it fresh
+/// ([`Library::run`]). `metrics`: what `/metrics` shows.
 ///
 /// # Errors
 /// [`IntakeError`] if it can't begin.
@@ -96,12 +101,12 @@ pub async fn run(
     settings: Settings,
     store: Store,
     broker: Broker,
-    catalogue: Arc<Catalogue>,
+    library: Library,
     metrics: Option<PrometheusHandle>,
     shutdown: CancellationToken,
 ) -> Result<(), IntakeError> {
     let listener = bind(&settings).await?;
-    run_on(listener, settings, store, broker, catalogue, metrics, shutdown).await
+    run_on(listener, settings, store, broker, library, metrics, shutdown).await
 }
 
 /// The same, on a listener that [`bind`] made.
@@ -113,7 +118,7 @@ pub async fn run_on(
     settings: Settings,
     store: Store,
     broker: Broker,
-    catalogue: Arc<Catalogue>,
+    library: Library,
     metrics: Option<PrometheusHandle>,
     shutdown: CancellationToken,
 ) -> Result<(), IntakeError> {
@@ -124,7 +129,7 @@ pub async fn run_on(
     let inventory = Arc::new(Inventory::new(store.clone(), ms(settings.inventory_cache_ms)));
     let acceptor = Acceptor {
         store: store.clone(),
-        catalogue: Arc::clone(&catalogue),
+        library: library.clone(),
         inventory: Arc::clone(&inventory),
         health: Arc::clone(&health),
         queue,
@@ -140,7 +145,8 @@ pub async fn run_on(
     let app = App::new(Parts {
         store: store.clone(),
         broker: broker.clone(),
-        catalogue,
+        library,
+        asker: Asker::new(&broker),
         inventory,
         health,
         tokens: Tokens::new(store.clone(), ms(settings.token_cache_ms)),

@@ -34,6 +34,10 @@ pub struct Settings {
     pub accept_timeout_ms: u64,
     /// Deadline of a request once its body has been read, in milliseconds.
     pub request_timeout_ms: u64,
+    /// Deadline for a worker's answer about a device, in milliseconds: checks, and plans tried on devices.
+    pub device_timeout_ms: u64,
+    /// Deadline for fetching a device's YANG modules, in milliseconds.
+    pub schemas_timeout_ms: u64,
     /// Deadline for a client to send its headers, or its whole body, in milliseconds; for a bulk
     /// request, its next part.
     pub read_timeout_ms: u64,
@@ -67,6 +71,8 @@ impl Default for Settings {
             amqp_hold_ms: 1_200_000,
             accept_timeout_ms: 4_000,
             request_timeout_ms: 4_500,
+            device_timeout_ms: 30_000,
+            schemas_timeout_ms: 300_000,
             read_timeout_ms: 10_000,
             max_connections: 1_000,
             max_requests: 256,
@@ -107,6 +113,8 @@ impl Settings {
             ("amqp_hold_ms", self.amqp_hold_ms, 1, 1_500_000),
             ("accept_timeout_ms", self.accept_timeout_ms, 10, 60_000),
             ("request_timeout_ms", self.request_timeout_ms, 10, 60_000),
+            ("device_timeout_ms", self.device_timeout_ms, 10, 600_000),
+            ("schemas_timeout_ms", self.schemas_timeout_ms, 10, 3_600_000),
             ("read_timeout_ms", self.read_timeout_ms, 10, 600_000),
             ("drain_timeout_ms", self.drain_timeout_ms, 0, 600_000),
             ("token_cache_ms", self.token_cache_ms, 0, 5_000),

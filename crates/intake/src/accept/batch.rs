@@ -4,7 +4,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 use turnup_core::problem::Problem;
-use turnup_store::{Accepted, NewOrder, Store, StoreError};
+use turnup_store::{Accepted, Filled, NewOrder, Store, StoreError};
 
 use crate::refusal;
 
@@ -80,7 +80,12 @@ fn refuses_content(error: &StoreError) -> bool {
 
 /// An order whose commit was sent when the connection broke may be there when it is tried again.
 async fn already_there(store: &Store, order: &NewOrder) -> Option<Accepted> {
-    matches!(store.order(order.facts.id).await, Ok(Some(_))).then_some(Accepted::Created)
+    let Ok(Some(stored)) = store.order(order.facts.id).await else { return None };
+    Some(Accepted::Created(Box::new(Filled {
+        attributes: stored.attributes.as_object().cloned().unwrap_or_default(),
+        endpoints: stored.endpoints,
+        resources: stored.options.resources,
+    })))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]

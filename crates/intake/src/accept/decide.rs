@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use turnup_core::{
-    event::{self, OrderFacts},
-    id::{OrderId, ServiceId},
-    lifecycle::OrderState,
+    id::ServiceId,
     name::{DefinitionName, DeviceName, PlatformName, RegionName, near_misses},
     order::{Endpoint, OrderKind, OrderRequest},
     problem::{Fault, pointer_to},
+    resource::ResourceClaim,
 };
-use turnup_plan::Catalogue;
-use turnup_store::{Entry, HistoryEntry, NewOrder, OrderView, ServiceView};
-use uuid::Uuid;
+use turnup_plan::{Catalogue, Definition};
+use turnup_store::ServiceView;
 
 use crate::inventory::Snapshot;
+
+/// Most versions named in a message.
+const MAX_VERSIONS_TOLD: usize = 20;
 
 /// What was looked up for an order.
 #[derive(Debug, Clone, Copy)]
@@ -25,9 +25,11 @@ pub(crate) struct Lookup<'a> {
     pub(crate) inventory: &'a Snapshot,
     /// The service that the order names, if there is one.
     pub(crate) service: Option<&'a ServiceView>,
+    /// The devices on which that service has, or may have left, configuration.
+    pub(crate) present: &'a [DeviceName],
 }
 
-/// What an order that can be accepted wants, complete.
+/// What an order that can be accepted wants, complete but for the values that pools give.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) definition: String,
@@ -37,9 +39,11 @@ pub(crate) struct Wanted {
     pub(crate) region: RegionName,
     pub(crate) attributes: Map<String, Value>,
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Sorted, each once.
+    /// All that the order may touch: where the service is to be, and where it is. Sorted, each once.
     pub(crate) devices: BTreeSet<DeviceName>,
     pub(crate) platforms: BTreeMap<DeviceName, PlatformName>,
+    /// What it takes from pools.
+    pub(crate) claims: Vec<ResourceClaim>,
 }
 
 /// Checks an order against what is known.
@@ -48,26 +52,45 @@ pub(crate) struct Wanted {
 /// Every fault found.
 pub(crate) fn decide(request: &OrderRequest, lookup: &Lookup<'_>) -> Result<Wanted, Vec<Fault>> {
     match request.kind {
-        OrderKind::Provision => provision(request, lookup),
-        OrderKind::Decommission => decommission(request, lookup),
-        // `OrderRequest::parse` refuses them already.
-        OrderKind::Modify | OrderKind::Redeploy | OrderKind::Validate => Err(vec![Fault::new(
-            "/kind",
-            "unsupported_kind",
-            format!("{} orders are not supported by this release", request.kind),
-        )]),
+        OrderKind::Provision => content(request, None, lookup),
+        OrderKind::Modify => content(request, Some(existing(request, lookup)?), lookup),
+        OrderKind::Redeploy | OrderKind::Validate | OrderKind::Decommission => {
+            as_it_is(existing(request, lookup)?, lookup)
+        }
     }
 }
 
-fn provision(request: &OrderRequest, lookup: &Lookup<'_>) -> Result<Wanted, Vec<Fault>> {
+/// The service that the order names.
+fn existing<'a>(request: &OrderRequest, lookup: &Lookup<'a>) -> Result<&'a ServiceView, Vec<Fault>> {
+    let Some(service) = lookup.service else {
+        let id = request.service_id.map(|id| id.to_string()).unwrap_or_default();
+        let detail = format!("there is no service {id}; list them with 'turnup service list'");
+        return Err(vec![Fault::new("/service_id", "unknown_service", detail)]);
+    };
+    if let Some(given) = request.definition.as_ref().filter(|given| given.as_str() != service.definition) {
+        let detail =
+            format!("the service is of definition {}, not {given}; leave it out", service.definition);
+        return Err(vec![Fault::new("/definition", "wrong_definition", detail)]);
+    }
+    Ok(service)
+}
+
+/// An order that says what the service is to be.
+fn content(
+    request: &OrderRequest,
+    service: Option<&ServiceView>,
+    lookup: &Lookup<'_>,
+) -> Result<Wanted, Vec<Fault>> {
     let mut faults = unknown_devices(request, lookup.inventory);
-    let definition = request.definition.as_ref().and_then(|name| lookup.catalogue.get(name));
-    let Some(definition) = definition else {
-        faults.insert(0, unknown_definition(request.definition.as_ref(), lookup.catalogue));
-        return Err(faults);
+    let definition = match definition(request, service, lookup.catalogue) {
+        Ok(definition) => definition,
+        Err(fault) => {
+            faults.insert(0, fault);
+            return Err(faults);
+        }
     };
     let platform_of = |name: &DeviceName| Some(lookup.inventory.devices.get(name)?.platform.clone());
-    let checked = match definition.check(&request.attributes, &request.endpoints, platform_of) {
+    let mut checked = match definition.check(&request.attributes, &request.endpoints, platform_of) {
         Ok(checked) => checked,
         Err(found) => {
             // Ours name the near misses.
@@ -75,64 +98,117 @@ fn provision(request: &OrderRequest, lookup: &Lookup<'_>) -> Result<Wanted, Vec<
             return Err(faults);
         }
     };
-    let devices: BTreeSet<DeviceName> =
-        checked.endpoints.iter().map(|endpoint| endpoint.device.clone()).collect();
+    let wanted = checked.endpoints.iter().map(|endpoint| endpoint.device.clone());
+    let (devices, missing) = touched(wanted, service, lookup);
+    if !missing.is_empty() {
+        return Err(missing);
+    }
     let region = one_region(&devices, lookup.inventory, "/endpoints").map_err(|fault| vec![fault])?;
+    if let Some(service) = service {
+        let has = service.attributes.as_object().cloned().unwrap_or_default();
+        definition.keep_resources(&mut checked, &has, &service.endpoints);
+    }
+    let claims = definition.claims(&checked, lookup.catalogue.pools(), &region)?;
     Ok(Wanted {
         definition: definition.name().to_string(),
         definition_version: i32::try_from(definition.version()).unwrap_or(i32::MAX),
-        service: None,
+        service: service.map(|service| service.id),
         region,
         attributes: checked.attributes,
         endpoints: checked.endpoints,
+        platforms: platforms(&devices, lookup.inventory),
         devices,
-        platforms: checked.platforms,
+        claims,
     })
 }
 
-fn decommission(request: &OrderRequest, lookup: &Lookup<'_>) -> Result<Wanted, Vec<Fault>> {
-    let Some(service) = lookup.service else {
-        let id = request.service_id.map(|id| id.to_string()).unwrap_or_default();
-        let detail = format!("there is no service {id}; list them with 'turnup service list'");
-        return Err(vec![Fault::new("/service_id", "unknown_service", detail)]);
-    };
-    let mut faults = Vec::new();
-    if let Some(given) = request.definition.as_ref().filter(|given| given.as_str() != service.definition) {
-        let detail =
-            format!("the service is of definition {}, not {given}; leave it out", service.definition);
-        faults.push(Fault::new("/definition", "wrong_definition", detail));
+/// An order that takes what the service has.
+fn as_it_is(service: &ServiceView, lookup: &Lookup<'_>) -> Result<Wanted, Vec<Fault>> {
+    let (devices, missing) = touched(std::iter::empty(), Some(service), lookup);
+    if !missing.is_empty() {
+        return Err(missing);
     }
-    let mut devices = BTreeSet::new();
-    for name in &service.devices {
-        match DeviceName::new(name.as_str()) {
+    let region = one_region(&devices, lookup.inventory, "/service_id").map_err(|fault| vec![fault])?;
+    Ok(Wanted {
+        definition: service.definition.clone(),
+        definition_version: service.definition_version,
+        service: Some(service.id),
+        region,
+        attributes: service.attributes.as_object().cloned().unwrap_or_default(),
+        endpoints: service.endpoints.clone(),
+        platforms: platforms(&devices, lookup.inventory),
+        devices,
+        claims: Vec::new(),
+    })
+}
+
+/// The devices where a service is to be and those where it is, and a fault for each of these that the
+/// inventory doesn't have.
+fn touched(
+    wanted: impl Iterator<Item = DeviceName>,
+    service: Option<&ServiceView>,
+    lookup: &Lookup<'_>,
+) -> (BTreeSet<DeviceName>, Vec<Fault>) {
+    let mut devices: BTreeSet<DeviceName> = wanted.collect();
+    let named = service.iter().flat_map(|service| &service.devices).map(String::as_str);
+    let present: BTreeSet<&str> = named.chain(lookup.present.iter().map(DeviceName::as_str)).collect();
+    let mut missing = Vec::new();
+    for name in present {
+        match DeviceName::new(name) {
             Ok(device) if lookup.inventory.devices.contains_key(&device) => {
                 devices.insert(device);
             }
-            _ => faults.push(Fault::new(
+            _ => missing.push(Fault::new(
                 "/service_id",
                 "unknown_device",
                 format!("the service is on device {name}, which is not in the inventory; add it again"),
             )),
         }
     }
-    if !faults.is_empty() {
-        return Err(faults);
+    (devices, missing)
+}
+
+fn platforms(devices: &BTreeSet<DeviceName>, inventory: &Snapshot) -> BTreeMap<DeviceName, PlatformName> {
+    let platform = |name: &DeviceName| Some((name.clone(), inventory.devices.get(name)?.platform.clone()));
+    devices.iter().filter_map(platform).collect()
+}
+
+/// Name and version of the definition that an order needs; no version: the newest.
+pub(crate) fn needed(
+    request: &OrderRequest,
+    service: Option<&ServiceView>,
+) -> Option<(DefinitionName, Option<u32>)> {
+    if !request.kind.has_content() {
+        return None;
     }
-    let region = one_region(&devices, lookup.inventory, "/service_id").map_err(|fault| vec![fault])?;
-    let platforms = devices
-        .iter()
-        .filter_map(|name| Some((name.clone(), lookup.inventory.devices.get(name)?.platform.clone())))
-        .collect();
-    let attributes = service.attributes.as_object().cloned().unwrap_or_default();
-    Ok(Wanted {
-        definition: service.definition.clone(),
-        definition_version: service.definition_version,
-        service: Some(service.id),
-        region,
-        attributes,
-        endpoints: service.endpoints.clone(),
-        devices,
-        platforms,
+    let name = match service {
+        Some(service) => DefinitionName::new(service.definition.as_str()).ok(),
+        None => request.definition.clone(),
+    };
+    let own = service.and_then(|service| u32::try_from(service.definition_version).ok());
+    Some((name?, request.definition_version.or(own)))
+}
+
+fn definition<'c>(
+    request: &OrderRequest,
+    service: Option<&ServiceView>,
+    catalogue: &'c Catalogue,
+) -> Result<&'c Definition, Fault> {
+    let needed = needed(request, service);
+    let name = needed.as_ref().map(|(name, _)| name);
+    let Some((name, newest)) = name.and_then(|name| Some((name, catalogue.get(name)?))) else {
+        return Err(unknown_definition(name.or(request.definition.as_ref()), catalogue));
+    };
+    let Some(version) = needed.as_ref().and_then(|(_, version)| *version) else { return Ok(newest) };
+    catalogue.version(name, version).map(AsRef::as_ref).ok_or_else(|| {
+        let all: Vec<String> = catalogue.versions(name).map(|version| version.to_string()).collect();
+        let first = all.len().saturating_sub(MAX_VERSIONS_TOLD);
+        let detail = format!(
+            "{name} has no published version {version}; there are {}{}",
+            if first > 0 { "…, " } else { "" },
+            all[first..].join(", ")
+        );
+        Fault::new("/definition_version", "unknown_version", detail)
     })
 }
 
@@ -195,7 +271,8 @@ fn one_region(
 /// Without those faulty parts that nothing else depends on, so that one answer can name the faults
 /// that need looking up as well. None: what is left could not be checked.
 pub(crate) fn without_faults(value: &Value, faults: &[Fault]) -> Option<Value> {
-    const ALONE: [&str; 4] = ["/schedule", "/external_id", "/description", "/priority"];
+    const ALONE: [&str; 7] =
+        ["/schedule", "/external_id", "/description", "/priority", "/approved_plan", "/if_busy", "/audit"];
     let mut value = value.clone();
     for fault in faults {
         if fault.code != "unknown_field" && !ALONE.contains(&fault.pointer.as_str()) {
@@ -207,123 +284,4 @@ pub(crate) fn without_faults(value: &Value, faults: &[Fault]) -> Option<Value> {
         value.pointer_mut(parent)?.as_object_mut()?.remove(&token);
     }
     Some(value)
-}
-
-/// Where an order comes from.
-#[derive(Debug, Clone)]
-pub(crate) struct Origin {
-    /// Who orders.
-    pub(crate) requester: String,
-    /// The client's idempotency key.
-    pub(crate) key: Option<String>,
-    /// The Invalid order that it corrects.
-    pub(crate) derived_from: Option<OrderId>,
-}
-
-/// New ids for an order, made outside.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ids {
-    pub(crate) order: OrderId,
-    pub(crate) service: ServiceId,
-    pub(crate) requested: Uuid,
-    pub(crate) scheduled: Uuid,
-}
-
-impl Ids {
-    pub(crate) fn new() -> Self {
-        Self {
-            order: OrderId(Uuid::now_v7()),
-            service: ServiceId(Uuid::now_v7()),
-            requested: Uuid::now_v7(),
-            scheduled: Uuid::now_v7(),
-        }
-    }
-}
-
-/// The order as it is to be stored, with its first log entries.
-pub(crate) fn new_order(
-    request: OrderRequest,
-    wanted: Wanted,
-    origin: Origin,
-    ids: Ids,
-    now: Timestamp,
-) -> NewOrder {
-    let facts = OrderFacts {
-        id: ids.order,
-        kind: request.kind,
-        definition: wanted.definition,
-        service_id: wanted.service.unwrap_or(ids.service),
-        region: wanted.region.to_string(),
-        external_id: request.external_id,
-        requester: origin.requester,
-    };
-    let due = request.schedule.map(|schedule| schedule.due(now));
-    let entry = |id, sequence, from, to, more| Entry {
-        event: facts.event(id, sequence, to, now, more),
-        change: Some((from, to)),
-        why: None,
-        by: facts.requester.clone(),
-    };
-    let mut entries = vec![entry(ids.requested, 1, None, OrderState::Requested, json!({}))];
-    if let Some(due) = due {
-        let more = json!({"scheduled_for": event::time(due)});
-        entries.push(entry(ids.scheduled, 2, Some(OrderState::Requested), OrderState::Scheduled, more));
-    }
-    NewOrder {
-        facts,
-        definition_version: wanted.definition_version,
-        attributes: wanted.attributes,
-        endpoints: wanted.endpoints,
-        devices: wanted.devices.into_iter().map(String::from).collect(),
-        priority: request.priority,
-        description: request.description,
-        idempotency_key: origin.key,
-        digest: request.digest,
-        derived_from: origin.derived_from,
-        due,
-        at: now,
-        entries,
-    }
-}
-
-/// The order as it was stored, without asking the database again.
-pub(crate) fn view(order: NewOrder) -> OrderView {
-    let state = if order.due.is_some() { OrderState::Scheduled } else { OrderState::Requested };
-    let history: Vec<HistoryEntry> = order
-        .entries
-        .iter()
-        .filter_map(|entry| {
-            let (from, to) = entry.change?;
-            let (why, by) = (entry.why.clone(), entry.by.clone());
-            Some(HistoryEntry { seq: entry.event.sequence, from, to, at: entry.event.at, why, by })
-        })
-        .collect();
-    OrderView {
-        id: order.facts.id,
-        kind: order.facts.kind,
-        definition: order.facts.definition,
-        definition_version: order.definition_version,
-        service_id: order.facts.service_id,
-        region: order.facts.region,
-        attributes: Value::Object(order.attributes),
-        endpoints: order.endpoints,
-        devices: order.devices,
-        priority: order.priority,
-        external_id: order.facts.external_id,
-        description: order.description,
-        requester: order.facts.requester,
-        derived_from: order.derived_from,
-        state,
-        schedule_revision: i32::from(order.due.is_some()),
-        scheduled_for: order.due,
-        generation: 0,
-        sequence: history.last().map_or(0, |entry| entry.seq),
-        errors: Vec::new(),
-        waiting_for: Vec::new(),
-        created_at: order.at,
-        updated_at: order.at,
-        actions: state.legal_actions(),
-        deployments: Some(Vec::new()),
-        history: Some(history),
-    }
 }

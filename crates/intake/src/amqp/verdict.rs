@@ -11,7 +11,7 @@ use turnup_core::{
 };
 
 use crate::{
-    accept::{Outcome, decide::Origin},
+    accept::{Outcome, order::Origin},
     auth, json,
 };
 

@@ -28,7 +28,7 @@ use super::{
     call::{Call, Content},
 };
 use crate::{
-    accept::{Outcome, decide::Origin},
+    accept::{Outcome, order::Origin},
     app::App,
     json, refusal,
     settings::ms,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use turnup_core::{
     id::{OrderId, ServiceId},
-    name::{DeviceName, near_misses},
+    name::{DefinitionName, DeviceName, near_misses},
     problem::{Fault, Problem, pointer_to},
 };
 
@@ -73,6 +73,11 @@ impl Call {
     /// The device that the path names.
     pub(crate) fn device(&self) -> Result<DeviceName, Problem> {
         self.id("device")
+    }
+
+    /// The service definition that the path names.
+    pub(crate) fn definition(&self) -> Result<DefinitionName, Problem> {
+        self.id("service definition")
     }
 
     fn id<T: FromStr>(&self, what: &str) -> Result<T, Problem> {

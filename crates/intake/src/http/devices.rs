@@ -33,7 +33,8 @@ pub(super) async fn list(call: Call) -> Answer {
     ok(&call.app.store.devices(region.as_deref(), after.as_deref(), query.limit()?).await?)
 }
 
-async fn find(call: &Call) -> Result<Device, Refusal> {
+/// The device that the path names.
+pub(super) async fn find(call: &Call) -> Result<Device, Refusal> {
     let name = call.device()?;
     let found = call.app.store.device(&name).await?;
     Ok(found.ok_or_else(|| missing(&name))?)

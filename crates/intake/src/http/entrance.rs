@@ -5,7 +5,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -25,9 +25,13 @@ use super::{
     answer::Refusal,
     call::{Call, Content},
     query::Query,
-    table::{Access, Route, Takes},
+    table::{Access, Lasts, Route, Takes},
 };
-use crate::{app::App, refusal, settings::ms};
+use crate::{
+    app::App,
+    refusal,
+    settings::{Settings, ms},
+};
 
 /// The router over all routes of the table.
 pub(crate) fn router(app: App) -> Router {
@@ -105,7 +109,7 @@ async fn handle(app: App, path: Option<&str>, parameter: String, request: Reques
         let query = Query::read(request.uri(), route.query)?;
         let (parts, body) = request.into_parts();
         let body = content(&app, &route, &parts.headers, body).await?;
-        let limit = ms(app.settings.request_timeout_ms);
+        let limit = limit(&app.settings, route.lasts);
         let call = Call { app, caller, parameter, query, headers: parts.headers, body, permit };
         let handler = (route.handler)(call);
         if route.may_stream() {
@@ -122,6 +126,16 @@ async fn handle(app: App, path: Option<&str>, parameter: String, request: Reques
         response.headers_mut().insert(header::ALLOW, allow);
     }
     response
+}
+
+/// The deadline of a handler.
+fn limit(settings: &Settings, lasts: Lasts) -> Duration {
+    let (database, device) = (ms(settings.request_timeout_ms), ms(settings.device_timeout_ms));
+    match lasts {
+        Lasts::Short => database,
+        Lasts::Devices => database + device,
+        Lasts::Schemas => database + device + ms(settings.schemas_timeout_ms),
+    }
 }
 
 /// The methods of a path (RFC 9110 §10.2.1).

@@ -60,6 +60,10 @@ fn operation(route: &Route) -> Value {
         responses
             .insert("200".to_owned(), described(route, "It was accepted before; or, with dry_run, the plan"));
     }
+    if route.path == "/v1/definitions" && route.status == 201 {
+        responses
+            .insert("200".to_owned(), described(route, "This version is published with the same content"));
+    }
     if route.path == "/v1/devices" && route.status == 201 {
         let results = json!({"application/json": {"schema": reference("DeviceResults")}});
         responses.insert("200".to_owned(), json!({"description": "An array was given", "content": results}));
@@ -101,6 +105,11 @@ fn operation_id(route: &Route) -> String {
 fn query_parameter(name: &str) -> Value {
     let (schema, description) = match name {
         "dry_run" => (json!({"type": "boolean"}), "Check and plan only; nothing is stored"),
+        "on_device" => (
+            json!({"type": "boolean"}),
+            "Also have the devices check it: into the candidate, validate, discard. Needs the right to order",
+        ),
+        "version" => (json!({"type": "integer", "minimum": 1}), "This version; the newest if it is left out"),
         "limit" => {
             (json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}), "Items of a page")
         }

@@ -22,7 +22,7 @@ use super::{
     plan,
 };
 use crate::{
-    accept::{Outcome, decide::Origin},
+    accept::{Outcome, order::Origin},
     json::merge,
 };
 
@@ -33,8 +33,13 @@ pub(super) async fn create(call: Call) -> Answer {
     let dry_run = call.query.parsed::<bool>("dry_run")?.unwrap_or(false);
     let value = call.json()?;
     let origin = Origin { requester: call.requester()?.to_owned(), key: call.key()?, derived_from: None };
+    let on_device = plan::on_device(&call)?;
     if dry_run {
-        return plan::of_request(&call, &value, &origin).await;
+        return plan::of_request(&call, &value, &origin, on_device).await;
+    }
+    if on_device {
+        let detail = "on_device goes with dry_run=true, or with GET /v1/orders/{id}/plan";
+        return Err(Problem::unreadable(detail).into());
     }
     accepted(call.app.acceptor.accept(&value, origin).await?)
 }
@@ -181,10 +186,15 @@ fn request_of(order: &OrderView) -> Value {
     if let Some(description) = &order.description {
         request.insert("description".to_owned(), json!(description));
     }
-    if order.kind == OrderKind::Provision {
+    // Neither the version of the definition (a newer one may be the correction) nor the approved plan.
+    if order.kind.has_content() {
         request.insert("attributes".to_owned(), order.attributes.clone());
         request.insert("endpoints".to_owned(), json!(order.endpoints));
-    } else {
+    }
+    if order.kind == OrderKind::Validate {
+        request.insert("audit".to_owned(), json!(order.options.audit));
+    }
+    if order.kind != OrderKind::Provision {
         request.insert("service_id".to_owned(), json!(order.service_id));
     }
     Value::Object(request)

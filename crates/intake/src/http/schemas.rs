@@ -1,9 +1,12 @@
 //! The JSON schemas of the OpenAPI document.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use turnup_core::{
+    audit::{AuditPart, ConfigAudit},
     lifecycle::{AuditState, DeploymentState, OrderState, ServiceState},
-    order::{MAX_DESCRIPTION_CHARS, MAX_ENDPOINTS, MAX_KEY_CHARS, OrderKind, Priority},
+    message::InForce,
+    order::{IfBusy, MAX_DESCRIPTION_CHARS, MAX_ENDPOINTS, MAX_KEY_CHARS, OrderKind, Priority},
+    resource::PoolScope,
 };
 
 fn reference(schema: &str) -> Value {
@@ -33,14 +36,20 @@ fn object(properties: Value) -> Value {
 
 /// All schemas by name.
 pub(super) fn schemas() -> Value {
+    let mut all = Map::new();
+    for part in [of_orders(), of_services(), of_devices(), of_the_catalogue(), of_the_intake()] {
+        all.extend(part.as_object().cloned().unwrap_or_default());
+    }
+    Value::Object(all)
+}
+
+fn of_orders() -> Value {
     let text = json!({"type": "string"});
     let number = json!({"type": "integer"});
     let id = json!({"type": "string", "format": "uuid"});
     let any_object = json!({"type": "object"});
     let time = json!({"type": "string", "format": "date-time"});
     let maybe_time = json!({"type": ["string", "null"], "format": "date-time"});
-    let supported: Vec<OrderKind> =
-        OrderKind::ALL.iter().copied().filter(|kind| kind.is_supported()).collect();
     let endpoint = json!({
         "type": "object", "required": ["role", "device"], "additionalProperties": false,
         "properties": {"role": text, "device": text, "attributes": any_object},
@@ -58,31 +67,28 @@ pub(super) fn schemas() -> Value {
     // Left out in lists.
     order["properties"]["deployments"] = list(reference("Deployment"));
     order["properties"]["history"] = list(reference("HistoryEntry"));
-    let mut service = object(json!({
-        "id": id, "definition": text, "definition_version": number, "region": text, "attributes": any_object,
-        "endpoints": list(reference("Endpoint")), "devices": list(text.clone()), "external_id": or_null("string"),
-        "requester": text, "state": {"enum": ServiceState::ALL}, "audit_state": {"enum": AuditState::ALL},
-        "audited_at": maybe_time, "audit_reason": or_null("string"), "last_order": id, "created_at": time,
-        "updated_at": time,
-    }));
-    service["properties"]["orders"] = list(object(json!({
-        "id": id, "kind": {"enum": OrderKind::ALL}, "state": {"enum": OrderState::ALL}, "created_at": time,
-        "updated_at": time,
-    })));
+    // Left out where they are empty.
+    order["properties"]["approved_plan"] = text.clone();
+    order["properties"]["audit"] = list(json!({"enum": AuditPart::ALL}));
+    order["properties"]["resources"] = list(object(json!({"pool": text, "scope": text, "value": text})));
     json!({
         "Endpoint": endpoint,
         "OrderRequest": {
             "type": "object", "required": ["kind"], "additionalProperties": false,
             "properties": {
-                "kind": {"enum": supported},
+                "kind": {"enum": OrderKind::ALL},
                 "definition": {"type": "string", "description": "Needed for a provision order"},
-                "service_id": {"type": "string", "format": "uuid", "description": "Needed for a decommission order"},
+                "service_id": {"type": "string", "format": "uuid", "description": "Needed for all kinds but provision"},
                 "attributes": any_object,
                 "endpoints": {"type": "array", "maxItems": MAX_ENDPOINTS, "items": reference("Endpoint")},
                 "schedule": {"type": "string", "description": "\"now\" or an RFC 3339 time; without it the order stays requested"},
                 "external_id": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "description": "Unique per requester"},
                 "description": {"type": "string", "minLength": 1, "maxLength": MAX_DESCRIPTION_CHARS},
                 "priority": {"enum": Priority::ALL, "default": Priority::default()},
+                "definition_version": {"type": "integer", "minimum": 1, "description": "For provision and modify; without it the newest version, or the service's own"},
+                "approved_plan": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "The hash of a plan: nothing else is deployed, or the order becomes invalid"},
+                "if_busy": {"enum": IfBusy::ALL, "default": IfBusy::default(), "description": "What to do while another order of the service is unfinished"},
+                "audit": {"type": "array", "minItems": 1, "items": {"enum": AuditPart::ALL}, "description": "What a validate order looks at; both if it is left out"},
             },
         },
         "Order": order,
@@ -113,19 +119,53 @@ pub(super) fn schemas() -> Value {
             "properties": {"changes": {"type": "object", "description": "Merge patch (RFC 7396) onto the order's request, which is without its external_id and schedule"}},
         },
         "Empty": {"type": "object", "additionalProperties": false},
-        "Plan": object(json!({
-            "kind": {"enum": OrderKind::ALL}, "definition": text, "service_id": or_null("string"),
-            "region": or_null("string"),
-            "devices": list(object(json!({
-                "device": text, "platform": text, "edit": text, "inverse": text, "footprint": text,
-                "owned": list(text.clone()),
-            }))),
-        })),
+        "Plan": plan(),
+    })
+}
+
+fn of_services() -> Value {
+    let text = json!({"type": "string"});
+    let number = json!({"type": "integer"});
+    let id = json!({"type": "string", "format": "uuid"});
+    let any_object = json!({"type": "object"});
+    let time = json!({"type": "string", "format": "date-time"});
+    let maybe_time = json!({"type": ["string", "null"], "format": "date-time"});
+    let mut service = object(json!({
+        "id": id, "definition": text, "definition_version": number, "region": text, "attributes": any_object,
+        "endpoints": list(reference("Endpoint")), "devices": list(text.clone()), "external_id": or_null("string"),
+        "requester": text, "state": {"enum": ServiceState::ALL}, "audit_state": {"enum": AuditState::ALL},
+        "config_audit": {"enum": ConfigAudit::ALL}, "audited_at": maybe_time, "audit_reason": or_null("string"),
+        "next_audit_at": maybe_time, "last_order": id, "wanted_by": id, "created_at": time, "updated_at": time,
+    }));
+    // Left out in lists.
+    service["properties"]["in_force"] =
+        list(object(json!({"device": text, "in_force": {"enum": InForce::ALL}})));
+    service["properties"]["orders"] = list(object(json!({
+        "id": id, "kind": {"enum": OrderKind::ALL}, "state": {"enum": OrderState::ALL}, "created_at": time,
+        "updated_at": time,
+    })));
+    json!({
         "Service": service,
         "ServicePage": page("Service"),
         "ServiceConfig": object(json!({
-            "service_id": id, "devices": list(object(json!({"device": text, "footprint": any_object}))),
+            "service_id": id, "devices": list(object(json!({
+                "device": text, "footprint": or_null("object"), "in_force": {"enum": InForce::ALL},
+                "strays": list(any_object.clone()),
+            }))),
         })),
+        "Audit": object(json!({
+            "order": id, "at": time, "state": {"enum": AuditState::ALL}, "config": {"enum": ConfigAudit::ALL},
+            "reason": or_null("string"), "devices": list(any_object.clone()), "proposed": or_null("object"),
+        })),
+    })
+}
+
+fn of_devices() -> Value {
+    let text = json!({"type": "string"});
+    let number = json!({"type": "integer"});
+    let any_object = json!({"type": "object"});
+    let time = json!({"type": "string", "format": "date-time"});
+    json!({
         "DeviceRequest": {
             "type": "object", "required": ["name", "region", "platform", "address"], "additionalProperties": false,
             "properties": {
@@ -149,11 +189,50 @@ pub(super) fn schemas() -> Value {
             })),
         })),
         "DevicePage": page("Device"),
-        "Definition": object(json!({
-            "name": text, "version": number, "title": text, "description": text, "attributes": any_object,
-            "endpoints": list(any_object.clone()), "same_device": {"type": "boolean"}, "platforms": list(text.clone()),
+        "CheckRequest": {
+            "type": "object", "additionalProperties": false,
+            "properties": {"fetch_yang": {"type": "boolean", "default": false, "description": "Also fetch the YANG modules that aren't known of the device's platform"}},
+        },
+        "Check": object(json!({
+            "device": text, "at": time, "worker": text, "check": or_null("object"),
+            "failures": list(any_object.clone()), "schemas": list(text.clone()),
         })),
+    })
+}
+
+fn of_the_catalogue() -> Value {
+    let text = json!({"type": "string"});
+    let number = json!({"type": "integer"});
+    let id = json!({"type": "string", "format": "uuid"});
+    let time = json!({"type": "string", "format": "date-time"});
+    json!({
+        "Bundle": {
+            "type": "object", "required": ["files"], "additionalProperties": false,
+            "properties": {"files": {"type": "object", "additionalProperties": text, "description": "File name → content: definition.yaml and the files that it names"}},
+        },
+        "Definition": definition(),
+        "DefinitionFiles": {
+            "allOf": [reference("Definition"), object(json!({"files": {"type": "object", "additionalProperties": text}}))],
+        },
         "DefinitionPage": page("Definition"),
+        "Pool": object(json!({
+            "name": text, "title": text, "scope": {"enum": PoolScope::ALL}, "from": number, "to": number,
+            "pick_from": number, "format": or_null("string"), "taken": number,
+        })),
+        "PoolPage": page("Pool"),
+        "Resource": object(json!({
+            "pool": text, "scope": text, "value": text, "service_id": id, "orders": list(id.clone()), "since": time,
+        })),
+        "ResourcePage": page("Resource"),
+    })
+}
+
+fn of_the_intake() -> Value {
+    let text = json!({"type": "string"});
+    let number = json!({"type": "integer"});
+    let any_object = json!({"type": "object"});
+    let time = json!({"type": "string", "format": "date-time"});
+    json!({
         "Event": {
             "type": "object", "description": "CloudEvents 1.0",
             "required": ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "sequence", "cursor", "data"],
@@ -191,4 +270,47 @@ pub(super) fn schemas() -> Value {
         },
         "Any": any_object,
     })
+}
+
+fn definition() -> Value {
+    let (text, number) = (json!({"type": "string"}), json!({"type": "integer"}));
+    let any_object = json!({"type": "object"});
+    let mut definition = object(json!({
+        "name": text, "version": number, "title": text, "description": text, "attributes": any_object,
+        "endpoints": list(any_object.clone()), "same_device": {"type": "boolean"}, "platforms": list(text.clone()),
+        "versions": list(number.clone()),
+    }));
+    // Left out where there is nothing.
+    definition["properties"]["resources"] = json!({"type": "object", "additionalProperties": text});
+    definition["properties"]["audit_every_s"] = number;
+    definition
+}
+
+fn plan() -> Value {
+    let (text, id) = (json!({"type": "string"}), json!({"type": "string", "format": "uuid"}));
+    let (number, truth) = (json!({"type": "integer"}), json!({"type": "boolean"}));
+    let maybe = or_null("string");
+    let mut plan = object(json!({
+        "kind": {"enum": OrderKind::ALL}, "definition": text, "definition_version": number, "service_id": maybe,
+        "region": text, "hash": text, "empty": truth,
+        "devices": list(object(json!({
+            "device": text, "platform": text,
+            "does": {"enum": ["adds", "changes", "removes", "writes_again", "nothing"]},
+            "edit": maybe, "inverse": maybe, "diff": maybe, "footprint": maybe, "owned": list(text.clone()),
+            "shared": list(text.clone()),
+        }))),
+        "resources": list(object(json!({
+            "pool": text, "scope": text, "value": text, "picked": truth, "pointer": text,
+        }))),
+        "collisions": list(object(json!({
+            "order": id, "kind": {"enum": OrderKind::ALL}, "state": {"enum": OrderState::ALL},
+            "scheduled_for": maybe, "device": maybe, "service_id": id, "why": {"enum": ["device", "service"]},
+        }))),
+        "yang": list(object(json!({"platform": text, "checked": truth, "modules": number}))),
+    }));
+    // Only where it was asked for.
+    plan["properties"]["on_device"] = list(object(json!({
+        "device": text, "ok": truth, "worker": maybe, "failures": list(json!({"type": "object"})),
+    })));
+    plan
 }

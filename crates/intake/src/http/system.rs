@@ -1,4 +1,4 @@
-//! The intake about itself, and the catalogue.
+//! The intake about itself.
 
 use axum::{
     body::Body,
@@ -7,7 +7,6 @@ use axum::{
 };
 use serde_json::json;
 use turnup_core::problem::{Fault, Problem};
-use turnup_plan::Summary;
 
 use super::{
     answer::{Answer, ok},
@@ -52,9 +51,4 @@ pub(super) async fn metrics(call: Call) -> Answer {
 
 pub(super) async fn openapi(call: Call) -> Answer {
     ok(&openapi::describe(call.app.routes()))
-}
-
-pub(super) async fn definitions(call: Call) -> Answer {
-    let items: Vec<Summary> = call.app.catalogue.iter().map(turnup_plan::Definition::summary).collect();
-    ok(&json!({"items": items, "next_cursor": null}))
 }

@@ -6,7 +6,10 @@ use axum::http::Method;
 use futures_util::future::BoxFuture;
 use turnup_core::policy::Permission;
 
-use super::{answer::Answer, bulk, call::Call, devices, events, fleet, orders, plan, services, system};
+use super::{
+    answer::Answer, bulk, call::Call, catalogue, check, devices, events, fleet, orders, plan, services,
+    system,
+};
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,17 @@ pub(crate) enum Gives {
     Metrics,
 }
 
+/// How long a request may take once its body has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasts {
+    /// As long as the database needs.
+    Short,
+    /// As long as devices need, too.
+    Devices,
+    /// As long as it takes to fetch a device's YANG modules.
+    Schemas,
+}
+
 /// A handler: takes a request that has passed the entrance.
 pub(crate) type Handler = fn(Call) -> BoxFuture<'static, Answer>;
 
@@ -62,6 +76,7 @@ pub(crate) struct Route {
     pub(crate) takes: Takes,
     /// The status when all goes well.
     pub(crate) status: u16,
+    pub(crate) lasts: Lasts,
     pub(crate) gives: Gives,
     pub(crate) handler: Handler,
 }
@@ -87,6 +102,7 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
     let manage = Access::Needs(Permission::OrderManage);
     let device_read = Access::Needs(Permission::DeviceRead);
     let device_write = Access::Needs(Permission::DeviceWrite);
+    let definition_write = Access::Needs(Permission::DefinitionWrite);
     let metrics = if metrics_open { Access::Open } else { read };
     let route = |method, path, access, summary, gives, handler| Route {
         method,
@@ -96,6 +112,7 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
         query: &[],
         takes: Takes::Nothing,
         status: 200,
+        lasts: Lasts::Short,
         gives,
         handler,
     };
@@ -106,10 +123,17 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
     let order = Gives::Json("Order");
     vec![
         Route {
-            query: &["dry_run"],
+            query: &["dry_run", "on_device"],
+            lasts: Lasts::Devices,
             takes: Takes::Json("OrderRequest"),
             status: 201,
-            ..post("/v1/orders", create, "Order a service, or its removal", order, handler!(orders::create))
+            ..post(
+                "/v1/orders",
+                create,
+                "Order a service, or a change, an audit or the removal of one",
+                order,
+                handler!(orders::create),
+            )
         },
         Route {
             query: &[
@@ -144,13 +168,17 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
             )
         },
         get("/v1/orders/{id}", read, "One order with its history", order, handler!(orders::show)),
-        get(
-            "/v1/orders/{id}/plan",
-            read,
-            "What the order changes on each device",
-            Gives::Json("Plan"),
-            handler!(plan::of_order),
-        ),
+        Route {
+            query: &["on_device"],
+            lasts: Lasts::Devices,
+            ..get(
+                "/v1/orders/{id}/plan",
+                read,
+                "What the order would do on each device now",
+                Gives::Json("Plan"),
+                handler!(plan::of_order),
+            )
+        },
         Route {
             takes: Takes::MaybeJson("ScheduleRequest"),
             ..post(
@@ -187,7 +215,16 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
             )
         },
         Route {
-            query: &["state", "definition", "region", "device", "limit", "cursor"],
+            query: &[
+                "state",
+                "audit_state",
+                "config_audit",
+                "definition",
+                "region",
+                "device",
+                "limit",
+                "cursor",
+            ],
             ..get(
                 "/v1/services",
                 read,
@@ -206,9 +243,16 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
         get(
             "/v1/services/{id}/config",
             read,
-            "What the service owns on each device",
+            "What the service has on each device",
             Gives::Json("ServiceConfig"),
             handler!(services::config),
+        ),
+        get(
+            "/v1/services/{id}/audit",
+            read,
+            "The service's last audit",
+            Gives::Json("Audit"),
+            handler!(services::audit),
         ),
         Route {
             query: &["region", "limit", "cursor"],
@@ -254,13 +298,69 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
                 handler!(devices::remove),
             )
         },
+        Route {
+            takes: Takes::MaybeJson("CheckRequest"),
+            lasts: Lasts::Schemas,
+            ..post(
+                "/v1/devices/{name}/check",
+                device_write,
+                "Ask a device what it is and can; fetch its YANG modules",
+                Gives::Json("Check"),
+                handler!(check::check),
+            )
+        },
+        get(
+            "/v1/devices/{name}/check",
+            device_read,
+            "What the device said when it was last asked",
+            Gives::Json("Check"),
+            handler!(check::last),
+        ),
         get(
             "/v1/definitions",
             read,
-            "The service catalogue",
+            "The service catalogue: the newest version of every definition",
             Gives::Json("DefinitionPage"),
-            handler!(system::definitions),
+            handler!(catalogue::list),
         ),
+        Route {
+            takes: Takes::Json("Bundle"),
+            status: 201,
+            ..post(
+                "/v1/definitions",
+                definition_write,
+                "Publish a version of a service definition; published versions never change",
+                Gives::Json("Definition"),
+                handler!(catalogue::publish),
+            )
+        },
+        Route {
+            query: &["version"],
+            ..get(
+                "/v1/definitions/{name}",
+                read,
+                "One version of a definition with its files, the newest if none is named",
+                Gives::Json("DefinitionFiles"),
+                handler!(catalogue::show),
+            )
+        },
+        get(
+            "/v1/pools",
+            read,
+            "The pools that services take values from",
+            Gives::Json("PoolPage"),
+            handler!(catalogue::pools),
+        ),
+        Route {
+            query: &["scope", "service_id", "limit", "cursor"],
+            ..get(
+                "/v1/pools/{name}",
+                read,
+                "The values of a pool that are taken, and by whom",
+                Gives::Json("ResourcePage"),
+                handler!(catalogue::pool),
+            )
+        },
         Route {
             query: &["after", "type", "subject", "limit"],
             ..get(
@@ -328,12 +428,19 @@ mod tests {
              GET /v1/services read\n\
              GET /v1/services/{id} read\n\
              GET /v1/services/{id}/config read\n\
+             GET /v1/services/{id}/audit read\n\
              GET /v1/devices device_read\n\
              POST /v1/devices device_write\n\
              GET /v1/devices/{name} device_read\n\
              PATCH /v1/devices/{name} device_write\n\
              DELETE /v1/devices/{name} device_write\n\
+             POST /v1/devices/{name}/check device_write\n\
+             GET /v1/devices/{name}/check device_read\n\
              GET /v1/definitions read\n\
+             POST /v1/definitions definition_write\n\
+             GET /v1/definitions/{name} read\n\
+             GET /v1/pools read\n\
+             GET /v1/pools/{name} read\n\
              GET /v1/events read\n\
              GET /v1/fleet read\n\
              GET /healthz open\n\

@@ -1,0 +1,89 @@
+//! Questions about devices, which the workers of their region answer. An answer may be late or lost: who
+//! asks has a deadline.
+
+use std::time::Duration;
+
+use turnup_broker::{Broker, Outgoing, PublishError, RequestError, Requester};
+use turnup_core::{
+    ask::{Answer, Ask, Question},
+    message::{Body as _, DeviceEdit, DeviceWork},
+    name::RegionName,
+};
+use turnup_store::Device;
+
+/// Left of the deadline for the way there and back.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// The region has no queue.
+    #[error(
+        "no worker is configured for region {0}; see 'turnup fleet status', add it to 'regions' and run 'turnup migrate'"
+    )]
+    NoQueue(RegionName),
+    /// Nobody answered.
+    #[error("no worker of region {region} answered within {} s; see 'turnup fleet status', and try again", after.as_secs())]
+    Late {
+        /// The device's region.
+        region: RegionName,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The broker is away.
+    #[error("the broker can't be reached ({0}); try again")]
+    Away(String),
+    /// The question or its answer can't be written or read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// Asks workers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    requester: Requester,
+    exchange: String,
+}
+
+impl Asker {
+    pub(crate) fn new(broker: &Broker) -> Self {
+        Self { requester: broker.requester(), exchange: broker.names().ask() }
+    }
+
+    /// Asks about `device`, and waits at most for `within`.
+    pub(crate) async fn ask(
+        &self,
+        region: &RegionName,
+        device: DeviceWork,
+        question: Question,
+        within: Duration,
+    ) -> Result<Answer, Unanswered> {
+        let of_worker = within.checked_sub(MARGIN).unwrap_or(within / 2);
+        let timeout_ms = u64::try_from(of_worker.as_millis()).unwrap_or(u64::MAX);
+        let ask = Ask { device, question, timeout_ms };
+        let body = ask.encode().map_err(|error| Unanswered::Unreadable(error.to_string()))?;
+        let question = Outgoing::new(self.exchange.as_str(), region.as_str(), body);
+        let reply = self.requester.request(question, within).await.map_err(|error| match error {
+            RequestError::Timeout { after } => Unanswered::Late { region: region.clone(), after },
+            RequestError::Publish(PublishError::Returned { .. }) => Unanswered::NoQueue(region.clone()),
+            other => Unanswered::Away(other.to_string()),
+        })?;
+        Answer::decode(&reply.body).map_err(|error| Unanswered::Unreadable(error.to_string()))
+    }
+}
+
+/// Where a device is, for a worker; `edit`: what to try there.
+pub(crate) fn work(device: &Device, edit: Option<DeviceEdit>) -> DeviceWork {
+    DeviceWork {
+        device: device.name.clone(),
+        address: device.address.clone(),
+        port: device.port,
+        platform: device.platform.clone(),
+        host_key: device.host_key.clone(),
+        credential: device.credential.clone(),
+        // No lease is taken: nothing is changed.
+        epoch: 0,
+        edits: edit.into_iter().collect(),
+        audit: None,
+    }
+}
