@@ -174,11 +174,16 @@ impl Yang {
             Limits { max_bytes: MAX_OUTPUT_BYTES + 64, max_depth: 64, max_attributes: 32, max_nodes: 50_000 };
         let root = parse_str(&format!("{OPEN}{config}</config>"), &limits)
             .map_err(|error| vec![Violation { path: "/".to_owned(), reason: error.to_string() }])?;
+        if !root.text().is_empty() {
+            let reason = "text stands outside of the elements".to_owned();
+            return Err(vec![Violation { path: "/".to_owned(), reason }]);
+        }
         let tree: Vec<Element> = root.into_children().collect();
-        self.check_tree(&tree, config, whole)
+        // libyang does not read all of XML (text after a comment), but what is written here.
+        self.check_tree(&tree, &crate::footprint::to_xml(&tree), whole)
     }
 
-    /// [`Yang::check`] of configuration that has been parsed already: `config` is `tree` as XML.
+    /// [`Yang::check`] of configuration that has been parsed already: `config` is `tree`, written by `to_xml`.
     pub(crate) fn check_tree(
         &self,
         tree: &[Element],
@@ -196,14 +201,18 @@ impl Yang {
         if !values.is_empty() {
             found.extend(walk::complete(&self.0.context, tree, values));
         }
-        found.sort();
-        found.dedup();
-        found.truncate(Self::MAX_VIOLATIONS);
-        if found.is_empty() { Ok(()) } else { Err(found) }
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(found.into_iter().take(Self::MAX_VIOLATIONS).collect())
     }
 
     /// What libyang says of the values.
     fn values(&self, config: &str) -> Vec<Violation> {
+        if config.contains('\0') {
+            // No XML, and no C string.
+            return vec![Violation { path: "/".to_owned(), reason: "holds a NUL character".to_owned() }];
+        }
         let context = &self.0.context;
         let options = DataParserFlags::STRICT | DataParserFlags::NO_VALIDATION | DataParserFlags::NO_STATE;
         let every = DataValidationFlags::from_bits_retain(yang5::ffi::LYD_VALIDATE_MULTI_ERROR);

@@ -1,6 +1,6 @@
 //! The structure of partial configuration, held against the compiled schema.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use turnup_netconf::xml::{Element, Node};
 use yang5::{
@@ -13,7 +13,7 @@ use super::{Violation, Yang};
 
 /// What was found.
 pub(super) struct Structure {
-    pub(super) violations: Vec<Violation>,
+    pub(super) violations: BTreeSet<Violation>,
     /// Elements (by address) that make no sense to libyang: leave them out when it judges the values.
     pub(super) unusable: HashSet<*const Element>,
 }
@@ -94,7 +94,7 @@ type Given<'c, 'e> = Vec<(SchemaNode<'c>, &'e Element)>;
 
 impl<'c, 'w> Walk<'c, 'w> {
     fn new(context: &'c Context, whole: &'w dyn Fn(&str) -> bool) -> Self {
-        let found = Structure { violations: Vec::new(), unusable: HashSet::new() };
+        let found = Structure { violations: BTreeSet::new(), unusable: HashSet::new() };
         Self { context, whole, path: String::new(), names: String::new(), found, keys: None }
     }
 
@@ -102,7 +102,7 @@ impl<'c, 'w> Walk<'c, 'w> {
         // One more than is told, for a good order.
         if self.found.violations.len() <= Yang::MAX_VIOLATIONS {
             let slash = if step.is_empty() { "" } else { "/" };
-            self.found.violations.push(Violation { path: format!("{}{slash}{step}", self.path), reason });
+            self.found.violations.insert(Violation { path: format!("{}{slash}{step}", self.path), reason });
         }
     }
 
@@ -110,6 +110,12 @@ impl<'c, 'w> Walk<'c, 'w> {
     fn inside(&mut self, parent: Option<&SchemaNode<'c>>, elements: &[&Element], whole: bool) {
         let mut given: Given<'c, '_> = Vec::with_capacity(elements.len());
         for element in elements {
+            if let Some(attribute) = element.attributes().first() {
+                self.found.unusable.insert(std::ptr::from_ref(*element));
+                let reason = format!("the attribute {} has no place in configuration", attribute.name);
+                self.violation(element.name(), reason);
+                continue;
+            }
             match self.schema_of(parent, element) {
                 Ok(schema) if !schema.is_state() => given.push((schema, element)),
                 Ok(schema) => {

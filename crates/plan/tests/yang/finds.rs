@@ -55,6 +55,14 @@ fn unknown_elements() {
 }
 
 #[test]
+fn attributes() {
+    let operation =
+        "<number xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" nc:operation=\"delete\">1</number>";
+    finds(&[], &in_box(operation), "/box/number", "operation");
+    finds(&[], "<box xmlns=\"urn:box\" x=\"\"><nothing/></box>", "/box", "attribute x");
+}
+
+#[test]
 fn state() {
     finds(&[], &in_box("<load>1</load>"), "/box/load", "is state");
     let found = check(
