@@ -169,6 +169,20 @@ impl Store {
         .await
     }
 
+    /// What [`Store::accept`] would answer now; nothing is stored and nothing reserved.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn rehearse(&self, order: &NewOrder) -> Result<Option<Accepted>, StoreError> {
+        self.timed(async {
+            let tx = Tx::begin(self).await?;
+            let answers = store(tx.client()?, std::slice::from_ref(order), 0).await?;
+            tx.rollback().await?;
+            Ok(answers.into_iter().next())
+        })
+        .await
+    }
+
     /// The order that has this requester's idempotency key or external id (the key counts first),
     /// with the digest of its request. For a repetition that would no longer pass the checks, such
     /// as a decommission order whose service is gone by now.

@@ -13,7 +13,7 @@ use turnup_core::{
     lifecycle::OrderState,
     message::DeviceEdit,
     name::{DefinitionName, DeviceName, PlatformName, RegionName},
-    order::{IfBusy, OrderKind},
+    order::OrderKind,
     policy::Permission,
     problem::{Fault, Problem},
 };
@@ -32,7 +32,6 @@ use crate::{
     inventory::Snapshot,
     planning::{self, Planned, Task},
     preview::{self, Resource},
-    refusal,
     settings::ms,
 };
 
@@ -134,16 +133,9 @@ pub(super) fn on_device(call: &Call) -> Result<bool, Problem> {
 /// The plan of an order that was not accepted: `?dry_run=true`.
 pub(super) async fn of_request(call: &Call, value: &Value, origin: &Origin, on_device: bool) -> Answer {
     let (request, mut wanted) = call.app.acceptor.check(value, origin).await?;
-    if let (IfBusy::Refuse, Some(service)) = (request.if_busy, wanted.service) {
-        let busy = call.app.store.unfinished_of(service).await?;
-        if !busy.is_empty() {
-            let ids: Vec<OrderId> = busy.iter().map(|order| order.order).collect();
-            return Err(refusal::service_busy(&ids).into());
-        }
-    }
-    let resources = preview::fill(&call.app.store, &mut wanted).await?;
-    let task =
-        Task { kind: request.kind, order: OrderId(Uuid::now_v7()), service: wanted.service, wanted: &wanted };
+    let kind = request.kind;
+    let resources = preview::fill(&call.app.store, request, &mut wanted, origin).await?;
+    let task = Task { kind, order: OrderId(Uuid::now_v7()), service: wanted.service, wanted: &wanted };
     let (mut plan, edits) = plan(call, task, resources).await?;
     let kept =
         serde_json::to_value(&plan).map_err(|_| Problem::internal("a plan can't be written as JSON"))?;
