@@ -239,4 +239,39 @@ impl Claims for NoAttempt {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use turnup_core::ask::{DeviceCheck, Module};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_too_large_goes_without_what_is_said_twice() {
+        let module = |n: u32| Module {
+            name: format!("module-{n}"),
+            revision: None,
+            namespace: Some("x".repeat(200)),
+            features: vec![],
+        };
+        let uri = |n: u32| format!("urn:x?module=module-{n}&features={}", "x".repeat(900));
+        let check = |modules: u32| DeviceCheck {
+            host_key: None,
+            trusted: Some(true),
+            capabilities: (0..1_500).map(uri).chain(["urn:base".to_owned()]).collect(),
+            method: None,
+            clock: None,
+            clock_skew_ms: None,
+            modules: (0..modules).map(module).collect(),
+            connect_ms: 1,
+        };
+        let answer = |modules: u32| {
+            let (failures, schemas) = (vec![], vec![]);
+            let answer = Answer { worker: "w".to_owned(), failures, check: Some(check(modules)), schemas };
+            Answer::decode(&encode(answer).unwrap()).unwrap()
+        };
+        let fits = answer(1_500).check.unwrap();
+        assert_eq!((fits.capabilities.as_slice(), fits.modules.len()), (&["urn:base".to_owned()][..], 1_500));
+        let too_many = answer(10_000);
+        assert!(too_many.check.is_none());
+        assert!(too_many.failures[0].message.contains("bytes"), "{too_many:?}");
+    }
+}

@@ -305,6 +305,7 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use turnup_core::{
+        audit::{CheckResult, ConfigAudit, Difference, Drift},
         id::OrderId,
         message::{Condition, DeviceEdit, Limits},
         name::{PlatformName, RegionName},
@@ -404,5 +405,46 @@ mod tests {
         assert!(change.devices[0].steps.is_empty());
         assert_eq!(change.orders[1].failures[0].class, FailureClass::Busy);
         assert_eq!(message.routing_key, (9 % 8).to_string());
+    }
+
+    #[test]
+    fn an_audit_that_is_too_large_loses_evidence_and_differences_and_no_check() {
+        let text = || "x".repeat(1_000);
+        let audit = DeviceAudit {
+            config: ConfigAudit::Drifted,
+            differences: vec![
+                Difference {
+                    path: text(),
+                    drift: Drift::Changed,
+                    wanted: Some(text()),
+                    found: Some(text())
+                };
+                5
+            ],
+            differences_in_all: 5_000,
+            checks: vec![CheckResult { name: "ping".to_owned(), passed: false, evidence: text() }; 10],
+        };
+        let mut deployment = deployment();
+        deployment.purpose = Purpose::Audit;
+        deployment.devices = (0..500).map(|n| work(&format!("d{n}"), &[])).collect();
+        let note = Failure::new(FailureClass::Unreachable, "connect", text());
+        let seen = || Seen { audit: audit.clone(), notes: vec![note.clone(); 3], steps: vec![] };
+        let ended = Ending::of_audit(&deployment, (0..500).map(|_| seen()).collect());
+        let reporter = Reporter {
+            deployment: deployment.deployment,
+            attempt: 1,
+            correlation: A.to_string(),
+            worker: "w".to_owned(),
+            exchange: "e".to_owned(),
+            headers: Headers::new(),
+        };
+        let change = StateChange::decode(&reporter.ended(1, ended).unwrap().body).unwrap();
+        assert_eq!((change.event, change.devices.len()), (DeploymentEvent::Committed, 500));
+        let device = &change.devices[499];
+        let audit = device.audit.as_ref().unwrap();
+        assert_eq!((audit.differences.len(), audit.differences_in_all), (1, 5_000));
+        assert_eq!((audit.checks.len(), audit.checks[0].passed), (10, false));
+        assert_eq!(device.failures.len(), 1);
+        assert!(change.orders.iter().all(|order| order.failures.is_empty()));
     }
 }

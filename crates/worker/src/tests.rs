@@ -6,6 +6,7 @@ mod crash;
 mod doubt;
 mod failures;
 mod lab;
+mod questions;
 mod real;
 mod recovery;
 mod way;

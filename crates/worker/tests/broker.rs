@@ -7,18 +7,20 @@
     reason = "tests; the exception in clippy.toml does not cover their helpers"
 )]
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{
-    Broker, ConsumeOptions, Consumer, Delivery, DeployClass, Names, Outgoing, Settings as BrokerSettings,
-    declare, delete, parked,
+    Broker, ConsumeOptions, Consumer, Delivery, DeployClass, Names, Outgoing, PublishError, RequestError,
+    Settings as BrokerSettings, declare, delete, parked,
     topology::{Options, Table, Target},
 };
 use turnup_core::{
+    ask::{Answer, Ask, Question},
+    audit::{AuditWork, ConfigAudit, ConfigWork},
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
     message::{
@@ -27,7 +29,7 @@ use turnup_core::{
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
 };
-use turnup_device_sim::{DeviceSpec, Options as SimOptions, Simulator, behaviour::Behaviour};
+use turnup_device_sim::{DeviceSpec, Options as SimOptions, SimDevice, Simulator, behaviour::Behaviour};
 use turnup_worker::{Assignment, CredentialSource, Settings, Worker};
 use uuid::Uuid;
 
@@ -58,7 +60,7 @@ fn run(test: impl AsyncFnOnce(Scope)) {
         let mut table = Table::new(&names, &options);
         let wanted = |name: &str| {
             let rest = name.strip_prefix(names.prefix()).unwrap_or_default();
-            [".deploy.", ".state.", ".claim", ".parked"].iter().any(|start| rest.starts_with(start))
+            [".deploy.", ".state.", ".claim", ".ask.", ".parked"].iter().any(|start| rest.starts_with(start))
         };
         table.queues.retain(|queue| wanted(&queue.name));
         table.bindings.retain(|binding| match &binding.target {
@@ -293,41 +295,14 @@ fn many_flow_and_none_is_lost() {
 #[test]
 fn a_worker_that_is_to_stop_ends_what_it_has_and_takes_no_more() {
     run(async |scope: Scope| {
-        let folder = std::env::temp_dir().join(format!("turnup-worker-{}", Uuid::now_v7()));
-        let simulator = Simulator::start(SimOptions {
-            behaviour: Behaviour { commit_delay_ms: 500, ..Behaviour::default() },
-            ..SimOptions::new(DeviceSpec::many(REGION, 1, 0), folder.clone(), SecretString::from("pass"))
-        })
-        .await
-        .unwrap();
-        std::fs::write(folder.join("password"), "pass").unwrap();
-        let device = simulator.devices().next().unwrap().clone();
-        let work = |order: OrderId| DeviceWork {
-            device: DeviceName::new(device.name()).unwrap(),
-            address: device.address().ip().to_string(),
-            port: device.address().port(),
-            platform: PlatformName::new("sim").unwrap(),
-            host_key: Some(device.host_key()),
-            credential: Some(CredentialRef::new("lab").unwrap()),
-            epoch: 1,
-            edits: vec![edit(order)],
-            audit: None,
-        };
+        let site = Site::start(Behaviour { commit_delay_ms: 500, ..Behaviour::default() }).await;
+        let device = Arc::clone(&site.device);
         let [first, second] =
-            [deployment(), deployment()].map(|d| Deployment { devices: vec![work(d.orders[0])], ..d });
+            [deployment(), deployment()].map(|d| Deployment { devices: vec![site.work(d.orders[0])], ..d });
         let mut reports = scope.reports(&first);
-        let password: serde_json::Value = serde_json::json!({
-            "username": "ncdev", "password_file": folder.join("password"),
-        });
-        let credentials =
-            BTreeMap::from([(CredentialRef::new("lab").unwrap(), serde_json::from_value(password).unwrap())]);
-        let (shutdown, running) = scope.worker_with(1, credentials);
+        let (shutdown, running) = scope.worker_with(1, site.credentials());
         scope.publish(scope.message(&first, DeployClass::Normal)).await;
-        let until = tokio::time::Instant::now() + PATIENCE;
-        while !device.candidate_is_changed() {
-            assert!(tokio::time::Instant::now() < until, "not begun");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        site.until_begun().await;
         scope.publish(scope.message(&second, DeployClass::Normal)).await;
         end((shutdown, running)).await;
         let report = StateChange::decode(&next(&mut reports).await.body).unwrap();
@@ -340,8 +315,167 @@ fn a_worker_that_is_to_stop_ends_what_it_has_and_takes_no_more() {
         assert!(!device.has_pending_commit());
         let queue = scope.names.deploy_queue(REGION, DeployClass::Normal);
         assert_eq!(scope.depth(&queue).await, 1, "the second is for another worker");
-        std::fs::remove_dir_all(folder).unwrap();
     });
+}
+
+#[test]
+fn questions_are_answered_while_deployments_run() {
+    run(async |scope: Scope| {
+        let site = Site::start(Behaviour { commit_delay_ms: 1_500, ..Behaviour::default() }).await;
+        let deployment = deployment();
+        let deployment = Deployment { devices: vec![site.work(deployment.orders[0])], ..deployment };
+        let mut reports = scope.reports(&deployment);
+        // One deployment at a time, so that this one takes all of its room.
+        let worker = scope.worker_with(1, site.credentials());
+        scope.publish(scope.message(&deployment, DeployClass::Normal)).await;
+        site.until_begun().await;
+        let requester = scope.broker.requester();
+        let ask = async |work: DeviceWork, question: Question| {
+            let ask = Ask { device: work, question, timeout_ms: 10_000 };
+            let message = Outgoing::new(scope.names.ask(), REGION, ask.encode().unwrap());
+            let reply = requester.request(message, Duration::from_secs(10)).await.unwrap();
+            Answer::decode(&reply.body).unwrap()
+        };
+        let work = site.work(OrderId(Uuid::now_v7()));
+        let answer = ask(work.clone(), Question::Check).await;
+        assert_eq!(answer.worker, "worker-1");
+        assert_eq!(answer.check.unwrap().trusted, Some(true));
+        assert!(site.device.candidate_is_changed(), "the deployment is still at work");
+        let (first, second) = tokio::join!(
+            ask(DeviceWork { host_key: None, ..work.clone() }, Question::Check),
+            ask(work.clone(), Question::Schemas(vec![("turnup-sim".to_owned(), None)])),
+        );
+        assert_eq!(first.check.unwrap().trusted, None);
+        assert!(second.schemas[0].text.contains("module turnup-sim"));
+        let last = loop {
+            let report = StateChange::decode(&next(&mut reports).await.body).unwrap();
+            if report.event != DeploymentEvent::Progressed {
+                break report;
+            }
+        };
+        assert_eq!(last.event, DeploymentEvent::Committed, "{last:?}");
+        let tried = ask(work, Question::TryEdit).await;
+        assert!(tried.failures.is_empty(), "{tried:?}");
+        end(worker).await;
+        assert_eq!(scope.depth(&scope.names.ask_queue(REGION)).await, 0);
+    });
+}
+
+#[test]
+fn questions_nobody_can_answer_fail_at_once_and_rubbish_is_passed_over() {
+    run(async |scope: Scope| {
+        let requester = scope.broker.requester();
+        let elsewhere = Outgoing::new(scope.names.ask(), "nowhere", "{}");
+        let error = requester.request(elsewhere, PATIENCE).await.unwrap_err();
+        assert!(matches!(error, RequestError::Publish(PublishError::Returned { .. })), "{error:?}");
+        let worker = scope.worker(1);
+        scope.publish(Outgoing::new(scope.names.ask(), REGION, "rubbish")).await;
+        let question = |timeout_ms: u64| {
+            let device = deployment().devices.remove(0);
+            let ask = Ask { device, question: Question::TryEdit, timeout_ms };
+            Outgoing::new(scope.names.ask(), REGION, ask.encode().unwrap())
+        };
+        // Nobody waits for this one any more.
+        scope.publish(question(0)).await;
+        let reply = requester.request(question(10_000), PATIENCE).await.unwrap();
+        assert!(Answer::decode(&reply.body).unwrap().failures.is_empty());
+        end(worker).await;
+        assert_eq!(scope.depth(&scope.names.ask_queue(REGION)).await, 0);
+    });
+}
+
+#[test]
+fn an_audit_goes_through_the_broker_too() {
+    run(async |scope: Scope| {
+        let site = Site::start(Behaviour::default()).await;
+        let worker = scope.worker_with(1, site.credentials());
+        for device in [site.work(OrderId(Uuid::now_v7())), deployment().devices.remove(0)] {
+            let on_paper = device.host_key.is_none();
+            let edit = edit(OrderId(Uuid::now_v7()));
+            let config = ConfigWork {
+                footprint: edit.edit,
+                filter: edit.filter,
+                owned: vec!["/interfaces/interface[name='ge-0']".to_owned()],
+                keys: edit.keys,
+            };
+            let audit = Some(AuditWork { config: Some(config), checks: vec![] });
+            let audit = Deployment {
+                purpose: Purpose::Audit,
+                devices: vec![DeviceWork { audit, edits: vec![], ..device }],
+                ..deployment()
+            };
+            let mut reports = scope.reports(&audit);
+            scope.publish(scope.message(&audit, DeployClass::Bulk)).await;
+            let delivery = next(&mut reports).await;
+            let report = StateChange::decode(&delivery.body).unwrap();
+            // The next one may be in the same shard.
+            delivery.ack().await;
+            assert_eq!((report.deployment, report.event), (audit.deployment, DeploymentEvent::Committed));
+            let wanted = if on_paper { ConfigAudit::InSync } else { ConfigAudit::Drifted };
+            assert_eq!(report.devices[0].audit.as_ref().unwrap().config, wanted);
+        }
+        end(worker).await;
+        scope.assert_empty(DeployClass::Bulk).await;
+    });
+}
+
+/// One simulated device.
+struct Site {
+    _simulator: Simulator,
+    device: Arc<SimDevice>,
+    folder: PathBuf,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Site {
+    async fn start(behaviour: Behaviour) -> Self {
+        let folder = std::env::temp_dir().join(format!("turnup-worker-{}", Uuid::now_v7()));
+        let specs = DeviceSpec::many(REGION, 1, 0);
+        let simulator = Simulator::start(SimOptions {
+            behaviour,
+            ..SimOptions::new(specs, folder.clone(), SecretString::from("pass"))
+        })
+        .await
+        .unwrap();
+        std::fs::write(folder.join("password"), "pass").unwrap();
+        let device = simulator.devices().next().unwrap().clone();
+        Self { _simulator: simulator, device, folder }
+    }
+
+    fn work(&self, order: OrderId) -> DeviceWork {
+        DeviceWork {
+            device: DeviceName::new(self.device.name()).unwrap(),
+            address: self.device.address().ip().to_string(),
+            port: self.device.address().port(),
+            platform: PlatformName::new("sim").unwrap(),
+            host_key: Some(self.device.host_key()),
+            credential: Some(CredentialRef::new("lab").unwrap()),
+            epoch: 1,
+            edits: vec![edit(order)],
+            audit: None,
+        }
+    }
+
+    fn credentials(&self) -> BTreeMap<CredentialRef, CredentialSource> {
+        let password: serde_json::Value = serde_json::json!({
+            "username": "ncdev", "password_file": self.folder.join("password"),
+        });
+        BTreeMap::from([(CredentialRef::new("lab").unwrap(), serde_json::from_value(password).unwrap())])
+    }
+
+    /// Waits until a deployment has put its edit into the candidate.
+    async fn until_begun(&self) {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while !self.device.candidate_is_changed() {
+            assert!(tokio::time::Instant::now() < until, "not begun");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 fn edit(order: OrderId) -> DeviceEdit {

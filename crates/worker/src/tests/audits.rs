@@ -7,10 +7,7 @@ use turnup_core::{
     message::{Deployment, InForce, Purpose, StateChange},
     name::{CredentialRef, PlatformName},
 };
-use turnup_device_sim::{
-    behaviour::PhantomLock,
-    behaviour::{Act, Behaviour, Fault, Moment},
-};
+use turnup_device_sim::behaviour::{Act, Behaviour, Fault, PhantomLock};
 
 use super::lab::{Lab, classes, reported, settings, steps};
 use crate::{Settings, deploy::Outcome};
@@ -214,16 +211,15 @@ async fn a_device_that_cannot_be_read_is_part_of_the_result() {
     assert_eq!(steps(&report, 1), ["connect"], "trying again can't help");
 }
 
-fn fault(operation: &str, occurrence: u32, act: Act) -> Behaviour {
-    let fault = Fault { operation: operation.to_owned(), occurrence, moment: Moment::Before, act };
-    Behaviour { faults: vec![fault], ..Behaviour::default() }
+fn fault(operation: &str, act: Act) -> Behaviour {
+    Behaviour { faults: vec![Fault::before(operation, act)], ..Behaviour::default() }
 }
 
 #[tokio::test]
 async fn a_lost_session_is_made_up_for_and_a_lost_ping_is_not_repeated() {
     let lab = lab(2).await;
-    lab.behave(1, fault("get-config", 1, Act::Drop)).await;
-    lab.behave(2, fault("ping", 1, Act::Drop)).await;
+    lab.behave(1, fault("get-config", Act::Drop)).await;
+    lab.behave(2, fault("ping", Act::Drop)).await;
     let report = lab.deploy(&audit_of(&lab, &[1, 2])).await;
     let results = results(&report);
     assert_eq!(

@@ -207,6 +207,12 @@ impl Lab {
         reported(self.run(deployment, true).await)
     }
 
+    /// Opens a session past the worker.
+    pub(crate) async fn open(&self, n: usize) -> Session {
+        let work = self.deployment(&[n], "").devices.remove(0);
+        open(&work, &Credentials::password("ncdev", SecretString::from(PASSWORD))).await
+    }
+
     /// Does at a device what a worker does, up to a point, and dies.
     pub(crate) async fn leave(&self, n: usize, deployment: &Deployment, stage: Stage) {
         let name = self.device(n).name().to_owned();

@@ -7,6 +7,8 @@ use std::{
 
 use secrecy::SecretString;
 use turnup_core::{
+    ask::{Ask, Question},
+    audit::{AuditWork, Check, CheckAsk, CheckCondition, ConfigAudit, ConfigWork, Drift, Test},
     failure::FailureClass,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
@@ -14,14 +16,14 @@ use turnup_core::{
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
 };
 use turnup_netconf::{
-    operation::{Datastore, Operation},
+    operation::{Datastore, EditConfig, Operation},
     ssh::Credentials,
     xml::Element,
 };
 use uuid::Uuid;
 
 use super::lab::{self, Scheduler, Stage, Told, classes, in_force, reported, steps};
-use crate::{Assignment, CredentialSource, SecretSource, serve::Shared};
+use crate::{Assignment, CredentialSource, SecretSource, ask::answer, serve::Shared};
 
 const IETF: &str = "urn:ietf:params:xml:ns:yang:ietf-interfaces";
 const IANA: &str = "urn:ietf:params:xml:ns:yang:iana-if-type";
@@ -220,4 +222,113 @@ async fn netconfd_after_a_worker_has_died() {
         let found = real.interfaces(&deployment).await;
         assert!(found.iter().all(|names| names.contains(&format!("eth{n}"))), "{stages:?} {found:?}");
     }
+}
+
+fn audit(name: &str) -> AuditWork {
+    let DeviceEdit { edit, filter, keys, .. } = edit(OrderId(Uuid::now_v7()), name, "ethernetCsmacd");
+    let check = |name: &str, path: &str, test: Test, value: &str| Check {
+        name: name.to_owned(),
+        ask: CheckAsk::Get(filter.clone()),
+        conditions: vec![CheckCondition { path: path.to_owned(), test, value: value.to_owned() }],
+    };
+    let path = format!("/interfaces/interface[name='{name}']");
+    AuditWork {
+        config: Some(ConfigWork { footprint: edit, filter: filter.clone(), owned: vec![path.clone()], keys }),
+        checks: vec![
+            check("kind", &format!("{path}/type"), Test::Is, "ethernetCsmacd"),
+            check("text", &format!("{path}/description"), Test::Matches, "A . B"),
+        ],
+    }
+}
+
+#[tokio::test]
+async fn netconfd_is_audited() {
+    let Some(real) = Real::start() else { return };
+    let provision = real.deployment("eth1", "ethernetCsmacd");
+    assert_eq!(real.run(&provision, false).await.event, DeploymentEvent::Committed);
+    let mut look = real.deployment("eth1", "ethernetCsmacd");
+    look.purpose = Purpose::Audit;
+    for work in &mut look.devices {
+        work.edits.clear();
+        work.audit = Some(audit("eth1"));
+    }
+    let audits = async |deployment: &Deployment| {
+        let report = real.run(deployment, false).await;
+        assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+        report.devices.into_iter().map(|device| device.audit.unwrap()).collect::<Vec<_>>()
+    };
+    for found in audits(&look).await {
+        assert_eq!(found.config, ConfigAudit::InSync, "{found:#?}");
+        assert!(found.checks.iter().all(|check| check.passed), "{found:#?}");
+    }
+
+    // Somebody works on one of them by hand.
+    let mut by_hand = lab::open(&look.devices[0], &real.credentials()).await;
+    let changed = format!(
+        r#"<interfaces xmlns="{IETF}"><interface><name>eth1</name><description>by hand</description><enabled xmlns:nc="urn:ietf:params:xml:ns:netconf:base:1.0" nc:operation="delete"/><link-up-down-trap-enable>enabled</link-up-down-trap-enable></interface></interfaces>"#
+    );
+    let changed = crate::work::parse(&changed).unwrap().into_children();
+    let edit = EditConfig::new(Datastore::Candidate, changed);
+    lab::ask(&mut by_hand, Operation::edit_config(edit)).await;
+    lab::ask(&mut by_hand, Operation::commit()).await;
+    let found = audits(&look).await;
+    assert_eq!((found[0].config, found[1].config), (ConfigAudit::Drifted, ConfigAudit::InSync));
+    let mut drifts: Vec<(Drift, &str)> =
+        found[0].differences.iter().map(|d| (d.drift, d.path.rsplit('/').next().unwrap())).collect();
+    drifts.sort_by_key(|(_, name)| *name);
+    let wanted = [
+        (Drift::Changed, "description"),
+        (Drift::Missing, "enabled"),
+        (Drift::Extra, "link-up-down-trap-enable"),
+    ];
+    assert_eq!(drifts, wanted, "{found:#?}");
+    assert!(found[0].checks[0].passed);
+    assert!(found[0].checks[1].evidence.contains("\"by hand\", wanted what matches A . B"), "{found:#?}");
+
+    script(&real.base, &["stop"]);
+    for found in audits(&look).await {
+        assert_eq!(found.config, ConfigAudit::Unreachable, "{found:#?}");
+        assert!(found.checks.iter().all(|check| !check.passed));
+    }
+}
+
+#[tokio::test]
+async fn netconfd_is_asked() {
+    let Some(real) = Real::start() else { return };
+    let deployment = real.deployment("eth1", "noSuchType");
+    let ask = async |n: usize, question: Question| {
+        let ask = Ask { device: deployment.devices[n].clone(), question, timeout_ms: 20_000 };
+        let by = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        answer(&real.shared, &ask, by).await
+    };
+    let check = ask(0, Question::Check).await;
+    assert!(check.failures.is_empty(), "{check:#?}");
+    let check = check.check.unwrap();
+    assert_eq!((check.trusted, check.method.as_deref()), (Some(true), Some("confirmed-commit:1.1")));
+    let module = check.modules.iter().find(|module| module.name == "ietf-interfaces").unwrap();
+    assert_eq!(module.namespace.as_deref(), Some(IETF));
+    assert!(check.modules.iter().any(|module| module.name == "iana-if-type"));
+
+    let wanted = ["ietf-interfaces", "no-such-module"].map(|name| (name.to_owned(), None)).to_vec();
+    let texts = ask(0, Question::Schemas(wanted)).await;
+    assert!(texts.schemas[0].text.starts_with("module ietf-interfaces"), "{texts:#?}");
+    assert_eq!(texts.failures[0].path.as_deref(), Some("no-such-module"), "{texts:#?}");
+
+    for round in 0..2 {
+        let taken = ask(0, Question::TryEdit).await;
+        assert!(taken.failures.is_empty(), "{round} {taken:#?}");
+        let refused = ask(1, Question::TryEdit).await;
+        assert!(!refused.failures.is_empty());
+        assert!(refused.failures.iter().all(|f| f.class == FailureClass::Invalid), "{round} {refused:#?}");
+    }
+    // Nothing is left in the candidate that a commit of somebody else would take along.
+    for work in &deployment.devices {
+        let mut other = lab::open(work, &real.credentials()).await;
+        lab::ask(&mut other, Operation::lock(Datastore::Candidate)).await;
+        lab::ask(&mut other, Operation::commit()).await;
+    }
+    assert_eq!(real.interfaces(&deployment).await, [Vec::<String>::new(), Vec::new()]);
+    // And it is as good as before.
+    let provision = real.deployment("eth1", "ethernetCsmacd");
+    assert_eq!(real.run(&provision, false).await.event, DeploymentEvent::Committed);
 }
