@@ -18,6 +18,7 @@
 mod cache;
 mod load;
 mod log;
+mod size;
 mod source;
 mod walk;
 

@@ -12,6 +12,7 @@ use yang5::context::{Context, ContextFlags};
 use super::{
     ModuleText, Yang, YangMistake,
     log::{self, Said},
+    size,
     source::{self, Header, Need},
 };
 
@@ -31,6 +32,10 @@ pub(super) fn context(texts: &[ModuleText]) -> Result<Context, Vec<YangMistake>>
     missing(&modules, &bundled, &mut mistakes);
     if modules.is_empty() && mistakes.is_empty() {
         mistakes.push(whole_set("there are no modules"));
+    }
+    if let Err(mistake) = size::check(modules.iter().map(|module| module.text)) {
+        mistakes.push(mistake);
+        return Err(sorted(mistakes));
     }
     let folder = Scratch::with(&modules)
         .map_err(|error| vec![whole_set(format!("the system's temporary folder can't be used: {error}"))])?;

@@ -244,28 +244,29 @@ pub(super) fn header(text: &str) -> Result<Header, Wrong> {
 /// The line where a node, type or grouping of this name is defined; 1 if it isn't found.
 pub(super) fn line_of(text: &str, name: &str) -> u32 {
     let defined = |statement: &Statement<'_>| {
-        matches!(
-            statement.keyword,
-            "container"
-                | "leaf"
-                | "leaf-list"
-                | "list"
-                | "choice"
-                | "case"
-                | "anydata"
-                | "anyxml"
-                | "typedef"
-                | "grouping"
-                | "identity"
-                | "feature"
-                | "augment"
-                | "deviation"
-                | "rpc"
-                | "action"
-                | "notification"
-        ) && statement.argument == name
+        let other = ["typedef", "grouping", "identity", "feature", "deviation"];
+        (is_node(statement.keyword) || other.contains(&statement.keyword)) && statement.argument == name
     };
     statements(text).map_while(Result::ok).find(defined).map_or(1, |statement| statement.line)
+}
+
+/// Whether statements with this keyword become nodes of the schema.
+pub(super) fn is_node(keyword: &str) -> bool {
+    const NODES: [&str; 12] = [
+        "container",
+        "leaf",
+        "leaf-list",
+        "list",
+        "choice",
+        "case",
+        "anydata",
+        "anyxml",
+        "augment",
+        "rpc",
+        "action",
+        "notification",
+    ];
+    NODES.contains(&keyword)
 }
 
 /// An identifier (RFC 7950 §6.2) that is also safe as the name of a file.

@@ -143,6 +143,35 @@ fn the_digest_is_of_the_set() {
     assert_ne!(one.digest(), sim().digest());
 }
 
+#[test]
+fn sets_that_would_outgrow_memory() {
+    // Each uses the one before ten times: 10^30 nodes.
+    let grouping = |i: usize| {
+        let inside: String = (0..10).map(|j| format!("container c{j} {{ uses g{}; }}", i - 1)).collect();
+        format!(" grouping g{i} {{ {inside} }}\n")
+    };
+    let groupings: String = (1..30).map(grouping).collect();
+    let bomb = module("a", &format!("{groupings} grouping g0 {{ leaf x {{ type string; }} }}\n uses g29;"));
+    let found = mistakes(vec![bomb]);
+    assert!(found[0].2.contains("would have more than 5000000 nodes"), "{found:#?}");
+    // Across modules, and only in sum.
+    let half = |name: &str| {
+        let leaves: String = (0..1000).map(|i| format!("leaf l{i} {{ type string; }}\n")).collect();
+        let uses: String = (0..3000).map(|i| format!("container {name}{i} {{ uses g; }}\n")).collect();
+        module(name, &format!(" grouping g {{ {leaves} }}\n {uses}"))
+    };
+    finds(vec![half("a"), half("b")], "", 1, "the modules would have more than");
+    let typedef = |i: usize| format!(" typedef t{i} {{ type union {{ type a:t{0}; type t{0}; }} }}\n", i - 1);
+    let typedefs: String = (1..40).map(typedef).collect();
+    let found = mistakes(vec![module("a", &format!("{typedefs} typedef t0 {{ type string; }}"))]);
+    assert!(found[0].2.contains("member types"), "{found:#?}");
+    // As deep as a stack is not.
+    let chain: String = (1..20_000).map(|i| format!(" grouping g{i} {{ uses g{}; }}\n", i - 1)).collect();
+    let found = mistakes(vec![module("a", &format!("{chain} grouping g0 {{ leaf x {{ type string; }} }}"))]);
+    assert!(found[0].2.contains("through more than 500 others"), "{found:#?}");
+    finds(vec![module("a", " grouping g { uses h; }\n grouping h { uses g; }")], "a", 4, "others");
+}
+
 struct Folder(std::path::PathBuf);
 
 impl Folder {
