@@ -8,4 +8,7 @@ pub(crate) mod http;
 pub(crate) mod input;
 pub(crate) mod order;
 pub(crate) mod output;
+pub(crate) mod paint;
+pub(crate) mod pool;
 pub(crate) mod service;
+pub(crate) mod xml;

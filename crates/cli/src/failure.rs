@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// A server can't be reached. Exit code 4.
     #[error("{0}")]
     Unreachable(String),
+    /// The intake said no, and why. The exit code is that of its status.
+    #[error("{}", describe(.0))]
+    Problem(Box<Problem>),
 }
 
 impl Failure {
@@ -26,7 +29,17 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
             Self::Unreachable(_) => 4,
+            Self::Problem(problem) => match problem.status {
+                401 | 403 | 409 => 3,
+                503 | 504 => 4,
+                _ => 1,
+            },
         }
+    }
+
+    /// Whether the intake said this, by the problem's stable code.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Problem(problem) if problem.code == code)
     }
 }
 
@@ -45,12 +58,7 @@ pub(crate) fn describe(problem: &Problem) -> String {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        let text = describe(&problem);
-        match problem.status {
-            401 | 403 | 409 => Self::Refused(text),
-            503 => Self::Unreachable(text),
-            _ => Self::Failed(text),
-        }
+        Self::Problem(Box::new(problem))
     }
 }
 

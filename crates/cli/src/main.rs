@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use client::{
     definition::DefinitionCommand, device::DeviceCommand, event::Events, http::Api, order::OrderCommand,
-    output::Format, service::ServiceCommand,
+    output::Format, paint::Paint, pool::PoolCommand, service::ServiceCommand,
 };
 use config::Config;
 use failure::Failure;
@@ -53,6 +53,9 @@ struct Global {
     /// How to print
     #[arg(long, global = true, value_enum, default_value = "table")]
     output: Format,
+    /// Colours; auto is only on a terminal, and not where NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    color: clap::ColorChoice,
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +85,9 @@ enum Command {
     /// Service definitions
     #[command(subcommand)]
     Definition(DefinitionCommand),
+    /// Pools of numbers that services take
+    #[command(subcommand)]
+    Pool(PoolCommand),
     /// Regions, queues and orders at a glance
     Fleet {
         /// Every two seconds
@@ -123,6 +129,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let config = || Config::load(global.config.as_deref(), std::env::vars());
     let api = || Api::new(&global.url, global.token.as_deref());
     let format = global.output;
+    let paint = Paint::detect(global.color);
     match command {
         Command::Serve(role) => serve::run(config()?, role).await,
         Command::Dev(dev) => dev::run(config()?, dev).await,
@@ -130,14 +137,61 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::DeviceSim(sim) => dev::run_device_sim(sim).await,
         Command::Migrate => admin::migrate(&config()?).await,
         Command::Reconcile => admin::reconcile(&config()?).await,
-        Command::Order(command) => client::order::run(&api()?, format, command).await,
-        Command::Service(command) => client::service::run(&api()?, format, command).await,
-        Command::Device(command) => client::device::run(&api()?, format, command).await,
-        Command::Definition(DefinitionCommand::Check { folder }) => client::definition::check(&folder),
-        Command::Definition(DefinitionCommand::List) => client::definition::run(&api()?, format).await,
+        Command::Order(command) => client::order::run(&api()?, format, paint, command).await,
+        Command::Service(command) => client::service::run(&api()?, format, paint, command).await,
+        Command::Device(command) => client::device::run(&api()?, format, paint, command).await,
+        Command::Definition(DefinitionCommand::Check { folder, yang }) => {
+            client::definition::check(&folder, yang.as_deref())
+        }
+        Command::Definition(command) => client::definition::run(&api()?, format, command).await,
+        Command::Pool(command) => client::pool::run(&api()?, format, command).await,
         Command::Fleet { watch } => client::fleet::run(&api()?, format, watch).await,
         Command::Events(events) => client::event::run(&api()?, format, &events).await,
         Command::Parked(command) => admin::parked(&config()?, format, command).await,
         Command::Token(command) => admin::token(&config()?, format, command).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        for good in [
+            "order plan a.yaml --on-device --xml --color always",
+            "order submit a.yaml --approved-plan ab --if-busy refuse",
+            "order modify S --set vlan=7 --set a:vlan=8 --unset mtu --dry-run --xml --if-busy wait --watch",
+            "service list --audit-state down --config-audit drifted",
+            "service audit S --config --at 2030-01-31T22:00:00Z --watch",
+            "service audits S",
+            "service redeploy S --at 2030-01-31T22:00:00Z --watch --approved-plan ab",
+            "service decommission S --watch",
+            "service config S --device pe1",
+            "definition check config/services --yang yang",
+            "definition publish a b",
+            "definition show eline --version 2",
+            "pool list",
+            "pool show vlan --scope pe1/ge-0/0/1",
+            "device import a.csv b.json --format netbox --region-from site --region-map ams1=eu,par1=eu \
+             --platform-map junos=mx,ios-xr=xr --credential lab --dry-run --all --skip-bad --update",
+            "device check pe1 --fetch-yang",
+        ] {
+            let words = std::iter::once("turnup").chain(good.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_ok(), "{good}");
+        }
+        for bad in [
+            "order plan",
+            "order submit a.yaml --if-busy maybe",
+            "device import a.csv --region eu --region-from site",
+            "device import a.csv --region-map ams1=eu",
+            "device check pe1 --fetch-yang --last",
+            "definition publish",
+        ] {
+            let words = std::iter::once("turnup").chain(bad.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{bad}");
+        }
     }
 }

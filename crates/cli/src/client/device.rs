@@ -1,30 +1,28 @@
 //! `turnup device …`
 
-use std::{path::PathBuf, time::Duration};
+mod check;
+mod import;
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use turnup_netconf::ssh::{Target, learn_host_key};
 
+use self::import::Import;
 use super::{
     http::{Api, encode, query},
-    input,
-    output::{Format, json as print_json, line, list, text},
+    output::{Format, items, json as print_json, line, list, print, text},
+    paint::Paint,
 };
 use crate::failure::Failure;
-
-/// Most devices that the API takes at once.
-const MAX_AT_ONCE: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// Add one device
     Add(Add),
-    /// Add devices from YAML, JSON, NDJSON or CSV files
-    Import {
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
+    /// Add devices from a list (CSV, YAML, JSON) or from NetBox (CSV export, API's JSON)
+    Import(Box<Import>),
     /// List devices
     List {
         #[arg(long)]
@@ -36,6 +34,16 @@ pub(crate) enum DeviceCommand {
     },
     /// Show one device
     Show { name: String },
+    /// Ask a device what it is: host key, capabilities, clock, YANG modules; changes nothing there
+    Check {
+        name: String,
+        /// Get the texts of its YANG modules too, and keep them for its platform: plans are checked with them
+        #[arg(long, conflicts_with = "last")]
+        fetch_yang: bool,
+        /// Show what the last check found, without asking the device
+        #[arg(long)]
+        last: bool,
+    },
     /// Read the host key that a device presents and pin it: compare the fingerprint first
     Trust {
         name: String,
@@ -71,7 +79,12 @@ pub(crate) struct Add {
     description: Option<String>,
 }
 
-pub(crate) async fn run(api: &Api, format: Format, command: DeviceCommand) -> Result<(), Failure> {
+pub(crate) async fn run(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    command: DeviceCommand,
+) -> Result<(), Failure> {
     match command {
         DeviceCommand::Add(add) => {
             let mut device = json!({
@@ -86,21 +99,7 @@ pub(crate) async fn run(api: &Api, format: Format, command: DeviceCommand) -> Re
             }
             show(format, &api.post("/v1/devices", &device).await?)
         }
-        DeviceCommand::Import { files } => {
-            for file in files {
-                let devices = input::read(&file)?;
-                for some in devices.chunks(MAX_AT_ONCE) {
-                    let answer = api.post("/v1/devices", &Value::Array(some.to_vec())).await?;
-                    if format == Format::Json {
-                        print_json(&answer)?;
-                    }
-                }
-                if format == Format::Table {
-                    line(format!("{} devices from {}", devices.len(), file.display()));
-                }
-            }
-            Ok(())
-        }
+        DeviceCommand::Import(import) => import::run(api, format, &import).await,
         DeviceCommand::List { region, limit, cursor } => {
             let limit = limit.to_string();
             let filters = query([
@@ -127,8 +126,37 @@ pub(crate) async fn run(api: &Api, format: Format, command: DeviceCommand) -> Re
         DeviceCommand::Trust { name, fingerprint, yes } => {
             trust(api, format, &name, fingerprint.as_deref(), yes).await
         }
+        DeviceCommand::Check { name, fetch_yang, last } => {
+            run_check(api, format, paint, &name, fetch_yang, last).await
+        }
         DeviceCommand::Remove { name } => api.delete(&path(&name)).await,
     }
+}
+
+async fn run_check(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    name: &str,
+    fetch_yang: bool,
+    last: bool,
+) -> Result<(), Failure> {
+    let at = format!("{}/check", path(name));
+    let answer = if last {
+        api.get(&at).await?
+    } else {
+        api.patient().post(&at, &json!({"fetch_yang": fetch_yang})).await?
+    };
+    if format == Format::Json {
+        print_json(&answer)?;
+    } else {
+        // It is there: it was asked just now.
+        print(&check::lines(&answer, &api.get(&path(name)).await?, paint));
+    }
+    if !items(&answer["failures"]).is_empty() || answer.pointer("/check/trusted") == Some(&json!(false)) {
+        return Err(Failure::Failed(format!("{name} can't be used as it is")));
+    }
+    Ok(())
 }
 
 fn path(name: &str) -> String {

@@ -11,6 +11,8 @@ use crate::failure::Failure;
 
 /// Deadline of one call.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Deadline of a call that waits for devices; the intake's own is shorter.
+const PATIENT: Duration = Duration::from_secs(180);
 
 /// A client with its token.
 #[derive(Debug, Clone)]
@@ -18,6 +20,7 @@ pub(crate) struct Api {
     http: reqwest::Client,
     base: String,
     token: String,
+    timeout: Duration,
 }
 
 impl Api {
@@ -32,7 +35,17 @@ impl Api {
             .user_agent(concat!("turnup/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::Failed(format!("no HTTP client: {error}")))?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token: token.to_owned() })
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            token: token.to_owned(),
+            timeout: TIMEOUT,
+        })
+    }
+
+    /// The same, for calls in which a device is asked.
+    pub(crate) fn patient(&self) -> Self {
+        Self { timeout: PATIENT, ..self.clone() }
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
@@ -40,7 +53,7 @@ impl Api {
             .http
             .request(method, format!("{}{path}", self.base))
             .bearer_auth(&self.token)
-            .timeout(TIMEOUT);
+            .timeout(self.timeout);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -63,6 +76,12 @@ impl Api {
     /// POST with a JSON body.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         json(self.send(Method::POST, path, Some(body)).await?).await
+    }
+
+    /// POST with a JSON body; also tells whether something was created (201).
+    pub(crate) async fn create(&self, path: &str, body: &Value) -> Result<(bool, Value), Failure> {
+        let response = self.send(Method::POST, path, Some(body)).await?;
+        Ok((response.status() == StatusCode::CREATED, json(response).await?))
     }
 
     /// PATCH with a JSON body.

@@ -62,7 +62,7 @@ fn csv(text: &str) -> Result<Vec<Value>, String> {
         .collect()
 }
 
-fn cell_value(cell: &str) -> Value {
+pub(crate) fn cell_value(cell: &str) -> Value {
     match serde_json::from_str(cell) {
         Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => value,
         _ => Value::String(cell.to_owned()),

@@ -1,16 +1,26 @@
 //! `turnup order …`
 
+mod modify;
+mod plan;
+mod settle;
+mod show;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
-use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
-use turnup_core::{lifecycle::OrderState, problem::Problem};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use turnup_core::problem::Problem;
 
+use self::{modify::Modify, plan::Source, show::one_line};
+pub(crate) use self::{
+    settle::{settle, settled},
+    show::failure,
+};
 use super::{
-    http::{Api, query},
+    http::{Api, encode, query},
     input,
-    output::{Format, json as print_json, line, list, text},
+    output::{Format, json as print_json, line, list, print, text},
+    paint::Paint,
 };
 use crate::failure::{Failure, describe};
 
@@ -18,6 +28,8 @@ use crate::failure::{Failure, describe};
 pub(crate) enum OrderCommand {
     /// Submit orders from YAML, JSON, NDJSON or CSV files ("-": NDJSON from standard input)
     Submit(Submit),
+    /// Change attributes of a service: an order of kind modify with all that the service has
+    Modify(Box<Modify>),
     /// List orders, newest first
     List(List),
     /// Show one order with its deployments and history
@@ -49,8 +61,80 @@ pub(crate) enum OrderCommand {
         #[arg(long, default_value = "{}")]
         changes: String,
     },
-    /// Show what an order would change, device by device: of a file, or of a stored order's id
-    Plan { order: String },
+    /// Show what an order would change, device by device; nothing is stored
+    Plan {
+        /// A file with orders ("-": NDJSON from standard input), or a stored order's id
+        #[arg(value_name = "FILE|ID")]
+        order: String,
+        #[command(flatten)]
+        view: PlanView,
+    },
+}
+
+/// How a plan is made and shown.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct PlanView {
+    /// Have the devices validate it too: lock, edit the candidate, validate, discard; exit code 1 if one
+    /// does not accept it
+    #[arg(long)]
+    on_device: bool,
+    /// With the edit that each device gets, as XML
+    #[arg(long)]
+    xml: bool,
+}
+
+/// What may be deployed, and when not at all.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Guard {
+    /// Deploy only the plan with this hash ('turnup order plan' shows it); if the plan is another when the
+    /// order starts, it becomes Invalid and nothing is touched
+    #[arg(long, value_name = "HASH")]
+    approved_plan: Option<String>,
+    /// While another order of the service is unfinished: wait for it, or be refused [default: wait]
+    #[arg(long, value_enum)]
+    if_busy: Option<IfBusy>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum IfBusy {
+    Wait,
+    Refuse,
+}
+
+impl Guard {
+    fn add_to(&self, order: &mut Value) {
+        let Value::Object(order) = order else { return };
+        if let Some(hash) = &self.approved_plan {
+            order.insert("approved_plan".to_owned(), json!(hash));
+        }
+        if let Some(what) = self.if_busy {
+            let word = match what {
+                IfBusy::Wait => "wait",
+                IfBusy::Refuse => "refuse",
+            };
+            order.insert("if_busy".to_owned(), json!(word));
+        }
+    }
+}
+
+/// How an order about one service is deployed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Deploy {
+    /// Start at this time (RFC 3339, such as 2030-01-31T22:00:00Z) instead of now
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Wait until the order has ended; exit code 1 if it did not complete
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    guard: Guard,
+}
+
+impl Deploy {
+    fn add_to(&self, order: &mut Value) {
+        order["schedule"] = json!(self.at.as_deref().unwrap_or("now"));
+        self.guard.add_to(order);
+    }
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +143,7 @@ pub(crate) struct Submit {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Start at this time (RFC 3339) or "now", instead of what the files say
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     at: Option<String>,
     /// Wait until every order has ended; exit code 1 if one did not complete
     #[arg(long)]
@@ -67,6 +151,8 @@ pub(crate) struct Submit {
     /// Check and plan only; store nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    guard: Guard,
 }
 
 #[derive(Debug, Args)]
@@ -99,16 +185,22 @@ pub(crate) struct List {
     watch: bool,
 }
 
-pub(crate) async fn run(api: &Api, format: Format, command: OrderCommand) -> Result<(), Failure> {
+pub(crate) async fn run(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    command: OrderCommand,
+) -> Result<(), Failure> {
     match command {
-        OrderCommand::Submit(submit) => run_submit(api, format, &submit).await,
+        OrderCommand::Submit(submit) => run_submit(api, format, paint, &submit).await,
+        OrderCommand::Modify(modify) => modify::run(api, format, paint, &modify).await,
         OrderCommand::List(filter) => run_list(api, format, &filter).await,
         OrderCommand::Show { id, watch } => {
             if watch {
                 let mut open = BTreeMap::from([(id.clone(), id.clone())]);
                 settle(api, &mut open, |order| line(one_line(order))).await?;
             }
-            show(format, &api.get(&format!("/v1/orders/{id}")).await?)
+            show(format, paint, &api.get(&path(&id)).await?)
         }
         OrderCommand::Schedule { id, at } => {
             let body = at.map_or_else(|| json!({}), |at| json!({"at": at}));
@@ -124,158 +216,120 @@ pub(crate) async fn run(api: &Api, format: Format, command: OrderCommand) -> Res
                 .map_err(|error| Failure::Usage(format!("--changes is no JSON: {error}")))?;
             act(api, format, &id, "recreate", &json!({"changes": changes})).await
         }
-        OrderCommand::Plan { order } => {
-            if uuid::Uuid::parse_str(&order).is_ok() {
-                return show_plan(format, &api.get(&format!("/v1/orders/{order}/plan")).await?);
-            }
-            for order in input::read(&PathBuf::from(order))? {
-                show_plan(format, &api.post("/v1/orders?dry_run=true", &order).await?)?;
-            }
-            Ok(())
-        }
+        OrderCommand::Plan { order, view } => run_plan(api, format, paint, &order, &view).await,
     }
 }
 
-async fn act(api: &Api, format: Format, id: &str, action: &str, body: &Value) -> Result<(), Failure> {
-    let order = api.post(&format!("/v1/orders/{id}/{action}"), body).await?;
-    if format == Format::Json { print_json(&order) } else { line_of(&order) }
+fn path(id: &str) -> String {
+    format!("/v1/orders/{}", encode(id))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the other branch of its callers can fail")]
-fn line_of(order: &Value) -> Result<(), Failure> {
+async fn act(api: &Api, format: Format, id: &str, action: &str, body: &Value) -> Result<(), Failure> {
+    let order = api.post(&format!("{}/{action}", path(id)), body).await?;
+    short(format, &order)
+}
+
+/// An order in a line, or as JSON.
+pub(crate) fn short(format: Format, order: &Value) -> Result<(), Failure> {
+    if format == Format::Json {
+        return print_json(order);
+    }
     line(one_line(order));
     Ok(())
 }
 
-fn title(order: &Value) -> String {
-    let word = order["state"].as_str().unwrap_or_default();
-    word.parse::<OrderState>().map_or_else(|_| word.to_owned(), |state| state.title().to_owned())
-}
-
-fn one_line(order: &Value) -> String {
-    let mut parts = vec![text(order.get("id")), title(order)];
-    parts.extend(order["external_id"].as_str().map(str::to_owned));
-    parts.push(format!("{} {}", text(order.get("kind")), text(order.get("definition"))));
-    if order["state"] == "scheduled" {
-        parts.push(format!("at {}", text(order.get("scheduled_for"))));
-    }
-    if let Some(error) = order["errors"].get(0) {
-        let device = error["device"].as_str().map(|device| format!("{device}: ")).unwrap_or_default();
-        parts.push(format!("{device}{}", text(error.get("message"))));
-    }
-    parts.join("  ")
-}
-
-fn show(format: Format, order: &Value) -> Result<(), Failure> {
+pub(crate) fn show(format: Format, paint: Paint, order: &Value) -> Result<(), Failure> {
     if format == Format::Json {
         return print_json(order);
     }
-    line(format!("order        {}", text(order.get("id"))));
-    line(format!("state        {}", title(order)));
-    for (name, field) in [
-        ("kind", "kind"),
-        ("definition", "definition"),
-        ("service", "service_id"),
-        ("external id", "external_id"),
-        ("description", "description"),
-        ("requester", "requester"),
-        ("region", "region"),
-        ("devices", "devices"),
-        ("priority", "priority"),
-        ("scheduled", "scheduled_for"),
-        ("derived from", "derived_from"),
-        ("legal now", "actions"),
-    ] {
-        match &order[field] {
-            Value::Null => {}
-            Value::Array(items) if items.is_empty() => {}
-            value => line(format!("{name:<12} {}", text(Some(value)))),
-        }
+    print(&show::lines(order, paint));
+    Ok(())
+}
+
+async fn run_plan(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    order: &str,
+    view: &PlanView,
+) -> Result<(), Failure> {
+    if uuid::Uuid::parse_str(order).is_ok() {
+        let on_device = if view.on_device { "?on_device=true" } else { "" };
+        let plan = api.patient().get(&format!("{}/plan{on_device}", path(order))).await?;
+        return show_plan(format, paint, &plan, Source::Stored, view);
     }
-    line(format!("attributes   {}", order["attributes"]));
-    for endpoint in order["endpoints"].as_array().into_iter().flatten() {
-        line(format!(
-            "endpoint     {} on {} {}",
-            text(endpoint.get("role")),
-            text(endpoint.get("device")),
-            endpoint.get("attributes").map(Value::to_string).unwrap_or_default()
-        ));
-    }
-    for front in order["waiting_for"].as_array().into_iter().flatten() {
-        line(format!(
-            "waiting      for {} behind order {}",
-            text(front.get("device")),
-            text(front.get("order"))
-        ));
-    }
-    for error in order["errors"].as_array().into_iter().flatten() {
-        line(format!("error        {}", failure(error)));
-    }
-    line("history");
-    for entry in order["history"].as_array().into_iter().flatten() {
-        let to = OrderState::ALL
-            .iter()
-            .find(|state| entry["to"] == state.word())
-            .map_or("?", |state| state.title());
-        let why = entry["why"].as_str().map(|why| format!("  {why}")).unwrap_or_default();
-        line(format!(
-            "  {:>3}  {}  {to:<14} by {}{why}",
-            entry["seq"],
-            text(entry.get("at")),
-            text(entry.get("by"))
-        ));
-    }
-    for deployment in order["deployments"].as_array().into_iter().flatten() {
-        line(format!(
-            "deployment   {}  {}  attempt {}  worker {}",
-            text(deployment.get("id")),
-            text(deployment.get("state")),
-            deployment["attempt"],
-            text(deployment.get("worker"))
-        ));
-        for device in deployment["devices"].as_array().into_iter().flatten() {
-            let steps: Vec<String> = device["steps"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|step| {
-                    format!(
-                        "{} {:.1} ms",
-                        text(step.get("step")),
-                        step["took_us"].as_f64().unwrap_or(0.0) / 1000.0
-                    )
-                })
-                .collect();
-            line(format!("  {}  in force: {}", text(device.get("device")), text(device.get("in_force"))));
-            line(format!("    {}", steps.join(", ")));
-            for error in device["failures"].as_array().into_iter().flatten() {
-                line(format!("    {}", failure(error)));
-            }
-        }
+    let orders = input::read(&PathBuf::from(order))?;
+    let source = if orders.len() == 1 && order != "-" { Source::File(order) } else { Source::Other };
+    for order in &orders {
+        plan_of(api, format, paint, order, source, view).await?;
     }
     Ok(())
 }
 
-fn failure(error: &Value) -> String {
-    let mut parts = Vec::new();
-    parts.extend(error["device"].as_str().map(|device| format!("{device}:")));
-    parts.push(text(error.get("message")));
-    let tags: Vec<String> = ["class", "phase", "error_tag", "error_app_tag", "path"]
-        .iter()
-        .filter_map(|field| error[field].as_str().map(|value| format!("{field} {value}")))
-        .collect();
-    format!("{} ({})", parts.join(" "), tags.join(", "))
+/// Plans an order that isn't stored, and shows the plan.
+async fn plan_of(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    order: &Value,
+    source: Source<'_>,
+    view: &PlanView,
+) -> Result<(), Failure> {
+    let on_device = if view.on_device { "&on_device=true" } else { "" };
+    let plan = api.patient().post(&format!("/v1/orders?dry_run=true{on_device}"), order).await?;
+    show_plan(format, paint, &plan, source, view)
 }
 
-fn show_plan(format: Format, plan: &Value) -> Result<(), Failure> {
+fn show_plan(
+    format: Format,
+    paint: Paint,
+    plan: &Value,
+    source: Source<'_>,
+    view: &PlanView,
+) -> Result<(), Failure> {
     if format == Format::Json {
-        return print_json(plan);
+        print_json(plan)?;
+    } else {
+        print(&plan::lines(plan, source, view.xml, paint));
     }
-    for device in plan["devices"].as_array().into_iter().flatten() {
-        line(format!("{} ({})", text(device.get("device")), text(device.get("platform"))));
-        line(format!("  {}", text(device.get("edit"))));
+    if plan::is_refused(plan) {
+        return Err(Failure::Failed("a device does not accept the plan".to_owned()));
     }
     Ok(())
+}
+
+/// Submits an order about an existing service and, if that is asked for, follows it to its end.
+async fn deploy(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    order: Value,
+    deploy: &Deploy,
+) -> Result<(), Failure> {
+    let order = api.post("/v1/orders", &order).await?;
+    if !deploy.watch {
+        return short(format, &order);
+    }
+    let order = settled(api, order["id"].as_str().unwrap_or_default()).await?;
+    if order["state"] == "completed" {
+        return short(format, &order);
+    }
+    show(format, paint, &order)?;
+    Err(Failure::Failed("the order did not complete".to_owned()))
+}
+
+/// An order of a kind that takes what the service has: redeploy, decommission.
+pub(crate) async fn of_service(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    kind: &str,
+    service: &str,
+    options: &Deploy,
+) -> Result<(), Failure> {
+    let mut order = json!({"kind": kind, "service_id": service});
+    options.add_to(&mut order);
+    deploy(api, format, paint, order, options).await
 }
 
 async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failure> {
@@ -322,21 +376,27 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
     }
 }
 
-async fn run_submit(api: &Api, format: Format, submit: &Submit) -> Result<(), Failure> {
+async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) -> Result<(), Failure> {
     let mut orders = Vec::new();
     for file in &submit.files {
         orders.extend(input::read(file)?);
     }
-    if let Some(at) = &submit.at {
-        for order in &mut orders {
-            if let Value::Object(order) = order {
-                order.insert("schedule".to_owned(), json!(at));
-            }
+    if submit.guard.approved_plan.is_some() && orders.len() != 1 {
+        return Err(Failure::Usage(format!(
+            "--approved-plan is the plan of one order, and here are {}; write approved_plan into each",
+            orders.len()
+        )));
+    }
+    for order in &mut orders {
+        if let (Some(at), Value::Object(order)) = (&submit.at, &mut *order) {
+            order.insert("schedule".to_owned(), json!(at));
         }
+        submit.guard.add_to(order);
     }
     if submit.dry_run {
+        let view = PlanView { on_device: false, xml: false };
         for order in &orders {
-            show_plan(format, &api.post("/v1/orders?dry_run=true", order).await?)?;
+            plan_of(api, format, paint, order, Source::Other, &view).await?;
         }
         return Ok(());
     }
@@ -389,7 +449,7 @@ fn label(order: &Value, otherwise: &str) -> String {
 /// Submits all orders through the bulk endpoint: one result per order, in order.
 pub(crate) async fn submit_all(api: &Api, orders: &[Value]) -> Result<Vec<Value>, Failure> {
     let lines: Vec<String> = orders.iter().map(Value::to_string).collect();
-    let bar = progress(orders.len(), "submitted");
+    let bar = settle::progress(orders.len(), "submitted");
     let mut results = Vec::with_capacity(orders.len());
     api.bulk(lines, |result| {
         bar.inc(1);
@@ -408,69 +468,21 @@ pub(crate) async fn submit_all(api: &Api, orders: &[Value]) -> Result<Vec<Value>
     }
 }
 
-fn progress(len: usize, what: &str) -> ProgressBar {
-    if len < 20 {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} ({per_sec}, {eta} left)");
-    let bar = ProgressBar::new(len as u64).with_message(what.to_owned());
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Follows orders until each has ended (or failed); `ended` sees each once. Survives a lost
-/// connection: what was missed is read again.
-pub(crate) async fn settle(
-    api: &Api,
-    open: &mut BTreeMap<String, String>,
-    mut ended: impl FnMut(&Value),
-) -> Result<(), Failure> {
-    let bar = progress(open.len(), "ended");
-    let mut cursor = super::event::newest(api).await?;
-    loop {
-        // Whatever ended before the cursor was read is found here.
-        for id in open.keys().cloned().collect::<Vec<_>>() {
-            let order = api.get(&format!("/v1/orders/{id}")).await?;
-            if is_settled(&order) {
-                open.remove(&id);
-                bar.inc(1);
-                bar.suspend(|| ended(&order));
-            }
-        }
-        if open.is_empty() {
-            bar.finish_and_clear();
-            return Ok(());
-        }
-        api.follow("type=dev.turnup.order", cursor, |id, event| {
-            cursor = id;
-            let data = &event["data"];
-            let Some(order) = data["order"].as_str() else { return true };
-            if is_settled(data) && open.remove(order).is_some() {
-                let mut seen = Map::new();
-                for (to, from) in [
-                    ("id", "order"),
-                    ("state", "state"),
-                    ("kind", "kind"),
-                    ("definition", "definition"),
-                    ("external_id", "external_id"),
-                    ("errors", "errors"),
-                ] {
-                    seen.insert(to.to_owned(), data[from].clone());
-                }
-                bar.inc(1);
-                bar.suspend(|| ended(&Value::Object(seen)));
-            }
-            !open.is_empty()
-        })
-        .await?;
+    #[test]
+    fn options_go_into_the_order() {
+        let guard = Guard { approved_plan: Some("ab".to_owned()), if_busy: Some(IfBusy::Refuse) };
+        let mut order = json!({"kind": "redeploy"});
+        Deploy { at: None, watch: false, guard }.add_to(&mut order);
+        assert_eq!(
+            order,
+            json!({"kind": "redeploy", "schedule": "now", "approved_plan": "ab", "if_busy": "refuse"})
+        );
+        let guard = Guard { approved_plan: None, if_busy: None };
+        Deploy { at: Some("2030-01-31T22:00:00Z".to_owned()), watch: true, guard }.add_to(&mut order);
+        assert_eq!(order["schedule"], "2030-01-31T22:00:00Z");
     }
-}
-
-fn is_settled(order: &Value) -> bool {
-    order["state"]
-        .as_str()
-        .and_then(|word| word.parse::<OrderState>().ok())
-        .is_some_and(OrderState::is_settled)
 }

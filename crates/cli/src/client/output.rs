@@ -49,6 +49,39 @@ pub(crate) fn text(value: Option<&Value>) -> String {
     }
 }
 
+/// One line of a list of fields.
+pub(crate) fn field(name: &str, value: impl std::fmt::Display) -> String {
+    format!("{name:<12} {value}")
+}
+
+/// Adds the fields that have a value to `lines`: heading and JSON pointer.
+pub(crate) fn fields(lines: &mut Vec<String>, value: &Value, named: &[(&str, &str)]) {
+    for (name, pointer) in named {
+        match value.pointer(pointer) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) if items.is_empty() => {}
+            some => lines.push(field(name, text(some))),
+        }
+    }
+}
+
+/// The entries of an array; none if it isn't one.
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Puts `indent` before every line.
+pub(crate) fn indented(text: &str, indent: &str) -> Vec<String> {
+    text.lines().map(|line| format!("{indent}{line}").trim_end().to_owned()).collect()
+}
+
+/// Writes lines.
+pub(crate) fn print(lines: &[String]) {
+    for each in lines {
+        line(each);
+    }
+}
+
 /// Prints a list: the page as JSON, or its items as a table.
 pub(crate) fn list(format: Format, page: &Value, columns: &[(&str, &str)]) -> Result<(), Failure> {
     if format == Format::Json {
@@ -56,7 +89,7 @@ pub(crate) fn list(format: Format, page: &Value, columns: &[(&str, &str)]) -> Re
     }
     let items = page["items"].as_array().cloned().unwrap_or_default();
     line(table(&items, columns));
-    if let Some(cursor) = page["next_cursor"].as_str() {
+    if let Some(cursor) = page["next_cursor"].as_str().or(page["cursor"].as_str()) {
         line(format!("more: --cursor {cursor}"));
     }
     Ok(())

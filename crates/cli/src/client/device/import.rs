@@ -1,0 +1,264 @@
+//! `turnup device import`: devices from lists and from NetBox.
+
+mod apply;
+mod netbox;
+mod own;
+mod rows;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use self::{
+    apply::{Step, compare},
+    rows::{Read, Row},
+};
+use crate::{
+    client::{
+        http::{Api, query},
+        output::{Format as Output, items, json as print_json, line, text},
+    },
+    failure::Failure,
+};
+
+/// Most devices that the API takes at once.
+const MAX_AT_ONCE: usize = 1000;
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What the files are: lists of devices (csv, yaml, json), or devices from NetBox, as CSV or JSON
+    #[arg(long, value_enum, default_value = "auto")]
+    format: Form,
+    #[command(flatten)]
+    defaults: Defaults,
+    /// From NetBox also devices whose status is not active
+    #[arg(long)]
+    all: bool,
+    /// Import what can be used though other entries can't
+    #[arg(long)]
+    skip_bad: bool,
+    /// Change devices that are in the inventory with other values; without it they are named and left alone
+    #[arg(long)]
+    update: bool,
+    /// Say what would be done; change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What devices get that their entry doesn't say.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Defaults {
+    /// Region of the devices that the file gives none; of devices from NetBox, of all
+    #[arg(long, conflicts_with = "region_from")]
+    region: Option<String>,
+    /// NetBox's field that becomes the region: site, location, region, tenant, custom_fields.NAME …
+    #[arg(long, value_name = "FIELD")]
+    region_from: Option<String>,
+    /// Region for what --region-from reads, such as ams1=eu-west,fra2=eu-west; what is not named stays as it is
+    #[arg(long, value_name = "FROM=REGION,…", value_delimiter = ',', requires = "region_from")]
+    region_map: Vec<String>,
+    /// Platform of the devices that the file gives none; of devices from NetBox, of those not in --platform-map
+    #[arg(long)]
+    platform: Option<String>,
+    /// Platform for NetBox's platform (slug or name), such as junos=mx,ios-xr=xr
+    #[arg(long, value_name = "NETBOX=PLATFORM,…", value_delimiter = ',')]
+    platform_map: Vec<String>,
+    /// Name of the credentials in the workers' configuration, for devices that the file gives none
+    #[arg(long)]
+    credential: Option<String>,
+    /// NETCONF's port, for devices that the file gives none [default: 830]
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// By the file's ending and its fields
+    Auto,
+    /// Our own fields, one device a row
+    Csv,
+    /// A list of devices
+    Yaml,
+    /// A list of devices, or one a line
+    Json,
+    /// Devices from NetBox: its CSV export, or its API's JSON
+    Netbox,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Own,
+    NetBox,
+}
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    Csv,
+    Yaml,
+    Json,
+    Ndjson,
+}
+
+pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<(), Failure> {
+    let mut read = Read::default();
+    for file in &import.files {
+        let bytes = if file == Path::new("-") {
+            std::io::read_to_string(std::io::stdin())?
+        } else {
+            std::fs::read_to_string(file)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?
+        };
+        let found = parse(&bytes, file, import.format, &import.defaults, import.all)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+        read.add(found);
+    }
+    read.refuse_twins();
+    if format == Output::Table {
+        for note in read.skipped.iter().map(|skip| format!("left out  {skip}")) {
+            line(note);
+        }
+        for bad in &read.bad {
+            line(format!("bad       {bad}"));
+        }
+    }
+    if !read.bad.is_empty() && !import.skip_bad {
+        if format == Output::Json {
+            print_json(&json!({"bad": read.bad, "left_out": read.skipped}))?;
+        }
+        return Err(Failure::Failed(format!(
+            "{} entries can't be used and nothing was imported; correct them, or take the others with --skip-bad",
+            read.bad.len()
+        )));
+    }
+    let present = present(api, &read.rows).await?;
+    let steps: Vec<(&Row, Step)> =
+        read.rows.iter().map(|row| (row, compare(&row.device, present.get(row.name())))).collect();
+    let refused = carry_out(api, format, import, &steps).await?;
+    if format == Output::Json {
+        let devices: Vec<Value> = steps.iter().map(|(row, step)| apply::json(row, step)).collect();
+        print_json(&json!({
+            "dry_run": import.dry_run, "devices": devices, "refused": refused, "bad": read.bad,
+            "left_out": read.skipped,
+        }))?;
+    } else {
+        line(apply::summary(&steps, import.update, import.dry_run, read.bad.len(), read.skipped.len()));
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("{} devices were refused", refused.len())))
+}
+
+/// The devices of the inventory, by name, as far as they are among `rows`.
+async fn present(api: &Api, rows: &[Row]) -> Result<BTreeMap<String, Value>, Failure> {
+    let wanted: BTreeMap<&str, ()> = rows.iter().map(|row| (row.name(), ())).collect();
+    let mut found = BTreeMap::new();
+    let mut cursor: Option<String> = None;
+    while !wanted.is_empty() {
+        let filters = query([("limit", Some("1000")), ("cursor", cursor.as_deref())]);
+        let page = api.get(&format!("/v1/devices?{filters}")).await?;
+        for device in items(&page["items"]) {
+            if let Some(name) = device["name"].as_str().filter(|name| wanted.contains_key(name)) {
+                found.insert(name.to_owned(), device.clone());
+            }
+        }
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Adds and changes; gives what the intake refused of the new ones.
+async fn carry_out(
+    api: &Api,
+    format: Output,
+    import: &Import,
+    steps: &[(&Row, Step)],
+) -> Result<Vec<Value>, Failure> {
+    let mut refused = Vec::new();
+    if format == Output::Table {
+        for said in steps.iter().filter_map(|(row, step)| apply::said(row, step, import.update)) {
+            line(said);
+        }
+    }
+    if import.dry_run {
+        return Ok(refused);
+    }
+    let new: Vec<&Row> = steps.iter().filter(|(_, step)| *step == Step::Add).map(|(row, _)| *row).collect();
+    for some in new.chunks(MAX_AT_ONCE) {
+        let body: Vec<Value> = some.iter().map(|row| row.device.clone()).collect();
+        let answer = api.post("/v1/devices", &Value::Array(body)).await.map_err(|failure| match failure {
+            Failure::Problem(problem) => apply::placed(*problem, some),
+            other => other,
+        })?;
+        for result in items(&answer["items"]).iter().filter(|result| result["status"] != 201) {
+            if format == Output::Table {
+                let why = result.pointer("/problem/detail");
+                line(format!("refused   {}: {}", text(result.get("name")), text(why)));
+            }
+            refused.push(result.clone());
+        }
+    }
+    for (row, step) in steps {
+        if let (Step::Change(changes), true) = (step, import.update) {
+            api.patch(&super::path(row.name()), &apply::patch(changes)).await?;
+        }
+    }
+    Ok(refused)
+}
+
+/// Reads a file's entries.
+fn parse(text: &str, file: &Path, form: Form, defaults: &Defaults, all: bool) -> Result<Read, String> {
+    let syntax = syntax(text, file, form)?;
+    let entries = rows::entries(text, syntax)?;
+    let kind = match form {
+        Form::Netbox => Kind::NetBox,
+        Form::Csv | Form::Yaml | Form::Json => Kind::Own,
+        Form::Auto if netbox::is_likely(&entries.entries) => Kind::NetBox,
+        Form::Auto => Kind::Own,
+    };
+    let mut read = match kind {
+        Kind::NetBox => netbox::read(&entries.entries, &netbox::Rules::new(defaults, all)?),
+        Kind::Own => own::read(&entries.entries, defaults),
+    };
+    read.skipped.extend(entries.note);
+    read.in_file(file);
+    Ok(read)
+}
+
+fn syntax(text: &str, file: &Path, form: Form) -> Result<Syntax, String> {
+    let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let by_ending = match ending.as_str() {
+        "csv" => Some(Syntax::Csv),
+        "yaml" | "yml" => Some(Syntax::Yaml),
+        "json" => Some(Syntax::Json),
+        "ndjson" | "jsonl" => Some(Syntax::Ndjson),
+        _ => None,
+    };
+    match (form, by_ending) {
+        (Form::Csv, _) => Ok(Syntax::Csv),
+        (Form::Yaml, _) => Ok(Syntax::Yaml),
+        (Form::Json, Some(Syntax::Ndjson)) => Ok(Syntax::Ndjson),
+        (Form::Json, _) => Ok(Syntax::Json),
+        (Form::Auto | Form::Netbox, Some(known)) => Ok(known),
+        (Form::Netbox, None) if text.trim_start().starts_with(['{', '[']) => Ok(Syntax::Json),
+        (Form::Netbox, None) => Ok(Syntax::Csv),
+        (Form::Auto, None) => {
+            Err(format!("can't tell what {ending:?} is; use .csv, .yaml, .json or .ndjson, or give --format"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! Devices as NetBox gives them: its CSV export, by names of fields or headings of the table, and the
+//! JSON of its API, `GET /api/dcim/devices/`.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde_json::{Map, Value, json};
+use turnup_core::name::RegionName;
+
+use super::{
+    Defaults,
+    own::{check, complete, suggestion},
+    rows::{Entry, Named, Read, Row},
+};
+
+/// Fields that only NetBox's devices have, among them headings of its table.
+const SIGNS: [&str; 7] =
+    ["primary_ip", "primary_ip4", "primary_ip6", "ip_address", "ipv4_address", "device_type", "manufacturer"];
+/// Where the address may stand: what NetBox itself prefers first.
+const ADDRESSES: [&str; 6] =
+    ["primary_ip", "ip_address", "primary_ip4", "ipv4_address", "primary_ip6", "ipv6_address"];
+
+/// How devices of NetBox become ours.
+#[derive(Debug)]
+pub(super) struct Rules {
+    defaults: Defaults,
+    regions: BTreeMap<String, String>,
+    platforms: BTreeMap<String, String>,
+    all: bool,
+}
+
+impl Rules {
+    /// The rules of these options.
+    pub(super) fn new(defaults: &Defaults, all: bool) -> Result<Self, String> {
+        if defaults.region.is_none() && defaults.region_from.is_none() {
+            return Err(
+                "NetBox doesn't say in which region a device is; give --region, or --region-from site"
+                    .to_owned(),
+            );
+        }
+        Ok(Self {
+            regions: map("--region-map", &defaults.region_map)?,
+            platforms: map("--platform-map", &defaults.platform_map)?,
+            defaults: defaults.clone(),
+            all,
+        })
+    }
+}
+
+fn map(option: &str, pairs: &[String]) -> Result<BTreeMap<String, String>, String> {
+    pairs
+        .iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((from, to)) if !from.trim().is_empty() && !to.trim().is_empty() => {
+                Ok((from.trim().to_lowercase(), to.trim().to_owned()))
+            }
+            _ => Err(format!("{option} {pair:?}: write FROM=TO, several with commas")),
+        })
+        .collect()
+}
+
+/// Whether entries look like NetBox's.
+pub(super) fn is_likely(entries: &[Entry]) -> bool {
+    let Some(Value::Object(first)) = entries.first().map(|entry| &entry.value) else { return false };
+    // A CSV row lacks the fields that are empty in it, so others are looked at too.
+    let has = |object: &Map<String, Value>| object.keys().any(|key| SIGNS.contains(&normal(key).as_str()));
+    !first.contains_key("address")
+        && entries.iter().take(100).filter_map(|entry| entry.value.as_object()).any(has)
+}
+
+/// Reads devices.
+pub(super) fn read(entries: &[Entry], rules: &Rules) -> Read {
+    let mut read = Read::default();
+    for entry in entries {
+        let place = entry.place.clone();
+        let Value::Object(fields) = &entry.value else {
+            let reason = "a device is an object with fields".to_owned();
+            read.bad.push(Named { place, name: String::new(), reason });
+            continue;
+        };
+        let fields: BTreeMap<String, &Value> =
+            fields.iter().map(|(key, value)| (normal(key), value)).collect();
+        let name = field(&fields, "name").map(|(_, name)| name).unwrap_or_default();
+        let status = field(&fields, "status").map(|(value, _)| value.to_lowercase());
+        if let (Some(status), false) = (status.filter(|status| status != "active"), rules.all) {
+            let reason = format!("its status is {status}, not active (--all takes it too)");
+            read.skipped.push(Named { place, name, reason });
+            continue;
+        }
+        match device(&fields, &name, rules) {
+            Ok(device) => read.rows.push(Row { place, device }),
+            Err(reason) => read.bad.push(Named { place, name, reason }),
+        }
+    }
+    read
+}
+
+fn device(fields: &BTreeMap<String, &Value>, name: &str, rules: &Rules) -> Result<Value, String> {
+    let mut faults = Vec::new();
+    let mut device = Map::new();
+    let mut put = |field: &str, value: Result<Option<String>, String>| match value {
+        Ok(Some(value)) => {
+            device.insert(field.to_owned(), json!(value));
+        }
+        Ok(None) => {}
+        Err(fault) => faults.push(fault),
+    };
+    if name.is_empty() {
+        put("name", Err("it has no name in NetBox; give it one there".to_owned()));
+    } else {
+        put("name", Ok(Some(name.to_owned())));
+    }
+    put("address", address(fields).map(Some));
+    put("region", region(fields, rules));
+    put("platform", platform(fields, rules));
+    put("description", Ok(field(fields, "description").map(|(_, text)| text)));
+    complete(&mut device, &rules.defaults);
+    // What has a better word already is not said twice.
+    let known: Vec<&str> = ["name", "address", "region", "platform"]
+        .into_iter()
+        .filter(|field| !device.contains_key(*field))
+        .collect();
+    let more = check(&device);
+    faults.extend(
+        more.into_iter()
+            .filter(|fault| !known.iter().any(|field| fault.starts_with(&format!("it has no {field}")))),
+    );
+    if faults.is_empty() { Ok(Value::Object(device)) } else { Err(faults.join("; ")) }
+}
+
+/// The primary address without its prefix length.
+fn address(fields: &BTreeMap<String, &Value>) -> Result<String, String> {
+    let given = ADDRESSES.iter().find_map(|name| field(fields, name)).map(|(_, text)| text);
+    let Some(given) = given else {
+        return Err("it has no primary IP address in NetBox; give it one there".to_owned());
+    };
+    let address = given.split_once('/').map_or(given.as_str(), |(address, _)| address);
+    match address.parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Err(format!("its primary IP address {given:?} is no IP address")),
+    }
+}
+
+fn region(fields: &BTreeMap<String, &Value>, rules: &Rules) -> Result<Option<String>, String> {
+    let Some(from) = &rules.defaults.region_from else { return Ok(rules.defaults.region.clone()) };
+    let Some((slug, name)) = field(fields, &normal(from)) else {
+        return Err(format!("it has no {from} in NetBox, which --region-from needs"));
+    };
+    for key in [&slug, &name] {
+        if let Some(region) = rules.regions.get(&key.to_lowercase()) {
+            return Ok(Some(region.clone()));
+        }
+    }
+    if RegionName::new(slug.as_str()).is_ok() {
+        return Ok(Some(slug));
+    }
+    let example = suggestion(&slug.to_lowercase().replace('.', "-")).unwrap_or_else(|| "eu-west".to_owned());
+    Err(format!("its {from} {slug:?} is no region name; name one, such as --region-map '{slug}={example}'"))
+}
+
+fn platform(fields: &BTreeMap<String, &Value>, rules: &Rules) -> Result<Option<String>, String> {
+    let Some((slug, name)) = field(fields, "platform") else {
+        return match &rules.defaults.platform {
+            Some(platform) => Ok(Some(platform.clone())),
+            None => Err("it has no platform in NetBox; give it one there, or --platform for all".to_owned()),
+        };
+    };
+    for key in [&slug, &name] {
+        if let Some(platform) = rules.platforms.get(&key.to_lowercase()) {
+            return Ok(Some(platform.clone()));
+        }
+    }
+    match &rules.defaults.platform {
+        Some(platform) => Ok(Some(platform.clone())),
+        None if rules.platforms.is_empty() && turnup_core::name::PlatformName::new(slug.as_str()).is_ok() => {
+            Ok(Some(slug))
+        }
+        None => Err(format!(
+            "NetBox's platform {slug:?} is not in --platform-map; add '{slug}=PLATFORM', or give --platform for the rest"
+        )),
+    }
+}
+
+/// A field as (what it is known by, what it is called): of an object slug or value, and name, label or
+/// address; none where it is empty. Dots go down into objects.
+fn field(fields: &BTreeMap<String, &Value>, path: &str) -> Option<(String, String)> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let mut value = match fields.get(path) {
+        Some(value) => *value,
+        None => {
+            let mut value = *fields.get(first)?;
+            for step in rest?.split('.') {
+                value = value.get(step)?;
+            }
+            value
+        }
+    };
+    if let Value::Array(items) = value {
+        value = items.first()?;
+    }
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    if value.is_object() {
+        let of = |keys: &[&str]| keys.iter().find_map(|key| text(value.get(key)?));
+        let known = of(&["slug", "value", "address", "name", "display"])?;
+        let called = of(&["address", "name", "label", "display"]).unwrap_or_else(|| known.clone());
+        return Some((known, called));
+    }
+    // NetBox shows empty cells of its table as a dash.
+    let text = text(value).filter(|text| text != "—" && text != "-")?;
+    Some((text.clone(), text))
+}
+
+/// A heading as the name of a field: `IPv4 Address` is `ipv4_address`.
+fn normal(heading: &str) -> String {
+    heading.trim().to_lowercase().replace(' ', "_")
+}

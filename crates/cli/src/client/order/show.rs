@@ -1,0 +1,223 @@
+//! One order for people to read.
+
+use serde_json::Value;
+use turnup_core::lifecycle::OrderState;
+
+use crate::client::{
+    output::{field, fields, items, text},
+    paint::Paint,
+};
+
+/// The title of the order's state.
+pub(crate) fn title(order: &Value) -> String {
+    let word = order["state"].as_str().unwrap_or_default();
+    word.parse::<OrderState>().map_or_else(|_| word.to_owned(), |state| state.title().to_owned())
+}
+
+/// The order in one line.
+pub(crate) fn one_line(order: &Value) -> String {
+    let mut parts = vec![text(order.get("id")), title(order)];
+    parts.extend(order["external_id"].as_str().map(str::to_owned));
+    parts.push(format!("{} {}", text(order.get("kind")), text(order.get("definition"))));
+    if order["state"] == "scheduled" {
+        parts.push(format!("at {}", text(order.get("scheduled_for"))));
+    }
+    if let Some(error) = order["errors"].get(0) {
+        let device = error["device"].as_str().map(|device| format!("{device}: ")).unwrap_or_default();
+        parts.push(format!("{device}{}", text(error.get("message"))));
+    }
+    parts.join("  ")
+}
+
+/// The whole order, line by line.
+pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
+    let mut out = vec![field("order", text(order.get("id"))), field("state", state(order, paint))];
+    fields(
+        &mut out,
+        order,
+        &[
+            ("kind", "/kind"),
+            ("definition", "/definition"),
+            ("version", "/definition_version"),
+            ("service", "/service_id"),
+            ("external id", "/external_id"),
+            ("description", "/description"),
+            ("requester", "/requester"),
+            ("region", "/region"),
+            ("devices", "/devices"),
+            ("priority", "/priority"),
+            ("scheduled", "/scheduled_for"),
+            ("approved", "/approved_plan"),
+            ("audit", "/audit"),
+            ("derived from", "/derived_from"),
+            ("legal now", "/actions"),
+        ],
+    );
+    out.push(field("attributes", &order["attributes"]));
+    for endpoint in items(&order["endpoints"]) {
+        let attributes = endpoint.get("attributes").map(Value::to_string).unwrap_or_default();
+        let place = format!("{} on {}", text(endpoint.get("role")), text(endpoint.get("device")));
+        out.push(field("endpoint", format!("{place} {attributes}")));
+    }
+    for resource in items(&order["resources"]) {
+        let (value, pool) = (text(resource.get("value")), text(resource.get("pool")));
+        out.push(field("resource", format!("{value} of pool {pool}{}", scope(&resource["scope"]))));
+    }
+    for front in items(&order["waiting_for"]) {
+        let (device, order) = (text(front.get("device")), text(front.get("order")));
+        out.push(field("waiting", format!("for {device} behind order {order}")));
+    }
+    for error in items(&order["errors"]) {
+        out.push(field("error", paint.bad(&failure(error))));
+        out.extend(details(error, "             ", paint));
+    }
+    out.push("history".to_owned());
+    out.extend(items(&order["history"]).iter().map(entry));
+    for deployment in items(&order["deployments"]) {
+        out.extend(of_deployment(deployment, paint));
+    }
+    out
+}
+
+fn state(order: &Value, paint: Paint) -> String {
+    let title = title(order);
+    match order["state"].as_str() {
+        Some("completed") => paint.good(&title),
+        Some("invalid" | "failed_deploy") => paint.bad(&title),
+        _ => title,
+    }
+}
+
+fn entry(entry: &Value) -> String {
+    let to =
+        OrderState::ALL.iter().find(|state| entry["to"] == state.word()).map_or("?", |state| state.title());
+    let why = entry["why"].as_str().map(|why| format!("  {why}")).unwrap_or_default();
+    let (at, by) = (text(entry.get("at")), text(entry.get("by")));
+    let seq = text(entry.get("seq"));
+    format!("  {seq:>3}  {at}  {to:<14} by {by}{why}")
+}
+
+fn of_deployment(deployment: &Value, paint: Paint) -> Vec<String> {
+    let mut out = vec![format!(
+        "deployment   {}  {}  attempt {}  worker {}",
+        text(deployment.get("id")),
+        text(deployment.get("state")),
+        deployment["attempt"],
+        text(deployment.get("worker"))
+    )];
+    for device in items(&deployment["devices"]) {
+        let step = |step: &Value| {
+            let took = step["took_us"].as_f64().unwrap_or(0.0) / 1000.0;
+            format!("{} {took:.1} ms", text(step.get("step")))
+        };
+        let steps: Vec<String> = items(&device["steps"]).iter().map(step).collect();
+        out.push(format!("  {}  in force: {}", text(device.get("device")), text(device.get("in_force"))));
+        out.push(format!("    {}", steps.join(", ")));
+        for error in items(&device["failures"]) {
+            out.push(format!("    {}", failure(error)));
+            out.extend(details(error, "      ", paint));
+        }
+    }
+    out
+}
+
+/// Where a value of a pool is unique, as ` on pe1/ge-0/0/1`; nothing for the whole network.
+pub(crate) fn scope(scope: &Value) -> String {
+    match scope.as_str() {
+        None | Some("") => String::new(),
+        Some(scope) => format!(" on {scope}"),
+    }
+}
+
+/// A failure in one line.
+pub(crate) fn failure(error: &Value) -> String {
+    let mut parts = Vec::new();
+    parts.extend(error["device"].as_str().map(|device| format!("{device}:")));
+    parts.push(text(error.get("message")));
+    let tags: Vec<String> = ["class", "phase", "error_tag", "error_app_tag", "path"]
+        .iter()
+        .filter_map(|field| error[field].as_str().map(|value| format!("{field} {value}")))
+        .collect();
+    format!("{} ({})", parts.join(" "), tags.join(", "))
+}
+
+/// The texts that belong to a failure, such as the plan that was approved and the present one.
+pub(crate) fn details(error: &Value, indent: &str, paint: Paint) -> Vec<String> {
+    let mut out = Vec::new();
+    for detail in items(&error["details"]) {
+        out.push(format!("{indent}{}", paint.bold(&text(detail.get("title")))));
+        // Plans have their devices at the margin and what is done there indented.
+        for line in detail["text"].as_str().unwrap_or_default().lines() {
+            let sign = line.trim_start();
+            let within = &line[..line.len() - sign.len()];
+            out.extend(paint.diff(sign, &format!("{indent}  {within}")));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_order_shows_what_was_asked_and_what_became_of_it() {
+        let order = json!({
+            "id": "O", "state": "completed", "kind": "provision", "definition": "eline", "definition_version": 3,
+            "service_id": "S", "approved_plan": "ab", "audit": [], "attributes": {"vc_id": 7},
+            "endpoints": [{"role": "a", "device": "pe1", "attributes": {"vlan": 100}}],
+            "resources": [{"pool": "vlan", "scope": "pe1/ge-0/0/1", "value": "100"}, {"pool": "vc", "scope": "", "value": "7"}],
+            "history": [{"seq": 1, "at": "T", "to": "requested", "by": "crm"}],
+            "deployments": [{"id": "D", "state": "committed", "attempt": 1, "worker": "w",
+                "devices": [{"device": "pe1", "in_force": "new", "steps": [{"step": "connect", "took_us": 1500}]}]}],
+        });
+        assert_eq!(
+            lines(&order, Paint::plain()),
+            [
+                "order        O",
+                "state        Completed",
+                "kind         provision",
+                "definition   eline",
+                "version      3",
+                "service      S",
+                "approved     ab",
+                "attributes   {\"vc_id\":7}",
+                "endpoint     a on pe1 {\"vlan\":100}",
+                "resource     100 of pool vlan on pe1/ge-0/0/1",
+                "resource     7 of pool vc",
+                "history",
+                "    1  T  Requested      by crm",
+                "deployment   D  committed  attempt 1  worker w",
+                "  pe1  in force: new",
+                "    connect 1.5 ms",
+            ]
+        );
+    }
+
+    #[test]
+    fn both_plans_of_an_invalid_order_are_shown() {
+        let order = json!({
+            "id": "O", "state": "invalid", "attributes": {},
+            "errors": [{
+                "class": "invalid", "phase": "plan", "message": "the plan is not the approved one",
+                "details": [
+                    {"title": "approved plan", "text": "pe1 (sim)\n  + unit 100\n"},
+                    {"title": "present plan", "text": "pe1 (sim)\n  ~ unit 100\n"},
+                ],
+            }],
+        });
+        let out = lines(&order, Paint::plain()).join("\n");
+        let wanted = "error        the plan is not the approved one (class invalid, phase plan)\n             approved plan\n               pe1 (sim)\n                 + unit 100\n             present plan\n               pe1 (sim)\n                 ~ unit 100\nhistory";
+        assert!(out.contains(wanted), "{out}");
+        let coloured = lines(&order, Paint::coloured()).join("\n");
+        assert!(coloured.contains("                 \u{1b}[32m+ unit 100"), "{coloured:?}");
+    }
+
+    #[test]
+    fn one_line_names_the_first_error() {
+        let order = json!({"id": "O", "state": "invalid", "kind": "modify", "definition": "eline",
+            "errors": [{"device": "pe1", "message": "no such port"}]});
+        assert_eq!(one_line(&order), "O  Invalid  modify eline  pe1: no such port");
+    }
+}

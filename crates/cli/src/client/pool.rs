@@ -1,0 +1,107 @@
+//! `turnup pool …`
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{
+    http::{Api, encode, query},
+    output::{Format, line, list, table, text},
+};
+use crate::failure::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolCommand {
+    /// List the pools that services take numbers from
+    List,
+    /// Show the values of a pool that are taken, and who holds them
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    name: String,
+    /// Only within this region, device or DEVICE/PORT
+    #[arg(long)]
+    scope: Option<String>,
+    /// Only those of this service
+    #[arg(long)]
+    service_id: Option<String>,
+    #[arg(long, default_value_t = 100)]
+    limit: u16,
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+pub(crate) async fn run(api: &Api, format: Format, command: PoolCommand) -> Result<(), Failure> {
+    match command {
+        PoolCommand::List => {
+            let page = api.get("/v1/pools").await?;
+            if format == Format::Json {
+                return super::output::json(&page);
+            }
+            line(pools(&page));
+            Ok(())
+        }
+        PoolCommand::Show(show) => {
+            let limit = show.limit.to_string();
+            let filters = query([
+                ("scope", show.scope.as_deref()),
+                ("service_id", show.service_id.as_deref()),
+                ("limit", Some(&*limit)),
+                ("cursor", show.cursor.as_deref()),
+            ]);
+            let page = api.get(&format!("/v1/pools/{}?{filters}", encode(&show.name))).await?;
+            list(
+                format,
+                &page,
+                &[
+                    ("value", "/value"),
+                    ("scope", "/scope"),
+                    ("service", "/service_id"),
+                    ("orders", "/orders"),
+                    ("since", "/since"),
+                ],
+            )
+        }
+    }
+}
+
+/// The pools as a table, their range as one cell.
+fn pools(page: &Value) -> String {
+    let mut items = super::output::items(&page["items"]).to_vec();
+    for pool in &mut items {
+        let format = pool["format"].as_str().unwrap_or("{}").to_owned();
+        let value = |end: &str| format.replacen("{}", &text(pool.get(end)), 1);
+        let range = format!("{} to {}", value("from"), value("to"));
+        pool["range"] = Value::from(range);
+    }
+    table(
+        &items,
+        &[
+            ("pool", "/name"),
+            ("title", "/title"),
+            ("unique in each", "/scope"),
+            ("range", "/range"),
+            ("taken", "/taken"),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pool_shows_its_range_as_values() {
+        let page = json!({"items": [
+            {"name": "rd", "title": "Route distinguishers", "scope": "network", "from": 1, "to": 999,
+             "format": "65000:{}", "taken": 3},
+            {"name": "vlan", "title": "VLANs", "scope": "device", "from": 2, "to": 4094, "format": null, "taken": 0},
+        ]});
+        let shown = pools(&page);
+        for wanted in ["65000:1 to 65000:999", "2 to 4094", "network", "Route distinguishers"] {
+            assert!(shown.contains(wanted), "{wanted} in {shown}");
+        }
+    }
+}
