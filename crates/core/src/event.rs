@@ -141,6 +141,34 @@ impl OrderFacts {
     }
 }
 
+impl OrderFacts {
+    /// The event "this happened to the order's service", `what` being its last word, with `more` facts.
+    #[must_use]
+    pub fn service_event(&self, id: Uuid, sequence: i32, what: &str, at: Timestamp, more: Value) -> Event {
+        let mut data = json!({
+            "service": self.service_id,
+            "definition": self.definition,
+            "region": self.region,
+            "order": self.id,
+        });
+        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+            data.extend(more);
+        }
+        Event {
+            id,
+            entity: Entity::Service,
+            entity_id: self.service_id.to_string(),
+            sequence,
+            what: what.to_owned(),
+            at,
+            region: self.region.clone(),
+            definition: self.definition.clone(),
+            correlation_id: self.external_id.clone(),
+            data,
+        }
+    }
+}
+
 /// RFC 3339 UTC with milliseconds, as on every interface.
 #[must_use]
 pub fn time(at: Timestamp) -> String {

@@ -5,11 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use turnup_core::{
-    event::{Entity, Event},
+    audit::{self, AuditPart, ConfigAudit, DeviceAudit},
     failure::{Failure, FailureClass},
     id::{DeploymentId, OrderId},
-    lifecycle::{DeploymentState, OrderState, deployment_transition, order_transition, service_transition},
-    message::{OrderReport, StateChange},
+    lifecycle::{
+        DeploymentState, OrderState, ServiceEvent, deployment_transition, order_transition,
+        service_transition,
+    },
+    message::{InForce, OrderReport, StateChange},
+    name::DeviceName,
+    order::OrderKind,
     settle::{order_event, service_event},
 };
 use turnup_store::{DeploymentChange, DeploymentToSettle, Entry, OrderToSettle, ServiceChange, Settled};
@@ -125,6 +130,9 @@ fn end_order(
         by: change.worker.clone(),
     });
     settled.orders.push((report.order, to, sequence, failures));
+    if (order.facts.kind, to) == (OrderKind::Validate, OrderState::Completed) {
+        audited(settled, order, change, now);
+    }
     if let Some(service) = service_event(order.facts.kind, event) {
         change_service(settled, order, service, change, to, now);
     }
@@ -133,7 +141,7 @@ fn end_order(
 fn change_service(
     settled: &mut Settled,
     order: &OrderToSettle,
-    event: turnup_core::lifecycle::ServiceEvent,
+    event: ServiceEvent,
     change: &StateChange,
     order_state: OrderState,
     now: Timestamp,
@@ -142,41 +150,89 @@ fn change_service(
     let sequence = order.service.map_or(0, |(_, sequence)| sequence) + 1;
     let after = service_transition(before, event);
     let service = order.facts.service_id;
+    let id = order.facts.id;
+    let deployment = change.deployment;
     let (service_change, what) = match (before, after) {
-        (None, Some(state)) => {
-            (ServiceChange::Create { order: order.facts.id, deployment: change.deployment }, state.word())
+        (None, Some(state)) => (ServiceChange::Create { order: id, deployment }, state.word()),
+        (Some(_), Some(state)) if event == ServiceEvent::AttemptFailed => {
+            let known = change.devices.iter().map(|device| (device.device.clone(), device.in_force));
+            let in_force = known.filter(|(_, in_force)| *in_force != InForce::Old).collect();
+            (ServiceChange::Fail { service, state, order: id, deployment, sequence, in_force }, state.word())
         }
         (Some(_), Some(state)) => {
-            (ServiceChange::State { service, state, order: order.facts.id, sequence }, state.word())
+            (ServiceChange::Update { service, state, order: id, deployment, sequence }, state.word())
         }
         (Some(_), None) => (ServiceChange::Remove { service }, "removed"),
         (None, None) => return,
     };
     settled.services.push(service_change);
-    let data: Value = json!({
-        "service": service,
-        "definition": order.facts.definition,
-        "region": order.facts.region,
-        "state": after,
-        "order": order.facts.id,
-        "order_state": order_state,
-    });
-    settled.entries.push(Entry {
-        event: Event {
-            id: Uuid::now_v7(),
-            entity: Entity::Service,
-            entity_id: service.to_string(),
-            sequence,
-            what: what.to_owned(),
-            at: now,
-            region: order.facts.region.clone(),
-            definition: order.facts.definition.clone(),
-            correlation_id: order.facts.external_id.clone(),
-            data,
-        },
+    let more = json!({"state": after, "order_state": order_state});
+    settled.entries.push(service_entry(order, sequence, what, more, change, now));
+}
+
+/// A log entry of the order's service.
+fn service_entry(
+    order: &OrderToSettle,
+    sequence: i32,
+    what: &str,
+    more: Value,
+    change: &StateChange,
+    now: Timestamp,
+) -> Entry {
+    Entry {
+        event: order.facts.service_event(Uuid::now_v7(), sequence, what, now, more),
         change: None,
         why: None,
         by: change.worker.clone(),
+    }
+}
+
+/// A validate order was carried out: what it says of the service. Drift comes with the order that would
+/// repair it.
+fn audited(settled: &mut Settled, order: &OrderToSettle, change: &StateChange, now: Timestamp) {
+    let Some((_, last)) = order.service else { return };
+    let devices: Vec<(DeviceName, DeviceAudit)> = change
+        .devices
+        .iter()
+        .filter_map(|report| Some((report.device.clone(), report.audit.clone()?)))
+        .collect();
+    let functional = order.options.audit.contains(&AuditPart::Functional);
+    let summary = audit::summary(&devices, functional);
+    let sequence = last + 1;
+    let short: Vec<Value> = devices
+        .iter()
+        .map(|(device, audit)| {
+            let failed = audit.checks.iter().filter(|check| !check.passed);
+            json!({
+                "device": device,
+                "config": audit.config,
+                "differences": audit.differences_in_all,
+                "failed_checks": failed.map(|check| &check.name).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let mut more = json!({
+        "audit_state": summary.state,
+        "config": summary.config,
+        "reason": summary.reason,
+        "devices": short,
+    });
+    if summary.config == ConfigAudit::Drifted {
+        more["proposed"] = json!({"kind": OrderKind::Redeploy, "service_id": order.facts.service_id});
+    }
+    settled.entries.push(service_entry(order, sequence, "audited", more, change, now));
+    settled.services.push(ServiceChange::Audited {
+        service: order.facts.service_id,
+        order: order.facts.id,
+        sequence,
+        at: now,
+        summary,
+        devices: json!(
+            devices
+                .iter()
+                .map(|(device, audit)| json!({"device": device, "audit": audit}))
+                .collect::<Vec<_>>()
+        ),
     });
 }
 
@@ -184,10 +240,12 @@ fn change_service(
 mod tests {
     use super::*;
     use turnup_core::{
+        audit::{CheckResult, Difference, Drift},
         event::OrderFacts,
         id::ServiceId,
-        lifecycle::{DeploymentEvent, ServiceState},
-        order::OrderKind,
+        lifecycle::{AuditState, DeploymentEvent, ServiceState},
+        message::DeviceReport,
+        order::{OrderKind, OrderOptions},
     };
 
     fn deployment() -> DeploymentId {
@@ -220,8 +278,11 @@ mod tests {
             external_id: None,
             requester: "crm".to_owned(),
         };
-        let service = (kind == OrderKind::Decommission).then_some((ServiceState::Deployed, 4));
-        let stored_order = OrderToSettle { facts, state: OrderState::InProgress, sequence: 3, service };
+        let service = (kind != OrderKind::Provision).then_some((ServiceState::Deployed, 4));
+        let audit = if kind == OrderKind::Validate { AuditPart::ALL.to_vec() } else { Vec::new() };
+        let options = OrderOptions { audit, ..OrderOptions::default() };
+        let stored_order =
+            OrderToSettle { facts, state: OrderState::InProgress, sequence: 3, service, options };
         (HashMap::from([(deployment(), stored)]), HashMap::from([(order(), stored_order)]))
     }
 
@@ -307,8 +368,67 @@ mod tests {
         let failed = run(OrderKind::Decommission, &[report(2, 1, DeploymentEvent::RolledBack, vec![down])]);
         assert!(matches!(
             failed.services[..],
-            [ServiceChange::State { state: ServiceState::FailDeploy, sequence: 5, .. }]
+            [ServiceChange::Fail { state: ServiceState::FailDeploy, sequence: 5, .. }]
         ));
+    }
+
+    fn device(name: &str, in_force: InForce, audit: Option<DeviceAudit>) -> DeviceReport {
+        let device = DeviceName::new(name).unwrap();
+        DeviceReport { device, in_force, steps: vec![], failures: vec![], audit }
+    }
+
+    #[test]
+    fn a_modify_changes_or_fails_the_service() {
+        for kind in [OrderKind::Modify, OrderKind::Redeploy] {
+            let done = run(kind, &[report(2, 1, DeploymentEvent::Committed, vec![])]);
+            assert!(matches!(
+                done.services[..],
+                [ServiceChange::Update { state: ServiceState::Deployed, sequence: 5, .. }]
+            ));
+            let doubt = Failure::new(FailureClass::InDoubt, "confirm", "no answer");
+            let mut failed = report(2, 1, DeploymentEvent::GivenUp, vec![doubt]);
+            failed.devices = vec![device("a", InForce::Old, None), device("z", InForce::Unknown, None)];
+            let failed = run(kind, &[failed]);
+            let [ServiceChange::Fail { state: ServiceState::FailDeploy, in_force, .. }] =
+                &failed.services[..]
+            else {
+                panic!("{:?}", failed.services)
+            };
+            assert_eq!(in_force[..], [(DeviceName::new("z").unwrap(), InForce::Unknown)], "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_audit_says_what_it_found_and_proposes_the_repair() {
+        let drift = |differs| {
+            let difference = Difference {
+                path: "/x/mtu".into(),
+                drift: Drift::Changed,
+                wanted: Some("1".into()),
+                found: Some("2".into()),
+            };
+            let config = if differs { ConfigAudit::Drifted } else { ConfigAudit::InSync };
+            let check = CheckResult { name: "up".into(), passed: !differs, evidence: "state is down".into() };
+            DeviceAudit {
+                config,
+                differences: vec![difference; usize::from(differs)],
+                differences_in_all: usize::from(differs),
+                checks: vec![check],
+            }
+        };
+        for differs in [false, true] {
+            let mut done = report(2, 1, DeploymentEvent::Committed, vec![]);
+            done.devices = vec![device("a", InForce::New, Some(drift(differs)))];
+            let settled = run(OrderKind::Validate, &[done]);
+            assert_eq!(settled.orders[0].1, OrderState::Completed, "the audit was carried out");
+            let [ServiceChange::Audited { summary, sequence: 5, .. }] = &settled.services[..] else {
+                panic!("{:?}", settled.services)
+            };
+            assert_eq!(summary.state, if differs { AuditState::Down } else { AuditState::Up });
+            let event = &settled.entries[1].event;
+            assert_eq!(event.kind(), "dev.turnup.service.audited.v1");
+            assert_eq!(event.data["proposed"]["kind"] == "redeploy", differs);
+        }
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! Due messages → held until their instant → started in batches.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use turnup_broker::{ConsumeOptions, Delivery, ack_many};
 use turnup_core::{
     id::OrderId,
     message::{Body as _, Due},
+    name::PlatformName,
 };
-use turnup_store::StoreError;
+use turnup_plan::{Catalogue, Yang};
+use turnup_store::{Starting, StoreError};
 
 use crate::{Context, hold::Hold, start};
 
@@ -114,13 +120,75 @@ async fn start_until_answered(context: &Context, due: &[(OrderId, i32)]) -> Opti
 }
 
 async fn start_once(context: &Context, due: &[(OrderId, i32)]) -> Result<(), StoreError> {
-    let starting = context.store.begin_start(due).await?;
-    let batch = start::plan(&starting, &context.catalogue);
-    let (nodes, around) = batch.nodes();
-    let owners = starting.owners(&nodes, &around).await?;
+    let (starting, catalogue) = begin(context, due).await?;
+    let yang = yang(context, &starting).await;
+    let knowledge = start::Knowledge { catalogue: &catalogue, yang: &yang };
+    let batch = start::draft(&starting, &knowledge);
+    let questions = batch.questions();
+    let answers = start::Answers {
+        owners: starting.owners(&questions.claimed, &questions.around).await?,
+        holders: holders(&starting, &questions.shared).await?,
+        approved: approved(context, &starting).await?,
+    };
     let now = Timestamp::now();
     let limits = context.settings.limits.into();
-    let (decisions, entries) = batch.decide(&starting, &owners, &limits, now);
+    let (decisions, entries) = batch.decide(&starting, &answers, &limits, now);
     turnup_crashpoint::pass("scheduler.before_commit");
     starting.finish(&decisions, &entries, now).await
+}
+
+/// Locks the batch, with the definitions that it needs at hand. One that was published a moment ago is
+/// fetched without holding the locks.
+async fn begin(context: &Context, due: &[(OrderId, i32)]) -> Result<(Starting, Arc<Catalogue>), StoreError> {
+    let starting = context.store.begin_start(due).await?;
+    let needed = start::definitions(&starting);
+    let catalogue = context.library.now();
+    if needed.iter().all(|(name, version)| catalogue.version(name, *version).is_some()) {
+        return Ok((starting, catalogue));
+    }
+    drop(starting);
+    let needed: Vec<_> = needed.iter().map(|(name, version)| (name, Some(*version))).collect();
+    let catalogue = context.library.with(&needed).await?;
+    Ok((context.store.begin_start(due).await?, catalogue))
+}
+
+/// YANG of the platforms of the batch's devices, where it is at hand.
+async fn yang(context: &Context, starting: &Starting) -> BTreeMap<PlatformName, Yang> {
+    let platforms: BTreeSet<&PlatformName> =
+        starting.devices.values().map(|device| &device.platform).collect();
+    let mut found = BTreeMap::new();
+    for platform in platforms {
+        if let Some(yang) = context.library.yang(platform).await {
+            found.insert(platform.clone(), yang);
+        }
+    }
+    found
+}
+
+async fn holders(
+    starting: &Starting,
+    shared: &[(String, String)],
+) -> Result<Vec<turnup_plan::Holder>, StoreError> {
+    let held = starting.holders(shared).await?.into_iter();
+    Ok(held
+        .map(|held| turnup_plan::Holder {
+            device: held.device,
+            node: held.node,
+            service: held.service,
+            value: held.value,
+        })
+        .collect())
+}
+
+/// The plans that orders of the batch name, as they read.
+async fn approved(context: &Context, starting: &Starting) -> Result<HashMap<String, String>, StoreError> {
+    let hashes: BTreeSet<&String> =
+        starting.orders.iter().filter_map(|due| due.order.options.approved_plan.as_ref()).collect();
+    let mut found = HashMap::new();
+    for hash in hashes {
+        if let Some(plan) = context.store.plan(hash).await? {
+            found.insert(hash.clone(), start::text_of(&plan));
+        }
+    }
+    Ok(found)
 }

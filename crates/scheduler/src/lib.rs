@@ -10,6 +10,7 @@
 //! - Any number of schedulers run at once. Only one relays, by an advisory lock; all start orders,
 //!   over rows that the store locks.
 
+mod audits;
 mod claims;
 mod due;
 mod hold;
@@ -24,7 +25,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::Broker;
 use turnup_core::message::Limits;
-use turnup_plan::Catalogue;
+use turnup_library::Library;
 use turnup_store::Store;
 
 /// Configuration of the scheduler.
@@ -45,6 +46,11 @@ pub struct Settings {
     pub lost_after_ms: u64,
     /// A deployment so long unheard of is sent again whatever the queues hold, in milliseconds.
     pub silent_after_ms: u64,
+    /// How often it is looked which services are due for an audit, in milliseconds. Each time a device is
+    /// audited at most once.
+    pub audit_every_ms: u64,
+    /// Most audits ordered at a time.
+    pub audit_batch: u32,
     /// Months for which events (and so the history) are kept; 0: for ever.
     pub keep_events_months: i32,
     /// Deadlines and limits given to deployments.
@@ -61,6 +67,8 @@ impl Default for Settings {
             overdue_ms: 30_000,
             lost_after_ms: 120_000,
             silent_after_ms: 1_800_000,
+            audit_every_ms: 10_000,
+            audit_batch: 100,
             keep_events_months: 0,
             limits: LimitSettings::default(),
         }
@@ -118,7 +126,7 @@ pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
     pub(crate) store: Store,
     pub(crate) broker: Broker,
-    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) library: Library,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -144,9 +152,9 @@ pub async fn run(
     settings: Settings,
     store: Store,
     broker: Broker,
-    catalogue: Arc<Catalogue>,
+    library: Library,
     shutdown: CancellationToken,
 ) {
-    let context = Context { settings: Arc::new(settings), store, broker, catalogue, shutdown };
+    let context = Context { settings: Arc::new(settings), store, broker, library, shutdown };
     tokio::join!(due::run(&context), relay::run(&context), claims::run(&context));
 }

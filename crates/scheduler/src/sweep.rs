@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use turnup_broker::DeployClass;
 use turnup_store::{RelayLease, StoreError};
 
-use crate::Context;
+use crate::{Context, audits};
 
 /// How often orders that have come into the ladder's reach are released.
 const RELEASE_EVERY: Duration = Duration::from_secs(1);
@@ -19,10 +19,12 @@ pub(crate) async fn run(context: &Context, lease: &RelayLease) -> Result<(), Sto
     let mut sweep = tokio::time::interval(Duration::from_millis(context.settings.sweep_every_ms.max(100)));
     let mut release = tokio::time::interval(RELEASE_EVERY);
     let mut partitions = tokio::time::interval(PARTITIONS_EVERY);
+    let mut audits = tokio::time::interval(Duration::from_millis(context.settings.audit_every_ms.max(100)));
     loop {
         tokio::select! {
             _ = sweep.tick() => find_lost(context).await?,
             _ = release.tick() => { lease.release_later(Timestamp::now(), ROUND).await?; }
+            _ = audits.tick() => audits::order(context).await?,
             _ = partitions.tick() => {
                 context.store.make_partitions().await?;
                 if context.settings.keep_events_months > 0 {

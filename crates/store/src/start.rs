@@ -10,10 +10,11 @@ use turnup_core::{
     failure::Failure,
     id::{DeploymentId, OrderId, ServiceId},
     lease::{Board, Candidate},
-    lifecycle::{OrderState, ServiceState},
+    lifecycle::{OrderEvent, OrderState, ServiceState, service_transition},
     message::InForce,
     name::DeviceName,
     order::{Endpoint, OrderKind, Priority},
+    settle::service_event,
 };
 use uuid::Uuid;
 
@@ -337,6 +338,7 @@ impl Starting {
             nudge(client, &self.given_up(decisions)).await?;
             dispatch(client, &self.orders, decisions, now).await?;
             self.touch_devices(client).await?;
+            self.fail_services(client, decisions, now).await?;
             resource::release(client, &self.ended_services(decisions), &[]).await?;
             entry::append(client, entries).await?;
             self.tx.commit().await
@@ -349,6 +351,36 @@ impl Starting {
         decisions: &'a [Decision],
     ) -> impl Iterator<Item = (&'a DueOrder, &'a Decision)> {
         self.orders.iter().zip(decisions)
+    }
+
+    /// An attempt to change a service that turns out Invalid leaves it in Fail Deploy, wherever that is found
+    /// out. The caller's entries have the event, with the next number of the service's.
+    async fn fail_services(
+        &self,
+        client: &deadpool_postgres::Object,
+        decisions: &[Decision],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (mut ids, mut states, mut orders, mut sequences) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for due in self.invalid(decisions) {
+            let event = service_event(due.order.kind, OrderEvent::Invalid);
+            let service = self.services.get(&due.order.service_id);
+            if let (Some(event), Some(service)) = (event, service)
+                && let Some(state) = service_transition(Some(service.state), event)
+            {
+                ids.push(due.order.service_id.0);
+                states.push(state.word());
+                orders.push(due.order.id.0);
+                sequences.push(service.sequence + 1);
+            }
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let change = statement!(client, "change_services");
+        client.execute(&change, &[&ids, &states, &orders, &sequences, &now]).await?;
+        Ok(())
     }
 
     fn invalid<'a>(&'a self, decisions: &'a [Decision]) -> impl Iterator<Item = &'a DueOrder> {
