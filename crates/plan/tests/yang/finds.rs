@@ -128,7 +128,8 @@ fn what_is_missing_in_whole_nodes() {
 
 #[test]
 fn a_pseudowire_without_peer() {
-    let config = "<pseudowires xmlns=\"urn:turnup:sim\"><pseudowire><name>p</name><vc-id>0</vc-id>\
+    let config = "<interfaces xmlns=\"urn:turnup:sim\"><interface><name>a</name></interface></interfaces>\
+                  <pseudowires xmlns=\"urn:turnup:sim\"><pseudowire><name>p</name><vc-id>0</vc-id>\
                   <interface>a</interface><unit>1</unit></pseudowire></pseudowires>";
     let found = check(&sim(), &["pseudowires/pseudowire"], config);
     assert_eq!(found.len(), 2, "{found:#?}");
