@@ -40,9 +40,10 @@ struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 struct Global {
     /// Configuration file; config/turnup.toml documents every key
-    #[arg(long, global = true, env = "TURNUP_CONFIG")]
+    #[arg(long = "config", id = "config_file", value_name = "FILE", global = true, env = "TURNUP_CONFIG")]
     config: Option<PathBuf>,
     /// Where an intake answers, for client commands
     #[arg(long, global = true, env = "TURNUP_URL", default_value = "http://127.0.0.1:8080")]
@@ -156,6 +157,26 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("turnup").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn a_flag_may_have_the_name_of_the_configuration_file() {
+        for (line, file) in [
+            ("service show S --config", None),
+            ("--config a.toml service show S --config", Some("a.toml")),
+            ("--config a.toml service audit S --config", Some("a.toml")),
+            ("service list --config a.toml", Some("a.toml")),
+        ] {
+            let cli = parsed(line).unwrap();
+            // A machine may have the variable set.
+            if file.is_some() || std::env::var_os("TURNUP_CONFIG").is_none() {
+                assert_eq!(cli.global.config.as_deref(), file.map(std::path::Path::new), "{line}");
+            }
+        }
+    }
+
     #[test]
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory as _;
@@ -164,6 +185,7 @@ mod tests {
             "order plan a.yaml --on-device --xml --color always",
             "order submit a.yaml --approved-plan ab --if-busy refuse",
             "order modify S --set vlan=7 --set a:vlan=8 --unset mtu --dry-run --xml --if-busy wait --watch",
+            "service show S --config --audit",
             "service list --audit-state down --config-audit drifted",
             "service audit S --config --at 2030-01-31T22:00:00Z --watch",
             "service audits S",
@@ -179,8 +201,7 @@ mod tests {
              --platform-map junos=mx,ios-xr=xr --credential lab --dry-run --all --skip-bad --update",
             "device check pe1 --fetch-yang",
         ] {
-            let words = std::iter::once("turnup").chain(good.split_whitespace());
-            assert!(Cli::try_parse_from(words).is_ok(), "{good}");
+            assert!(parsed(good).is_ok(), "{good}");
         }
         for bad in [
             "order plan",
@@ -190,8 +211,7 @@ mod tests {
             "device check pe1 --fetch-yang --last",
             "definition publish",
         ] {
-            let words = std::iter::once("turnup").chain(bad.split_whitespace());
-            assert!(Cli::try_parse_from(words).is_err(), "{bad}");
+            assert!(parsed(bad).is_err(), "{bad}");
         }
     }
 }

@@ -24,10 +24,11 @@ pub(crate) enum DefinitionCommand {
     /// List the service definitions that can be ordered, each with its published versions
     List,
     /// Show a service definition: its attributes, endpoints and platforms
+    #[command(disable_version_flag = true)]
     Show {
         name: String,
         /// This version; else the newest
-        #[arg(long, value_name = "N")]
+        #[arg(long = "version", id = "definition_version", value_name = "N")]
         version: Option<u32>,
     },
     /// Check a definition's folder, or a catalogue of them: every mistake with file and line, and the example

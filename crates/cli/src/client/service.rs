@@ -3,6 +3,8 @@
 mod audit;
 mod show;
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -22,11 +24,13 @@ pub(crate) enum ServiceCommand {
     Show {
         id: String,
         /// With the configuration that it has on each device
-        #[arg(long)]
+        #[arg(long = "config", id = "with_config")]
         config: bool,
         /// With what the last audit found
         #[arg(long)]
         audit: bool,
+        #[command(flatten)]
+        _file: ConfigFile,
     },
     /// Show the configuration that a service has on each device, as XML
     Config {
@@ -81,7 +85,7 @@ pub(crate) struct Audit {
     /// The service's id
     id: String,
     /// Compare its configuration; without --config and --functional both are done
-    #[arg(long)]
+    #[arg(long = "config", id = "with_config")]
     config: bool,
     /// Run the definition's checks of operational state
     #[arg(long)]
@@ -93,6 +97,16 @@ pub(crate) struct Audit {
     /// could not be read
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    _file: ConfigFile,
+}
+
+/// Holds the place of the global `--config FILE` in commands that have a flag of that name, which is
+/// about something else; the file is still named before the command, or in TURNUP_CONFIG.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ConfigFile {
+    #[arg(long = "config-file", id = "config_file", value_name = "FILE", hide = true)]
+    _config_file: Option<PathBuf>,
 }
 
 pub(crate) async fn run(
@@ -103,7 +117,9 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     match command {
         ServiceCommand::List(filter) => run_list(api, format, &filter).await,
-        ServiceCommand::Show { id, config, audit } => run_show(api, format, paint, &id, config, audit).await,
+        ServiceCommand::Show { id, config, audit, _file: _ } => {
+            run_show(api, format, paint, &id, config, audit).await
+        }
         ServiceCommand::Config { id, device } => run_config(api, format, paint, &id, device.as_deref()).await,
         ServiceCommand::Audit(audit) => run_audit(api, format, paint, &audit).await,
         ServiceCommand::Audits { id } => {
@@ -249,8 +265,14 @@ mod tests {
 
     #[test]
     fn an_audit_looks_at_what_is_asked_for() {
-        let options =
-            |config, functional| Audit { id: "S".to_owned(), config, functional, at: None, watch: false };
+        let options = |config, functional| Audit {
+            id: "S".to_owned(),
+            config,
+            functional,
+            at: None,
+            watch: false,
+            _file: ConfigFile::default(),
+        };
         let both = json!({"kind": "validate", "service_id": "S", "schedule": "now"});
         assert_eq!(audit_order(&options(false, false)), both);
         assert_eq!(audit_order(&options(true, true)), both);
