@@ -53,7 +53,8 @@ impl Case {
     }
 
     fn render(&self, mtu: u32) -> Option<BTreeMap<DeviceName, Footprint>> {
-        let attributes = json!({"vc_id": 1001, "mtu": mtu, "control_word": true, "description": "Ams <-> Par"});
+        let attributes =
+            json!({"vc_id": 1001, "mtu": mtu, "control_word": true, "description": "Ams <-> Par"});
         let attributes = attributes.as_object()?;
         let yang = |_: &PlatformName| Some(self.yang.clone());
         self.definition()?
@@ -87,7 +88,8 @@ fn planning(c: &mut Criterion) {
         let yang = |_: &PlatformName| Some(case.yang.clone());
         b.iter(|| {
             let footprints = case.render(9000);
-            footprints.map(|all| all.values().all(|f| f.check(&case.yang).is_ok() && yang(f.platform()).is_some()))
+            footprints
+                .map(|all| all.values().all(|f| f.check(&case.yang).is_ok() && yang(f.platform()).is_some()))
         });
     });
     c.bench_function("compare only", |b| {

@@ -20,6 +20,7 @@ use turnup_core::{
 use crate::{
     change::{Change, Edit},
     footprint::{Footprint, overlap},
+    yang::Yang,
 };
 
 /// Phase of failures found while planning.
@@ -112,6 +113,25 @@ impl Draft {
     /// What is wanted on each device.
     pub fn wanted(&self) -> impl Iterator<Item = (&DeviceName, &Footprint)> {
         self.devices.iter().filter_map(|(device, change)| Some((device, change.new.as_ref()?)))
+    }
+
+    /// Checks what is wanted against YANG, on the platforms that `yang_of` has it for.
+    ///
+    /// # Errors
+    /// Every violation, with its device, path and reason.
+    pub fn check(&self, yang_of: &dyn Fn(&PlatformName) -> Option<Yang>) -> Result<(), Vec<Failure>> {
+        // What is deployed again was checked when it came; the modules may be others by now.
+        if !self.kind.has_content() {
+            return Ok(());
+        }
+        let mut refused = Vec::new();
+        for (device, footprint) in self.wanted() {
+            let Some(yang) = yang_of(footprint.platform()) else { continue };
+            for violation in footprint.check(&yang).err().unwrap_or_default() {
+                refused.push(refusal(device, &violation.path, violation.to_string()));
+            }
+        }
+        if refused.is_empty() { Ok(()) } else { Err(refused) }
     }
 
     /// The nodes that must not be another service's: those that this one is going to own or share.

@@ -10,6 +10,7 @@ use crate::{
     error::BadContent,
     shape::{Place, Shape},
     template::MAX_OUTPUT_BYTES,
+    yang::{Violation, Yang},
 };
 
 /// What one service wants on one device, checked and in canonical form: list keys first (RFC 7950 §7.8.5),
@@ -51,8 +52,23 @@ impl From<Footprint> for Stored {
 
 impl Footprint {
     /// Checks configuration and brings it into canonical form.
-    pub(crate) fn new(platform: PlatformName, config: &str, shape: Shape) -> Result<Self, BadContent> {
-        let tree = arrange_above(parse(config)?, &shape, &mut Vec::new(), "")?;
+    fn new(platform: PlatformName, config: &str, shape: Shape) -> Result<Self, BadContent> {
+        Self::rendered(platform, config, shape, None)
+    }
+
+    /// The same of what a template has written. Lists that `shape` doesn't declare are as YANG says.
+    pub(crate) fn rendered(
+        platform: PlatformName,
+        config: &str,
+        mut shape: Shape,
+        yang: Option<&Yang>,
+    ) -> Result<Self, BadContent> {
+        let tree = parse(config)?;
+        if let Some(yang) = yang {
+            // Only of what is in here: a footprint is stored with its declarations.
+            declare(&tree, yang, &mut shape);
+        }
+        let tree = arrange_above(tree, &shape, &mut Vec::new(), "")?;
         let config = to_xml(&tree);
         Ok(Self { platform, config, shape, tree })
     }
@@ -109,6 +125,19 @@ impl Footprint {
         to_xml(&bones(self.tree.iter(), &self.shape, &mut Vec::new()))
     }
 
+    /// Checks it against the platform's YANG: types, ranges, keys, patterns, and that nothing mandatory is
+    /// missing in what is the service's as a whole.
+    ///
+    /// # Errors
+    /// Every violation, with its path.
+    pub fn check(&self, yang: &Yang) -> Result<(), Vec<Violation>> {
+        let whole = |path: &str| {
+            let names: Vec<&str> = path.split('/').collect();
+            matches!(self.shape.place(&names), Place::Owned | Place::Shared)
+        };
+        yang.check_tree(&self.tree, &self.config, &whole)
+    }
+
     pub(crate) fn tree(&self) -> &[Element] {
         &self.tree
     }
@@ -153,6 +182,19 @@ fn parse(config: &str) -> Result<Vec<Element>, BadContent> {
         return Err(BadContent::Empty);
     }
     Ok(root.into_children().collect())
+}
+
+/// Takes over what YANG says of the lists in `tree` that aren't declared.
+fn declare(tree: &[Element], yang: &Yang, shape: &mut Shape) {
+    let mut left: Vec<&Element> = tree.iter().collect();
+    while let Some(element) = left.pop() {
+        if !shape.keys.contains_key(element.name())
+            && let Some(keys) = yang.keys().get(element.name())
+        {
+            shape.keys.insert(element.name().to_owned(), keys.clone());
+        }
+        left.extend(element.children());
+    }
 }
 
 pub(crate) fn to_xml(tree: &[Element]) -> String {
