@@ -11,7 +11,7 @@ WITH given AS (
          WHERE services.definition = given.definition AND next_audit_at IS NULL LIMIT $4)
         UNION ALL
         (SELECT id, created_at FROM services
-         WHERE services.definition = given.definition AND next_audit_at > $3 + given.every * 1.2 LIMIT $4)
+         WHERE services.definition = given.definition AND next_audit_at > $3::timestamptz + given.every * 1.2 LIMIT $4)
     ) AS services
 ), locked AS MATERIALIZED (
     SELECT services.id, timeless.every, timeless.created_at

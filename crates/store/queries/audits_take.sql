@@ -7,7 +7,7 @@ WITH every AS (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE services
-SET next_audit_at = $4 + make_interval(secs => every.every_s)
+SET next_audit_at = $4::timestamptz + make_interval(secs => every.every_s)
     * (0.9 + 0.2 * ((hashtextextended(services.id::text || $4::timestamptz, 0) & 65535) / 65536.0))
 FROM locked, every
 WHERE services.id = locked.id AND services.definition = every.definition

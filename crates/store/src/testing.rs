@@ -64,6 +64,14 @@ impl Database {
         connect(&self.url()).await
     }
 
+    /// The same on another database of its server.
+    ///
+    /// # Errors
+    /// If the server is away.
+    pub async fn session_on(&self, database: &str) -> Result<Client, StoreError> {
+        connect(&with_database(&self.server, database)).await
+    }
+
     async fn create() -> Result<Self, StoreError> {
         let server = std::env::var("TURNUP_DATABASE_URL")
             .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());

@@ -3,12 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod accept;
+mod audits;
 mod claims;
 mod control;
 mod devices;
 mod events;
+mod library;
+mod lives;
 mod pool;
 mod relay;
+mod resource_stress;
+mod resources;
 mod schema;
 mod settle;
 mod start;

@@ -3,8 +3,10 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use turnup_core::{
+    audit::ConfigAudit,
     event::Entity,
     lifecycle::{AuditState, DeploymentState, OrderState, ServiceState, legal_order_changes},
+    message::InForce,
     order::{OrderKind, Priority},
 };
 use turnup_store::{SCHEMA_VERSION, Settings, Store, StoreError, create_database, testing::Database};
@@ -122,6 +124,10 @@ async fn the_database_has_exactly_the_cores_words() {
     same!("deployments", "state", DeploymentState);
     same!("services", "state", ServiceState);
     same!("services", "audit_state", AuditState);
+    same!("services", "config_audit", ConfigAudit);
+    same!("audits", "state", AuditState);
+    same!("audits", "config", ConfigAudit);
+    same!("footprints", "in_force", InForce);
     same!("events", "entity", Entity);
     // This column has several constraints; the list has a name.
     let session = database.session().await.unwrap();
@@ -273,4 +279,50 @@ async fn an_order_far_in_the_future_keeps_its_history_in_this_month() {
     far.due = Some(in_s(3 * 365 * 86_400));
     let id = accept(store, far).await;
     assert_eq!(history(store, id).await.len(), 2);
+}
+
+/// What the release before has written is there afterwards, with what is new filled in.
+#[tokio::test]
+async fn rows_of_the_release_before_survive() {
+    let database = Database::new().await;
+    let (name, store) = empty(&database).await;
+    let old = database.session_on(&name).await.unwrap();
+    old.batch_execute(include_str!("../../migrations/0001_orders.sql")).await.unwrap();
+    old.batch_execute(
+        "CREATE TABLE schema_version (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
+         INSERT INTO schema_version (version) VALUES (1);
+         INSERT INTO orders (id, kind, service_id, state, generation, sequence, updated_at) VALUES
+            ('00000000-0000-0000-0000-000000000001', 'provision', '00000000-0000-0000-0000-00000000000a', 'completed', 1, 4, now()),
+            ('00000000-0000-0000-0000-000000000002', 'decommission', '00000000-0000-0000-0000-00000000000a', 'requested', 0, 1, now());
+         INSERT INTO order_requests (id, definition, definition_version, service_id, region, attributes, endpoints,
+                                     devices, priority, requester, digest, created_at)
+         SELECT id, 'eline', 1, service_id, 'eu', '{\"mtu\": 1500}', '[]', '{d1}', 'normal', 'crm', sha256('x'), now() FROM orders;
+         INSERT INTO order_devices SELECT 'd1', id FROM orders;
+         INSERT INTO services (id, definition, definition_version, region, attributes, endpoints, devices, requester,
+                               created_at, state, last_order, sequence, updated_at)
+         SELECT service_id, 'eline', 1, 'eu', '{}', '[]', '{d1}', 'crm', now(), 'fail_deploy',
+                '00000000-0000-0000-0000-000000000002', 2, now() FROM orders WHERE kind = 'provision';
+         INSERT INTO footprints (service_id, device, footprint) VALUES ('00000000-0000-0000-0000-00000000000a', 'd1', '{\"a\": 1}');",
+    )
+    .await
+    .unwrap();
+    assert_eq!(store.migrate().await.unwrap(), (1, SCHEMA_VERSION));
+    let order = |n: u128| turnup_core::id::OrderId(uuid::Uuid::from_u128(n));
+    let service = turnup_core::id::ServiceId(uuid::Uuid::from_u128(10));
+    let view = store.order(order(2)).await.unwrap().unwrap();
+    assert_eq!(
+        (view.attributes["mtu"].as_i64(), view.options),
+        (Some(1500), turnup_core::order::OrderOptions::default())
+    );
+    let view = store.service(service).await.unwrap().unwrap();
+    assert_eq!(
+        (view.wanted_by, view.last_order, view.config_audit),
+        (order(1), order(2), ConfigAudit::NotAudited)
+    );
+    let footprints = store.footprints(service).await.unwrap();
+    assert_eq!((footprints[0].in_force, footprints[0].strays.len()), (InForce::New, 0));
+    assert_eq!(footprints[0].footprint["a"], 1);
+    drop(old);
+    let session = database.session().await.unwrap();
+    session.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
 }

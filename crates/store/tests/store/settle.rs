@@ -87,7 +87,7 @@ async fn a_failed_decommission_fails_the_service_and_a_completed_one_frees_all()
     let first = decommission(&new);
     accept(store, first.clone()).await;
     let starting = store.begin_start(&[(first.facts.id, 1)]).await.unwrap();
-    assert_eq!(starting.services[&service], ServiceState::Deployed);
+    assert_eq!(starting.services[&service].state, ServiceState::Deployed);
     assert_eq!(starting.footprints[&service].len(), 2);
     drop(starting);
     let started = start(store, &[(first.facts.id, 1)]).await;
@@ -101,7 +101,7 @@ async fn a_failed_decommission_fails_the_service_and_a_completed_one_frees_all()
     settle(store, &started, &[]).await;
     assert!(store.service(service).await.unwrap().is_none());
     assert_eq!(
-        count(&database, "SELECT (SELECT count(*) FROM footprints) + (SELECT count(*) FROM owned_nodes)")
+        count(&database, "SELECT (SELECT count(*) FROM footprints) + (SELECT count(*) FROM owned_nodes) + (SELECT count(*) FROM shared_nodes)")
             .await,
         0
     );

@@ -11,10 +11,11 @@ use turnup_core::{
     lease::{Admission, admit},
     lifecycle::{DeploymentState, OrderState, ServiceState, service_transition},
     message::{
-        Body as _, Condition, Deployment, DeviceEdit, DeviceReport, DeviceWork, InForce, Limits, Step,
+        Body as _, Condition, Deployment, DeviceEdit, DeviceReport, DeviceWork, InForce, Limits, Purpose,
+        Step,
     },
     name::{DeviceName, PlatformName, RegionName},
-    order::{Endpoint, OrderKind, Priority},
+    order::{Endpoint, IfBusy, OrderKind, OrderOptions, Priority},
     settle::{order_event, service_event},
 };
 use turnup_store::{
@@ -93,6 +94,9 @@ pub(crate) fn order(devices: &[&str]) -> NewOrder {
         due: Some(at),
         at,
         entries: vec![],
+        options: OrderOptions::default(),
+        claims: vec![],
+        if_busy: IfBusy::Wait,
         facts,
     }
 }
@@ -116,7 +120,8 @@ pub(crate) fn with_entries(mut order: NewOrder) -> NewOrder {
 /// Accepts the order, which must be new.
 pub(crate) async fn accept(store: &Store, order: NewOrder) -> OrderId {
     let id = order.facts.id;
-    assert_eq!(store.accept(&[with_entries(order)], REACH_MS).await.unwrap(), [Accepted::Created]);
+    let answers = store.accept(&[with_entries(order)], REACH_MS).await.unwrap();
+    assert!(matches!(answers[..], [Accepted::Created(_)]), "{answers:?}");
     id
 }
 
@@ -158,6 +163,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         credential: None,
         epoch: starting.epochs[name] + 1,
         edits: vec![edit(name)],
+        audit: None,
     });
     let message = Deployment {
         deployment: DeploymentId(Uuid::now_v7()),
@@ -165,6 +171,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         generation: due.order.generation + 1,
         region: RegionName::new("eu").unwrap(),
         orders: vec![due.order.id],
+        purpose: Purpose::Change,
         devices: devices.collect(),
         limits: Limits::default(),
     };
@@ -172,6 +179,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         json!({
             "service_id": due.order.service_id, "device": device, "footprint": {"of": due.order.id},
             "nodes": [format!("/interfaces/interface[name='{}']", due.order.service_id)],
+            "shared": [{"node": "/interfaces/vlan-tagging", "value": "true"}],
         })
     });
     let footprints = if due.order.kind == OrderKind::Decommission { vec![] } else { owned.collect() };
@@ -262,6 +270,7 @@ pub(crate) fn settled(
                     .map(|step| Step { step: (*step).to_owned(), at, took_us: 900 })
                     .collect(),
                 failures: failures.to_vec(),
+                audit: None,
             }],
             in_doubt_since: None,
         });
@@ -282,7 +291,17 @@ pub(crate) fn settled(
         let after = service_transition(before, event);
         settled.services.push(match (before, after) {
             (None, Some(_)) => ServiceChange::Create { order: *order, deployment: *deployment },
-            (Some(_), Some(state)) => ServiceChange::State { service, state, order: *order, sequence },
+            (Some(_), Some(state)) if failures.is_empty() => {
+                ServiceChange::Update { service, state, order: *order, deployment: *deployment, sequence }
+            }
+            (Some(_), Some(state)) => ServiceChange::Fail {
+                service,
+                state,
+                order: *order,
+                deployment: *deployment,
+                sequence,
+                in_force: vec![],
+            },
             (Some(_), None) => ServiceChange::Remove { service },
             (None, None) => continue,
         });
