@@ -18,6 +18,7 @@ use crate::{
     audit::CheckTemplate,
     bundle::Bundle,
     error::PlanError,
+    example::Example,
     footprint::Footprint,
     schema::Schema,
     shape::Shape,
@@ -43,6 +44,7 @@ pub struct Definition {
     pub(crate) audit_every: Option<Duration>,
     /// Functional checks by file.
     pub(crate) audits: BTreeMap<String, Vec<CheckTemplate>>,
+    pub(crate) example: Option<Example>,
     pub(crate) bundle: Arc<Bundle>,
 }
 
@@ -76,6 +78,8 @@ pub(crate) struct Platform {
     pub(crate) template: String,
     /// Name of the file of functional checks.
     pub(crate) audit: Option<String>,
+    /// It says itself which lists there are; otherwise only YANG can.
+    pub(crate) declares_lists: bool,
     pub(crate) shape: Shape,
 }
 

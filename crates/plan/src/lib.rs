@@ -31,6 +31,7 @@ mod definition;
 mod diff;
 mod draft;
 mod error;
+mod example;
 mod footprint;
 mod library;
 mod mistake;

@@ -74,7 +74,7 @@ pub(crate) fn definition(
     else {
         return reader.failed();
     };
-    let definition = Definition {
+    let mut definition = Definition {
         name,
         version: u32::try_from(version).unwrap_or(u32::MAX),
         title,
@@ -87,13 +87,14 @@ pub(crate) fn definition(
         templates,
         audit_every,
         audits,
+        example: None,
         bundle: Arc::clone(bundle),
     };
     for (template, source) in &sources {
         reader.names_used(&definition, template, source);
     }
     if let (Some(example), true) = (find(fields, "example"), reader.mistakes.is_empty()) {
-        reader.example(&definition, example);
+        reader.example(&mut definition, example);
     }
     reader.done(definition)
 }

@@ -90,7 +90,8 @@ impl Reader<'_> {
             let template = self.required(fields, "template", *line);
             let template = template.and_then(|node| self.file_name(node, "template"));
             let audit = find(fields, "audit").and_then(|node| self.file_name(node, "audit"));
-            let keys = find(fields, "keys").map(|node| self.keys(node)).unwrap_or_default();
+            let keys = find(fields, "keys").map(|node| self.keys(node));
+            let declares_lists = keys.is_some();
             let owns_node = self.required(fields, "owns", *line);
             let owns = owns_node.map(|node| self.paths(node, "'owns'", false));
             let shares_node = find(fields, "shares");
@@ -99,8 +100,9 @@ impl Reader<'_> {
                 self.not_owned_too(node, &shares, owns);
             }
             if let (Some(name), Some(template), Some(owns)) = (name, template, owns) {
-                let shape = Shape { keys, owns, shares };
-                platforms.push(Found { name, line: *line, platform: Platform { template, audit, shape } });
+                let shape = Shape { keys: keys.unwrap_or_default(), owns, shares };
+                let platform = Platform { template, audit, declares_lists, shape };
+                platforms.push(Found { name, line: *line, platform });
             }
         }
         platforms

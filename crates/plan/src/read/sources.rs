@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use turnup_core::{id::ServiceId, order::Endpoint};
+use turnup_core::order::Endpoint;
 
 use super::{Reader, find, parts::Found};
 use crate::{
     bundle::{Bundle, MAIN},
     definition::Definition,
-    error::PlanError,
+    example::Example,
     schema::unknown,
     template::Templates,
     yaml::Node,
@@ -123,8 +123,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Plans the example order on every platform, and renders its checks.
-    pub(super) fn example(&mut self, definition: &Definition, example: &Node) {
+    /// Reads the example order, plans it on every platform, and renders its checks.
+    pub(super) fn example(&mut self, definition: &mut Definition, example: &Node) {
         let fields = self.map(example, "'example'", Some(&EXAMPLE_FIELDS));
         let attributes = match find(fields, "attributes").map(Node::to_json) {
             Some(Value::Object(attributes)) => attributes,
@@ -138,56 +138,29 @@ impl Reader<'_> {
                 return self.mistake(example.line, message);
             }
         };
-        for name in definition.platforms.keys() {
-            let checked = match definition.check(&attributes, &endpoints, |_| Some(name.clone())) {
-                Ok(checked) => checked,
-                Err(faults) => {
-                    for fault in faults {
-                        self.mistake(example.line_at(&fault.pointer), fault.detail);
-                    }
-                    return;
+        // Every platform is the definition's own, so the first says whether the order is good.
+        let Some(platform) = definition.platforms.keys().next() else { return };
+        match definition.check(&attributes, &endpoints, |_| Some(platform.clone())) {
+            Ok(checked) => {
+                for (place, pool) in definition.left_out(&checked) {
+                    let message = format!(
+                        "the example must give {:?} a value, though orders may leave it to the pool {pool:?}",
+                        place.attribute
+                    );
+                    self.mistake(example.line_at(&place.pointer()), message);
                 }
-            };
-            let left_out = definition.left_out(&checked);
-            for (place, pool) in &left_out {
-                let message = format!(
-                    "the example must give {:?} a value, though orders may leave it to the pool {pool:?}",
-                    place.attribute
-                );
-                self.mistake(example.line_at(&place.pointer()), message);
             }
-            if !left_out.is_empty() {
-                return;
+            Err(faults) => {
+                for fault in faults {
+                    self.mistake(example.line_at(&fault.pointer), fault.detail);
+                }
             }
-            let service = ServiceId(uuid::Uuid::nil());
-            let (attributes, endpoints) = (&checked.attributes, &checked.endpoints);
-            let planned = definition
-                .footprints(service, attributes, endpoints, &checked.platforms)
-                .map(drop)
-                .and_then(|()| {
-                    checked.platforms.keys().try_for_each(|device| {
-                        definition
-                            .checks(service, attributes, endpoints, &checked.platforms, device)
-                            .map(drop)
-                    })
-                });
-            match planned {
-                Ok(()) => {}
-                Err(PlanError::Template { template, source, .. }) => {
-                    let message = format!("the example on {name}: {}", source.reason);
-                    self.mistake_in(file_in(&template), source.line, message);
-                }
-                Err(PlanError::Content { template, source, .. }) => {
-                    let message = format!("the example on {name}: {source}");
-                    self.mistake_in(file_in(&template), 1, message);
-                }
-                Err(error) => self.mistake(example.line, format!("the example on {name}: {error}")),
+        }
+        if self.mistakes.is_empty() {
+            definition.example = Some(Example { attributes, endpoints, line: example.line });
+            for (file, line, message) in definition.try_example(&|_| None, true) {
+                self.mistake_in(&file, line, message);
             }
         }
     }
-}
-
-/// The file in `definition/file`.
-fn file_in(template: &str) -> &str {
-    template.rsplit('/').next().unwrap_or(template)
 }

@@ -246,7 +246,7 @@ impl World {
     }
 
     /// As a device would be that only ever had what is wanted now.
-    fn from_scratch(&self) -> Device {
+    fn rebuilt(&self) -> Device {
         let mut device = self.before.clone();
         for known in self.services.values() {
             if let Some(footprint) = &known.footprint {
@@ -321,7 +321,7 @@ impl World {
     }
 
     fn matches(&self) -> bool {
-        self.device.essence() == self.from_scratch().essence()
+        self.device.essence() == self.rebuilt().essence()
     }
 }
 
@@ -337,7 +337,7 @@ proptest! {
                 world.matches(),
                 "after {step:?}\nhas    {}\nwanted {}",
                 world.device.essence().to_xml(),
-                world.from_scratch().essence().to_xml()
+                world.rebuilt().essence().to_xml()
             );
         }
         // All of them go, in any order.

@@ -10,7 +10,7 @@ title: Good
 attributes: {properties: {name: {type: string}}, required: [name]}
 endpoints: {device: {}}
 platforms:
-  sim: {template: sim.xml.j2, owns: [a/b]}
+  sim: {template: sim.xml.j2, keys: {}, owns: [a/b]}
 example:
   attributes: {name: x}
   endpoints: [{role: device, device: d1}]
@@ -167,7 +167,7 @@ fn the_example_is_planned() {
 
 #[test]
 fn list_entries_need_their_keys() {
-    let yaml = GOOD.replace("owns: [a/b]", "owns: [a/b], keys: {b: [k1, k2]}");
+    let yaml = GOOD.replace("keys: {}", "keys: {b: [k1, k2]}");
     for (template, expected) in [
         ("<a xmlns='urn:x'><b><k1>1</k1></b></a>", "without its key leaf \"k2\""),
         ("<a xmlns='urn:x'><b><k1>1</k1><k2/></b></a>", "without its key leaf \"k2\""),
@@ -182,9 +182,9 @@ fn list_entries_need_their_keys() {
 
 #[test]
 fn a_platform_needs_a_template() {
-    let mistakes = after("{template: sim.xml.j2, owns: [a/b]}", "{owns: [a/b]}");
+    let mistakes = after("{template: sim.xml.j2, keys: {}, owns: [a/b]}", "{owns: [a/b]}");
     assert_eq!(mistakes, ["good/definition.yaml:7: the key \"template\" is missing"]);
-    let mistakes = after("  sim: {template: sim.xml.j2, owns: [a/b]}\n", "  {}\n");
+    let mistakes = after("  sim: {template: sim.xml.j2, keys: {}, owns: [a/b]}\n", "  {}\n");
     assert_eq!(mistakes, ["good/definition.yaml:7: a definition has at least one platform"]);
 }
 

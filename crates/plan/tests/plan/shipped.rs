@@ -1,14 +1,14 @@
 //! The shipped definitions: whatever an order says, what is rendered is XML that carries exactly that.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use turnup_core::{audit::CheckAsk, order::Endpoint};
+use turnup_core::{audit::CheckAsk, name::PlatformName, order::Endpoint};
 use turnup_netconf::xml::{Element, Limits, parse_str};
-use turnup_plan::{Catalogue, Definition};
+use turnup_plan::{Catalogue, Definition, Yang};
 
-use crate::{definition, endpoints, properties::text, service, shipped};
+use crate::{definition, endpoints, folder::Folder, properties::text, service, shipped};
 
 /// A definition's example order, as it stands in its file.
 fn example(definition: &Definition) -> (Map<String, Value>, Vec<Endpoint>) {
@@ -77,6 +77,60 @@ fn every_definition_has_an_example_that_is_rendered() {
         let (_, endpoints) = example(definition);
         assert!(!endpoints.is_empty(), "{definition:?}");
     }
+}
+
+/// What is rendered for the simulated devices is what their YANG allows.
+#[test]
+fn examples_conform_to_yang() {
+    let yang = Path::new(env!("CARGO_MANIFEST_DIR")).join("../device-sim/yang");
+    let yang = Yang::load_folder(&yang).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let yang_of = |platform: &PlatformName| (platform.as_str() == "sim").then(|| yang.clone());
+    for definition in shipped().iter() {
+        let mistakes = definition.example_mistakes(&yang_of);
+        assert!(mistakes.is_empty(), "{mistakes:#?}");
+    }
+}
+
+const KEYLESS: &str = "name: any
+version: 1
+title: Any
+attributes: {properties: {mtu: {type: integer}}, required: [mtu]}
+endpoints: {device: {}}
+platforms:
+  sim: {template: sim.xml.j2, owns: [interfaces/interface/unit]}
+example:
+  attributes: {mtu: 1500}
+  endpoints: [{role: device, device: d1}]
+";
+
+/// Without `keys`, only YANG can say whether the example is right.
+#[test]
+fn what_yang_alone_can_say() {
+    let template = |unit: &str| {
+        format!(
+            "<interfaces xmlns='urn:turnup:sim'><interface><name>p1</name><unit>{unit}\
+             <mtu>{{{{ attributes.mtu }}}}</mtu></unit></interface></interfaces>"
+        )
+    };
+    let yang = Path::new(env!("CARGO_MANIFEST_DIR")).join("../device-sim/yang");
+    let yang = Yang::load_folder(&yang).unwrap();
+    let mistakes = |unit: &str, with_yang: bool| -> Vec<String> {
+        let folder = Folder::with(&[("any/definition.yaml", KEYLESS), ("any/sim.xml.j2", &template(unit))]);
+        let catalogue = folder.load().unwrap();
+        let found = definition(&catalogue, "any").example_mistakes(&|_| with_yang.then(|| yang.clone()));
+        found.into_iter().map(|mistake| mistake.to_string()).collect()
+    };
+    assert_eq!(mistakes("<id>1</id>", true), Vec::<String>::new());
+    let without = mistakes("<id>1</id>", false);
+    assert_eq!(without.len(), 1);
+    assert!(
+        without[0].starts_with("any/sim.xml.j2:1: the example on sim: /interfaces/interface/"),
+        "{without:?}"
+    );
+    let keyless = mistakes("", true);
+    assert!(keyless[0].contains("without its key leaf \"id\""), "{keyless:?}");
+    let beyond = mistakes("<id>1</id><vlan-id>5000</vlan-id>", true);
+    assert!(beyond.len() == 1 && beyond[0].contains("vlan-id"), "{beyond:?}");
 }
 
 proptest! {
