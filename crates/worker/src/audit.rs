@@ -195,8 +195,8 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     const MORE: &str = "…";
-    let end = text.floor_char_boundary(most.saturating_sub(MORE.len()));
-    match text.get(..end) {
+    let end = (0..=most.saturating_sub(MORE.len())).rev().find(|at| text.is_char_boundary(*at));
+    match end.and_then(|end| text.get(..end)) {
         Some(beginning) if most >= MORE.len() => format!("{beginning}{MORE}"),
         _ => String::new(),
     }

@@ -173,7 +173,7 @@ impl<'a> Device<'a> {
             self.clean = true;
             if idle < PROBE_AFTER || self.probe(by).await {
                 metrics::counter!("turnup_worker_sessions_reused_total").increment(1);
-                return self.check_abilities();
+                return self.shortcoming().map_or(Ok(()), Err);
             }
             self.drop_session();
         }
@@ -186,12 +186,12 @@ impl<'a> Device<'a> {
         self.session = Some(session);
         self.untried = false;
         self.clean = true;
-        self.check_abilities()
+        self.shortcoming().map_or(Ok(()), Err)
     }
 
-    /// Whether the device can do what is wanted of it; if not, the session is left to who wants less.
-    fn check_abilities(&mut self) -> Result<(), Failure> {
-        let Some(can) = self.session.as_ref().map(Session::capabilities) else { return Ok(()) };
+    /// What the device can't do of what is wanted of it; then the session is left to who wants less.
+    fn shortcoming(&mut self) -> Option<Failure> {
+        let can = self.session.as_ref().map(Session::capabilities)?;
         let text = match self.needs {
             Needs::ConfirmedCommit if !(can.candidate() && can.confirmed_commit_1_1()) => {
                 "the device lacks the capability :candidate or :confirmed-commit:1.1; this release needs \
@@ -200,10 +200,10 @@ impl<'a> Device<'a> {
             Needs::Candidate if !can.candidate() => {
                 "the device lacks the capability :candidate (RFC 6241 §8.3), so an edit can't be tried on it"
             }
-            _ => return Ok(()),
+            _ => return None,
         };
         self.finish();
-        Err(Failure::new(FailureClass::Misconfigured, Step::Connect.name(), text))
+        Some(Failure::new(FailureClass::Misconfigured, Step::Connect.name(), text))
     }
 
     /// What the device of the open session can do.

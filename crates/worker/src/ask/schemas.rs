@@ -35,8 +35,8 @@ pub(super) async fn fetch(
         };
         let text = match text_of(&reply) {
             Ok(text) => text,
-            Err(failure) => {
-                failures.push(blame(failure));
+            Err(why) => {
+                failures.push(blame(Failure::new(FailureClass::Misconfigured, "get-schema", why)));
                 continue;
             }
         };
@@ -53,15 +53,15 @@ pub(super) async fn fetch(
     Ok((texts, failures))
 }
 
-fn text_of(reply: &Reply) -> Result<String, Failure> {
-    let refused = |why: String| Failure::new(FailureClass::Misconfigured, "get-schema", why);
+/// The text in an answer, or why there is none.
+fn text_of(reply: &Reply) -> Result<String, String> {
     if reply.is_error() {
         let said: Vec<String> = reply.errors().iter().take(3).map(ToString::to_string).collect();
-        return Err(refused(classify::shorten(&format!("the device has no such text: {}", said.join("; ")))));
+        return Err(classify::shorten(&format!("the device has no such text: {}", said.join("; "))));
     }
     let text = reply.data().map(|data| data.raw_text().trim().to_owned()).unwrap_or_default();
     if text.is_empty() {
-        return Err(refused("the device answered without a text".to_owned()));
+        return Err("the device answered without a text".to_owned());
     }
     Ok(text)
 }

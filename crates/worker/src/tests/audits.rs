@@ -110,12 +110,11 @@ async fn what_is_as_it_should_be_is_in_sync_and_up() {
     edit(
         &lab,
         1,
-        &footprint()
+        footprint()
             .replace("<unit><id>7</id>", "<mtu>9000</mtu><unit><id>9</id>")
             .split("<pseudo")
             .next()
-            .unwrap()
-            .to_owned(),
+            .unwrap(),
     );
     let before = lab.device(1).running();
     let report = lab.deploy(&audit_of(&lab, &[1, 2])).await;
