@@ -82,6 +82,16 @@ pub(crate) fn print(lines: &[String]) {
     }
 }
 
+/// As one word of a shell command.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// Prints a list: the page as JSON, or its items as a table.
 pub(crate) fn list(format: Format, page: &Value, columns: &[(&str, &str)]) -> Result<(), Failure> {
     if format == Format::Json {
@@ -90,7 +100,18 @@ pub(crate) fn list(format: Format, page: &Value, columns: &[(&str, &str)]) -> Re
     let items = page["items"].as_array().cloned().unwrap_or_default();
     line(table(&items, columns));
     if let Some(cursor) = page["next_cursor"].as_str().or(page["cursor"].as_str()) {
-        line(format!("more: --cursor {cursor}"));
+        line(format!("more: --cursor {}", quoted(cursor)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell() {
+        assert_eq!(quoted("a/b-1.yaml"), "a/b-1.yaml");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

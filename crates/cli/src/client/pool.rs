@@ -72,7 +72,10 @@ fn pools(page: &Value) -> String {
     for pool in &mut items {
         let format = pool["format"].as_str().unwrap_or("{}").to_owned();
         let value = |end: &str| format.replacen("{}", &text(pool.get(end)), 1);
-        let range = format!("{} to {}", value("from"), value("to"));
+        let mut range = format!("{} to {}", value("from"), value("to"));
+        if pool.get("pick_from").is_some_and(|pick| *pick != pool["from"]) {
+            range.push_str(&format!(", picked from {}", value("pick_from")));
+        }
         pool["range"] = Value::from(range);
     }
     table(
@@ -96,11 +99,14 @@ mod tests {
     fn a_pool_shows_its_range_as_values() {
         let page = json!({"items": [
             {"name": "rd", "title": "Route distinguishers", "scope": "network", "from": 1, "to": 999,
-             "format": "65000:{}", "taken": 3},
-            {"name": "vlan", "title": "VLANs", "scope": "device", "from": 2, "to": 4094, "format": null, "taken": 0},
+             "format": "65000:{}", "pick_from": 1, "taken": 3},
+            {"name": "vlan", "title": "VLANs", "scope": "device", "from": 2, "to": 4094,
+             "pick_from": 100, "format": null, "taken": 0},
         ]});
         let shown = pools(&page);
-        for wanted in ["65000:1 to 65000:999", "2 to 4094", "network", "Route distinguishers"] {
+        for wanted in
+            ["65000:1 to 65000:999", "2 to 4094, picked from 100", "network", "Route distinguishers"]
+        {
             assert!(shown.contains(wanted), "{wanted} in {shown}");
         }
     }

@@ -17,11 +17,13 @@ pub(super) fn lines(definition: &Value) -> Vec<String> {
             ("title", "/title"),
             ("description", "/description"),
             ("platforms", "/platforms"),
-            ("published", "/published_at"),
-            ("by", "/published_by"),
         ],
     );
-    out.push(field("attributes", ""));
+    if let Some(every) = definition["audit_every_s"].as_u64() {
+        let every = jiff::SignedDuration::from_secs(i64::try_from(every).unwrap_or(i64::MAX));
+        out.push(field("audited", format!("every {every:#}")));
+    }
+    out.push("attributes".to_owned());
     out.extend(attributes(&definition["attributes"], &definition["resources"]));
     for role in items(&definition["endpoints"]) {
         let count = match (role["min"].as_u64(), role["max"].as_u64()) {
@@ -46,7 +48,7 @@ fn attributes(schema: &Value, resources: &Value) -> Vec<String> {
         .into_iter()
         .flatten()
         .map(|(name, property)| {
-            let pool = resources[name]["pool"].as_str().or_else(|| resources[name].as_str());
+            let pool = resources[name].as_str();
             let how = match (pool, property.get("default")) {
                 (Some(pool), _) => format!("else from pool {pool}"),
                 (None, Some(default)) => format!("else {default}"),
@@ -104,7 +106,7 @@ mod tests {
                 "mode": {"type": "string", "enum": ["p2p", "hub"]},
                 "customer": {"type": "string", "maxLength": 20},
             }, "required": ["customer"]},
-            "resources": {"vc_id": {"pool": "vc-ids"}},
+            "resources": {"vc_id": "vc-ids"}, "audit_every_s": 21600,
             "endpoints": [
                 {"role": "a", "title": "First end", "min": 1, "max": 1, "attributes": {"properties": {}}},
                 {"role": "z", "title": "Others", "min": 1, "max": 8, "attributes": {}},
@@ -113,6 +115,7 @@ mod tests {
         let out = lines(&definition).join("\n");
         for wanted in [
             "versions     1, 2",
+            "audited      every 6h",
             "else from pool vc-ids",
             "else 1500",
             "required",

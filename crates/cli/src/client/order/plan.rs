@@ -5,7 +5,7 @@ use turnup_core::{lifecycle::OrderState, order::OrderKind};
 
 use super::show;
 use crate::client::{
-    output::{items, text},
+    output::{items, quoted, text},
     paint::Paint,
     xml,
 };
@@ -188,16 +188,6 @@ fn ending(plan: &Value, source: Source<'_>, paint: Paint) -> Vec<String> {
     out
 }
 
-/// As one word of a shell command.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,11 +280,5 @@ mod tests {
             ]
         );
         assert!(!is_refused(&plan));
-    }
-
-    #[test]
-    fn words_of_a_shell() {
-        assert_eq!(quoted("a/b-1.yaml"), "a/b-1.yaml");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

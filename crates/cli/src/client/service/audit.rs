@@ -26,6 +26,8 @@ pub(crate) fn lines(audit: &Value, service: &str, paint: Paint) -> Vec<String> {
     }
     for device in items(&audit["devices"]) {
         let name = paint.bold(&text(device.get("device")));
+        // What was found may stand by itself beside the device's name.
+        let device = device.get("audit").unwrap_or(device);
         out.push(format!("{name}: configuration {}", config(device.get("config"), paint)));
         let differences = items(&device["differences"]);
         out.extend(differences.iter().flat_map(|difference| of_difference(difference, paint)));
@@ -159,6 +161,15 @@ mod tests {
                 "  turnup service redeploy S",
             ]
         );
+    }
+
+    #[test]
+    fn what_was_found_may_stand_by_itself() {
+        let mut apart = drifted();
+        for device in apart["devices"].as_array_mut().unwrap() {
+            *device = json!({"device": device["device"], "audit": device});
+        }
+        assert_eq!(lines(&apart, "S", Paint::plain()), lines(&drifted(), "S", Paint::plain()));
     }
 
     #[test]
