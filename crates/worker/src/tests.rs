@@ -4,6 +4,7 @@
 mod audits;
 mod crash;
 mod doubt;
+mod edits;
 mod failures;
 mod lab;
 mod questions;

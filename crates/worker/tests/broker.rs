@@ -375,8 +375,9 @@ fn questions_nobody_can_answer_fail_at_once_and_rubbish_is_passed_over() {
             let ask = Ask { device, question: Question::TryEdit, timeout_ms };
             Outgoing::new(scope.names.ask(), REGION, ask.encode().unwrap())
         };
-        // Nobody waits for this one any more.
-        scope.publish(question(0)).await;
+        // Its asker says that it doesn't wait.
+        let error = requester.request(question(0), Duration::from_millis(500)).await.unwrap_err();
+        assert!(matches!(error, RequestError::Timeout { .. }), "{error:?}");
         let reply = requester.request(question(10_000), PATIENCE).await.unwrap();
         assert!(Answer::decode(&reply.body).unwrap().failures.is_empty());
         end(worker).await;

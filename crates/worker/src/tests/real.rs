@@ -224,6 +224,45 @@ async fn netconfd_after_a_worker_has_died() {
     }
 }
 
+#[tokio::test]
+async fn netconfd_modifies_and_redeploys() {
+    let Some(real) = Real::start() else { return };
+    let mut deployment = real.deployment("eth1", "ethernetCsmacd");
+    assert_eq!(real.run(&deployment, false).await.event, DeploymentEvent::Committed);
+    let wrap = |attribute: &str, inside: &str| {
+        format!(
+            r#"<interfaces xmlns="{IETF}" xmlns:nc="urn:ietf:params:xml:ns:netconf:base:1.0"><interface{attribute}><name>eth1</name>{inside}</interface></interfaces>"#
+        )
+    };
+    let kind = format!(r#"<type xmlns:i="{IANA}">i:ethernetCsmacd</type>"#);
+    // Another description, and no "enabled" any more.
+    let modified = wrap("", &format!("<description>C</description>{kind}"));
+    let gone = wrap("", "<enabled/>");
+    let taken_out = wrap("", r#"<description>C</description><enabled nc:operation="remove"/>"#);
+    let before = deployment.devices[0].edits[0].after.clone();
+    for edit in deployment.devices.iter_mut().flat_map(|work| &mut work.edits) {
+        edit.edit.clone_from(&taken_out);
+        edit.inverse = wrap("", "<description>A &amp; B</description><enabled>true</enabled>");
+        edit.after =
+            Condition::All(vec![Condition::Contains(modified.clone()), Condition::Lacks(gone.clone())]);
+        edit.before = before.clone();
+    }
+    deployment.deployment = DeploymentId(Uuid::now_v7());
+    let report = real.run(&deployment, false).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    // Everything anew, as it was first.
+    let inside = format!("<description>A &amp; B</description>{kind}<enabled>true</enabled>");
+    for edit in deployment.devices.iter_mut().flat_map(|work| &mut work.edits) {
+        edit.edit = wrap(r#" nc:operation="replace""#, &inside);
+        edit.inverse.clone_from(&taken_out);
+        std::mem::swap(&mut edit.after, &mut edit.before);
+    }
+    deployment.deployment = DeploymentId(Uuid::now_v7());
+    let report = real.run(&deployment, false).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    assert_eq!(real.interfaces(&deployment).await, [["eth1"], ["eth1"]]);
+}
+
 fn audit(name: &str) -> AuditWork {
     let DeviceEdit { edit, filter, keys, .. } = edit(OrderId(Uuid::now_v7()), name, "ethernetCsmacd");
     let check = |name: &str, path: &str, test: Test, value: &str| Check {
