@@ -2,7 +2,9 @@
 UPDATE services
 SET wanted_by = order_requests.id, definition_version = order_requests.definition_version,
     region = order_requests.region, attributes = order_requests.attributes, endpoints = order_requests.endpoints,
-    devices = order_requests.devices
+    -- The order has the devices that it leaves as well.
+    devices = ARRAY(SELECT DISTINCT endpoint->>'device' COLLATE "C" AS device
+                    FROM json_array_elements(order_requests.endpoints) AS endpoint ORDER BY device)
 FROM order_requests
 JOIN orders ON orders.id = order_requests.id AND orders.kind = 'modify'
 WHERE order_requests.id = ANY ($1) AND services.id = order_requests.service_id

@@ -7,8 +7,10 @@
 //! - Everything is set-based: the wall is the number of durable commits, not of rows.
 //! - Row locks are taken in one order everywhere, deployments → orders → services → leases → cursors
 //!   of pools → values of pools → keys of new orders, each sorted, so that transactions wait for each
-//!   other but never in a circle. What decides is read by a later
-//!   statement than the one that locks, as a statement's snapshot is older than the locks it waits for.
+//!   other but never in a circle. (An order that turns out Invalid at its start changes its service
+//!   after the leases: it has all of them, so that no other order of that service is in progress.)
+//!   What decides is read by a later statement than the one that locks, as a statement's snapshot is
+//!   older than the locks it waits for.
 //! - Whoever frees a device, or leaves the queue for a free one, sends the first in its queue a due
 //!   message in the same transaction, so that nobody waits with nobody in front.
 //! - A value of a pool belongs to one service, and to the orders of it that need it. Whoever ends an
@@ -33,9 +35,11 @@ mod device;
 mod entry;
 mod error;
 mod event;
+mod finish;
 mod listen;
 mod migrate;
 mod module;
+mod new_order;
 mod node;
 mod order;
 mod outbox;
@@ -51,7 +55,6 @@ mod sweep;
 pub mod testing;
 mod token;
 
-pub use accept::{Accepted, Clash, Exhausted, Filled, NewOrder};
 pub use audit::AuditView;
 pub use check::CheckView;
 pub use collision::UnfinishedOrder;
@@ -65,6 +68,7 @@ pub use error::StoreError;
 pub use event::{EventFilter, Logged};
 pub use listen::{Channel, Listener};
 pub use migrate::SCHEMA_VERSION;
+pub use new_order::{Accepted, Clash, Exhausted, Filled, NewOrder};
 pub use node::Holder;
 pub use order::{HistoryEntry, OrderFilter, OrderView, Page};
 pub use outbox::{OutboxRow, RelayLease, Work};

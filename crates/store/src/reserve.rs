@@ -12,8 +12,7 @@ use turnup_core::{
 use uuid::Uuid;
 
 use crate::{
-    Accepted, NewOrder, StoreError,
-    accept::{Clash, Exhausted, Filled},
+    Accepted, Clash, Exhausted, Filled, NewOrder, StoreError,
     pool::{all, statement},
     resource,
 };
@@ -163,7 +162,7 @@ impl Stock {
         }
         for (within, used) in used {
             if let Some(free) = self.free.get_mut(&within)
-                && let Some(last) = free.drain(..used).last()
+                && let Some(last) = free.drain(..used).next_back()
             {
                 self.next.insert(within, last.saturating_add(1));
             }

@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use turnup_core::id::{OrderId, ServiceId};
 use uuid::Uuid;
 
-use crate::{Page, Store, StoreError, accept::Exhausted, order::time, pool::statement};
+use crate::{Exhausted, Page, Store, StoreError, order::time, pool::statement};
 
 /// A value of a pool that is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

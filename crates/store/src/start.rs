@@ -5,26 +5,20 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio_postgres::types::Json;
 use turnup_core::{
     failure::Failure,
     id::{DeploymentId, OrderId, ServiceId},
     lease::{Board, Candidate},
-    lifecycle::{OrderEvent, OrderState, ServiceState, service_transition},
+    lifecycle::ServiceState,
     message::InForce,
     name::DeviceName,
     order::{Endpoint, OrderKind, Priority},
-    settle::service_event,
 };
 use uuid::Uuid;
 
 use crate::{
-    Device, Entry, Holder, OrderView, Store, StoreError,
-    accept::{DueRow, insert_due},
-    control::nudge,
-    device, entry, node, order,
-    pool::{Tx, all, statement, timed},
-    resource,
+    Device, Holder, OrderView, Store, StoreError, device, node, order,
+    pool::{Tx, statement, timed},
 };
 
 /// An order whose time has come, locked until the batch is finished.
@@ -46,7 +40,7 @@ impl DueOrder {
     }
 
     /// Those of its devices that the order does not name itself.
-    fn more_devices(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn more_devices(&self) -> impl Iterator<Item = &str> {
         let named = |device: &&str| !self.order.devices.iter().any(|name| name == device);
         self.devices.iter().map(DeviceName::as_str).filter(named)
     }
@@ -91,8 +85,8 @@ pub struct StoredFootprint {
 /// A batch of orders that are to be started: rows locked, nothing decided yet.
 #[derive(Debug)]
 pub struct Starting {
-    tx: Tx,
-    timeout: Duration,
+    pub(crate) tx: Tx,
+    pub(crate) timeout: Duration,
     /// Those whose message is current; the others need nothing.
     pub orders: Vec<DueOrder>,
     /// Who holds and who waits for their devices.
@@ -106,7 +100,7 @@ pub struct Starting {
     /// Footprints of those services.
     pub footprints: HashMap<ServiceId, BTreeMap<DeviceName, StoredFootprint>>,
     /// Orders whose service came to another device while we waited for the leases: id, revision, due.
-    moved: Vec<(OrderId, i32, Option<Timestamp>)>,
+    pub(crate) moved: Vec<(OrderId, i32, Option<Timestamp>)>,
 }
 
 /// What is to be done with one order of the batch.
@@ -303,247 +297,4 @@ impl Starting {
     pub async fn holders(&self, nodes: &[(String, String)]) -> Result<Vec<Holder>, StoreError> {
         timed(self.timeout, async { node::holders(self.tx.client()?, nodes).await }).await
     }
-
-    /// Writes the decisions (one per order of the batch, in its order) with their log entries, and commits.
-    ///
-    /// # Errors
-    /// If the database refuses: then nothing of the batch has happened. If it is away, that is not
-    /// known; begin again, and what has happened is left out.
-    pub async fn finish(
-        self,
-        decisions: &[Decision],
-        entries: &[Entry],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        if decisions.len() != self.orders.len() {
-            return Err(StoreError::Refused("not one decision per order".to_owned()));
-        }
-        let timeout = self.timeout;
-        timed(timeout, async {
-            if self.orders.is_empty() && self.moved.is_empty() {
-                return self.tx.rollback().await;
-            }
-            let client = self.tx.client()?;
-            let again = |(id, revision, due): &(OrderId, i32, Option<Timestamp>)| {
-                DueRow::new(*id, *revision, due.unwrap_or(now), now, 0)
-            };
-            insert_due(client, &self.moved.iter().map(again).collect::<Vec<_>>()).await?;
-            if self.orders.is_empty() {
-                return self.tx.commit().await;
-            }
-            self.update_orders(client, decisions, now).await?;
-            self.take_leases(client, decisions, now).await?;
-            self.queue_waiting(client, decisions).await?;
-            // Last, as others of this batch may wait for what an Invalid order was to have.
-            nudge(client, &self.given_up(decisions)).await?;
-            dispatch(client, &self.orders, decisions, now).await?;
-            self.touch_devices(client).await?;
-            self.fail_services(client, decisions, now).await?;
-            resource::release(client, &self.ended_services(decisions), &[]).await?;
-            entry::append(client, entries).await?;
-            self.tx.commit().await
-        })
-        .await
-    }
-
-    fn decided<'a>(
-        &'a self,
-        decisions: &'a [Decision],
-    ) -> impl Iterator<Item = (&'a DueOrder, &'a Decision)> {
-        self.orders.iter().zip(decisions)
-    }
-
-    /// An attempt to change a service that turns out Invalid leaves it in Fail Deploy, wherever that is found
-    /// out. The caller's entries have the event, with the next number of the service's.
-    async fn fail_services(
-        &self,
-        client: &deadpool_postgres::Object,
-        decisions: &[Decision],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (mut ids, mut states, mut orders, mut sequences) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for due in self.invalid(decisions) {
-            let event = service_event(due.order.kind, OrderEvent::Invalid);
-            let service = self.services.get(&due.order.service_id);
-            if let (Some(event), Some(service)) = (event, service)
-                && let Some(state) = service_transition(Some(service.state), event)
-            {
-                ids.push(due.order.service_id.0);
-                states.push(state.word());
-                orders.push(due.order.id.0);
-                sequences.push(service.sequence + 1);
-            }
-        }
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let change = statement!(client, "change_services");
-        client.execute(&change, &[&ids, &states, &orders, &sequences, &now]).await?;
-        Ok(())
-    }
-
-    fn invalid<'a>(&'a self, decisions: &'a [Decision]) -> impl Iterator<Item = &'a DueOrder> {
-        let invalid = |(_, decision): &(&DueOrder, &Decision)| matches!(decision, Decision::Invalid(_));
-        self.decided(decisions).filter(invalid).map(|(due, _)| due)
-    }
-
-    /// The devices of Invalid orders: they were first in line for them, or would have been.
-    fn given_up(&self, decisions: &[Decision]) -> Vec<String> {
-        let devices: BTreeSet<&DeviceName> = self.invalid(decisions).flat_map(|due| &due.devices).collect();
-        devices.into_iter().map(DeviceName::to_string).collect()
-    }
-
-    /// The services of Invalid orders.
-    fn ended_services(&self, decisions: &[Decision]) -> Vec<ServiceId> {
-        self.invalid(decisions).map(|due| due.order.service_id).collect()
-    }
-
-    /// Notes the orders at devices that they don't name themselves.
-    async fn touch_devices(&self, client: &deadpool_postgres::Object) -> Result<(), StoreError> {
-        let (mut devices, mut orders) = (Vec::new(), Vec::new());
-        for due in &self.orders {
-            for device in due.more_devices() {
-                devices.push(device);
-                orders.push(due.order.id.0);
-            }
-        }
-        if !devices.is_empty() {
-            let touch = statement!(client, "touch_devices");
-            client.execute(&touch, &[&devices, &orders]).await?;
-        }
-        Ok(())
-    }
-
-    async fn update_orders(
-        &self,
-        client: &deadpool_postgres::Object,
-        decisions: &[Decision],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (mut ids, mut states, mut generations, mut sequences, mut errors) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut more_devices = Vec::new();
-        for (due, decision) in self.decided(decisions) {
-            let (state, steps, failures) = match decision {
-                Decision::Wait => continue,
-                Decision::Start(_) => (OrderState::InProgress, 1, &[][..]),
-                Decision::Invalid(failures) => (OrderState::Invalid, 2, failures.as_slice()),
-            };
-            ids.push(due.order.id.0);
-            states.push(state.word());
-            generations.push(due.order.generation + 1);
-            sequences.push(due.order.sequence + steps);
-            errors.push(Json(failures));
-            let more: Vec<&str> = due.more_devices().collect();
-            more_devices.push((!more.is_empty()).then_some(Json(more)));
-        }
-        let statement = statement!(client, "update_orders");
-        let updated = client
-            .execute(&statement, &[&ids, &states, &generations, &sequences, &errors, &now, &more_devices])
-            .await?;
-        all(updated, ids.len(), "an order is no longer scheduled")
-    }
-
-    async fn take_leases(
-        &self,
-        client: &deadpool_postgres::Object,
-        decisions: &[Decision],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (mut devices, mut orders) = (Vec::new(), Vec::new());
-        let mut dequeued = Vec::new();
-        for (due, decision) in self.decided(decisions) {
-            match decision {
-                Decision::Wait => continue,
-                Decision::Start(_) => {
-                    devices.extend(due.devices.iter().map(DeviceName::as_str));
-                    orders.extend(due.devices.iter().map(|_| due.order.id.0));
-                }
-                Decision::Invalid(_) => {}
-            }
-            if due.ticket.is_some() {
-                dequeued.push(due.order.id.0);
-            }
-        }
-        let take = statement!(client, "take_leases");
-        let taken = client.execute(&take, &[&devices, &orders, &now]).await?;
-        all(taken, devices.len(), "a device is not free, or not in the inventory")?;
-        if !dequeued.is_empty() {
-            let dequeue = statement!(client, "dequeue");
-            client.execute(&dequeue, &[&dequeued]).await?;
-        }
-        Ok(())
-    }
-
-    async fn queue_waiting(
-        &self,
-        client: &deadpool_postgres::Object,
-        decisions: &[Decision],
-    ) -> Result<(), StoreError> {
-        let waiting = || {
-            let waits = self.decided(decisions).filter(|(_, decision)| matches!(decision, Decision::Wait));
-            waits.map(|(due, _)| due)
-        };
-        let newcomers = waiting().filter(|due| due.ticket.is_none()).count();
-        let mut drawn = Vec::new();
-        if newcomers > 0 {
-            let count = i64::try_from(newcomers).unwrap_or(i64::MAX);
-            let draw = statement!(client, "draw_tickets");
-            drawn = client.query(&draw, &[&count]).await?.iter().map(|row| row.get(0)).collect();
-        }
-        let mut drawn: std::vec::IntoIter<i64> = drawn.into_iter();
-        let (mut devices, mut tickets, mut orders) = (Vec::new(), Vec::new(), Vec::new());
-        for due in waiting() {
-            let Some(ticket) = due.ticket.or_else(|| drawn.next()) else { continue };
-            // One that waits already may need another device since: its service has come there.
-            let queues = |device: &&DeviceName| {
-                let queue = self.board.waiting.get(*device);
-                queue.is_none_or(|queue| queue.get(&ticket) != Some(&due.order.id))
-            };
-            for device in due.devices.iter().filter(queues) {
-                devices.push(device.as_str());
-                tickets.push(ticket);
-                orders.push(due.order.id.0);
-            }
-        }
-        if devices.is_empty() {
-            return Ok(());
-        }
-        let queue = statement!(client, "queue_waits");
-        client.execute(&queue, &[&devices, &tickets, &orders]).await?;
-        Ok(())
-    }
-}
-
-async fn dispatch(
-    client: &deadpool_postgres::Object,
-    orders: &[DueOrder],
-    decisions: &[Decision],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let mut starts = Vec::new();
-    for (due, decision) in orders.iter().zip(decisions) {
-        if let Decision::Start(deployments) = decision {
-            starts.extend(deployments.iter().map(|start| (due, start)));
-        }
-    }
-    if starts.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = starts.iter().map(|(_, start)| start.deployment.0).collect();
-    let regions: Vec<&str> = starts.iter().map(|(_, start)| start.region.as_str()).collect();
-    let priorities: Vec<&str> = starts.iter().map(|(_, start)| start.priority.word()).collect();
-    let generations: Vec<i32> = starts.iter().map(|(due, _)| due.order.generation + 1).collect();
-    let messages: Vec<&[u8]> = starts.iter().map(|(_, start)| start.message.as_slice()).collect();
-    let footprints: Vec<Json<&Value>> = starts.iter().map(|(_, start)| Json(&start.footprints)).collect();
-    let order_ids: Vec<Uuid> = starts.iter().map(|(due, _)| due.order.id.0).collect();
-    let statement = statement!(client, "dispatch");
-    client
-        .execute(
-            &statement,
-            &[&ids, &regions, &priorities, &generations, &messages, &footprints, &order_ids, &now],
-        )
-        .await?;
-    Ok(())
 }
