@@ -6,12 +6,12 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT id, devices, next_audit_at FROM services
         WHERE services.definition = given.definition AND next_audit_at <= $2
+          AND NOT EXISTS (
+              SELECT FROM order_requests JOIN orders ON orders.id = order_requests.id
+              WHERE order_requests.service_id = services.id AND orders.kind = 'validate'
+                AND orders.state IN ('requested', 'scheduled', 'in_progress'))
         ORDER BY next_audit_at LIMIT 5000
     ) AS due
-    WHERE NOT EXISTS (
-        SELECT FROM order_requests JOIN orders ON orders.id = order_requests.id
-        WHERE order_requests.service_id = due.id AND orders.kind = 'validate'
-          AND orders.state IN ('requested', 'scheduled', 'in_progress'))
     ORDER BY due.devices[1], due.next_audit_at
 ) AS first
 ORDER BY next_audit_at
