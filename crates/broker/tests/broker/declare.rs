@@ -16,12 +16,12 @@ fn declaring_twice_and_with_more_regions_is_fine_and_a_check_finds_nothing() {
             ..Options::default()
         };
         let more = Table::new(scope.broker.names(), &options);
-        let missing: Vec<_> = DeployClass::ALL
-            .iter()
-            .map(|class| Difference::Missing {
-                what: "queue",
-                name: scope.broker.names().deploy_queue("us-east", *class),
-            })
+        let names = scope.broker.names();
+        let deploy = DeployClass::ALL.map(|class| names.deploy_queue("us-east", class));
+        let missing: Vec<_> = deploy
+            .into_iter()
+            .chain([names.ask_queue("us-east")])
+            .map(|name| Difference::Missing { what: "queue", name })
             .collect();
         assert_eq!(check(&scope.broker, &more).await.unwrap(), missing);
         declare(&scope.broker, &more).await.unwrap();
