@@ -79,7 +79,7 @@ pub(crate) async fn plan(store: &Store, library: &Library, task: Task<'_>) -> Re
     // An audit changes nothing, whatever is known of what is there.
     let before = if kind.changes_devices() { present.clone() } else { settled(&present) };
     let draft = |service| -> Result<Draft, Problem> {
-        let wanted = footprints(kind, service, wanted, &catalogue)?;
+        let wanted = footprints(kind, service, wanted, &catalogue, &yang)?;
         Ok(Draft::new(kind, order, service, before.clone(), wanted))
     };
     let ours = draft(service)?;
@@ -127,6 +127,7 @@ fn footprints(
     service: ServiceId,
     wanted: &Wanted,
     catalogue: &Arc<Catalogue>,
+    yang: &BTreeMap<PlatformName, Option<Yang>>,
 ) -> Result<BTreeMap<DeviceName, Footprint>, Problem> {
     if !kind.has_content() {
         return Ok(BTreeMap::new());
@@ -140,7 +141,9 @@ fn footprints(
         return Err(Problem::invalid(vec![Fault::new("/definition", "unknown_definition", detail)]));
     };
     definition
-        .footprints(service, &wanted.attributes, &wanted.endpoints, &wanted.platforms)
+        .footprints_with(service, &wanted.attributes, &wanted.endpoints, &wanted.platforms, &|platform| {
+            yang.get(platform).cloned().flatten()
+        })
         .map_err(|error| Problem::invalid(vec![Fault::new("", "no_plan", error.to_string())]))
 }
 

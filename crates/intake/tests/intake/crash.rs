@@ -23,9 +23,8 @@ fn child() {
         let mut settings = Settings { listen: "127.0.0.1:0".parse().unwrap(), ..Settings::default() };
         settings.amqp_grants.insert("guest".to_owned(), vec![turnup_core::policy::Role::Provisioner]);
         let shutdown = tokio_util::sync::CancellationToken::new();
-        turnup_intake::run(settings, store, broker, crate::support::catalogue(), None, shutdown)
-            .await
-            .unwrap();
+        let library = crate::support::library(store.clone()).await;
+        turnup_intake::run(settings, store, broker, library, None, shutdown).await.unwrap();
     });
 }
 

@@ -9,12 +9,17 @@
 )]
 
 mod amqp;
+mod ask;
 mod bulk;
 mod crash;
+mod definitions;
 mod devices;
 mod events;
 mod idempotency;
+mod kinds;
 mod orders;
 mod outages;
+mod plans;
+mod resources;
 mod routes;
 mod support;

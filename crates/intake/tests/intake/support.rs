@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     panic::AssertUnwindSafe,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,6 +31,7 @@ use turnup_core::{
     policy::Role,
 };
 use turnup_intake::Settings;
+use turnup_library::Library;
 use turnup_plan::Catalogue;
 use turnup_store::{Device, NewToken, Store, testing::Database};
 
@@ -117,10 +118,20 @@ pub(crate) fn broker_at(prefix: &str, proxy: Option<&Proxy>) -> Broker {
     .unwrap()
 }
 
+/// The folder of the repository's own catalogue.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/services")
+}
+
 /// The repository's own catalogue.
-pub(crate) fn catalogue() -> Arc<Catalogue> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/services");
-    Arc::new(Catalogue::load(&dir).unwrap())
+pub(crate) fn catalogue() -> Catalogue {
+    Catalogue::load(&folder()).unwrap()
+}
+
+/// A library over `store` that publishes the repository's own catalogue.
+pub(crate) async fn library(store: Store) -> Library {
+    let settings = turnup_library::Settings { folder: folder(), ..turnup_library::Settings::default() };
+    Library::open(store, settings, true).await.unwrap()
 }
 
 /// A device as the inventory holds it.
@@ -156,6 +167,7 @@ impl Scope {
             names.due(),
             names.parked(),
             names.deploy_queue("eu", turnup_broker::DeployClass::Normal),
+            names.ask_queue("eu"),
         ];
         table.queues.retain(|queue| wanted.contains(&queue.name));
         table.bindings.retain(|binding| match &binding.target {
@@ -222,8 +234,9 @@ impl Scope {
         let listener = turnup_intake::bind(&settings).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
+        let library = library(store.clone()).await;
         let running =
-            turnup_intake::run_on(listener, settings, store, broker, catalogue(), None, shutdown.clone());
+            turnup_intake::run_on(listener, settings, store, broker, library, None, shutdown.clone());
         let task = tokio::spawn(async move { running.await.unwrap() });
         let token = self.token(Role::Admin).to_owned();
         let intake = Intake { base, token, http: self.http.clone(), shutdown, task };
@@ -346,14 +359,23 @@ impl Intake {
     }
 }
 
-/// A good order for an Ethernet line in region eu.
+/// A good order for an Ethernet line in region eu, with all values left to the pools: it can be repeated.
 pub(crate) fn eline() -> Value {
     json!({
-        "kind": "provision", "definition": "eline", "attributes": {"vc_id": 1001},
+        "kind": "provision", "definition": "eline", "attributes": {},
         "endpoints": [
-            {"role": "a", "device": "sim-eu-1", "attributes": {"port": "ge-0/0/1", "vlan": 100}},
-            {"role": "z", "device": "sim-eu-2", "attributes": {"port": "ge-0/0/2", "vlan": 200}}],
+            {"role": "a", "device": "sim-eu-1", "attributes": {"port": "ge-0/0/1"}},
+            {"role": "z", "device": "sim-eu-2", "attributes": {"port": "ge-0/0/2"}}],
     })
+}
+
+/// The same with all values given.
+pub(crate) fn given() -> Value {
+    let mut order = eline();
+    order["attributes"]["vc_id"] = json!(1001);
+    order["endpoints"][0]["attributes"]["vlan"] = json!(100);
+    order["endpoints"][1]["attributes"]["vlan"] = json!(200);
+    order
 }
 
 /// `value` with `changes` merged in at the top.
@@ -372,25 +394,44 @@ pub(crate) async fn deployed(scope: &Scope, order: &Value) -> String {
     scope
         .execute(&format!(
             "INSERT INTO services (id, definition, definition_version, region, attributes, endpoints, devices, \
-             requester, created_at, state, last_order, sequence, updated_at) \
-             VALUES ('{id}', 'eline', 1, '{}', '{attributes}', '{endpoints}', '{{{}}}', 'admin', now(), 'deployed', \
-             '{}', 1, now())",
+             requester, created_at, state, last_order, wanted_by, sequence, updated_at) \
+             VALUES ('{id}', '{}', {}, '{}', '{attributes}', '{endpoints}', '{{{}}}', 'admin', now(), \
+             'deployed', '{order}', '{order}', 1, now())",
+            text("definition"),
+            order["definition_version"],
             text("region"),
             devices.join(","),
-            text("id"),
+            order = text("id"),
         ))
         .await;
     let catalogue = catalogue();
-    let footprints = catalogue.get(&"eline".parse().unwrap()).unwrap().footprints(
+    let footprints = catalogue.get(&text("definition").parse().unwrap()).unwrap().footprints(
         id.parse().unwrap(),
         attributes.as_object().unwrap(),
         &serde_json::from_value::<Vec<Endpoint>>(endpoints.clone()).unwrap(),
         &devices.iter().map(|name| (name.parse().unwrap(), "sim".parse().unwrap())).collect(),
     );
     for (device, footprint) in footprints.unwrap() {
-        let footprint = serde_json::to_string(&footprint).unwrap();
-        scope.execute(&format!("INSERT INTO footprints VALUES ('{id}', '{device}', '{footprint}')")).await;
+        for node in footprint.owned_nodes() {
+            let node = node.replace('\'', "''");
+            scope.execute(&format!("INSERT INTO owned_nodes VALUES ('{device}', '{node}', '{id}')")).await;
+        }
+        for (node, value) in footprint.shared_nodes() {
+            let (node, value) = (node.replace('\'', "''"), value.replace('\'', "''"));
+            scope
+                .execute(&format!(
+                    "INSERT INTO shared_nodes VALUES ('{device}', '{node}', '{id}', '{value}')"
+                ))
+                .await;
+        }
+        let footprint = serde_json::to_string(&footprint).unwrap().replace('\'', "''");
+        scope
+            .execute(&format!(
+                "INSERT INTO footprints (service_id, device, footprint) VALUES ('{id}', '{device}', '{footprint}')"
+            ))
+            .await;
     }
+    scope.execute(&format!("UPDATE orders SET state = 'completed' WHERE id = '{}'", text("id"))).await;
     id.to_owned()
 }
 

@@ -1,0 +1,141 @@
+//! Publishing definitions.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use turnup_core::policy::Role;
+use turnup_library::{Library, LibraryError};
+
+use crate::support::{Intake, run, run_bare, send, with};
+
+fn bundle(version: u32, title: &str) -> Value {
+    json!({"files": {
+        "definition.yaml": format!(
+            "name: label\nversion: {version}\ntitle: {title}\n\
+             attributes:\n  properties:\n    text: {{type: string, minLength: 1, maxLength: 20}}\n  required: [text]\n\
+             endpoints:\n  at:\n    title: Place\n\
+             platforms:\n  sim:\n    template: sim.xml.j2\n    keys: {{label: [name]}}\n    owns: [labels/label]\n"
+        ),
+        "sim.xml.j2": "<labels xmlns=\"urn:x\"><label><name>{{ service.id }}</name><text>{{ attributes.text }}</text></label></labels>",
+    }})
+}
+
+async fn publish(intake: &Intake, bundle: &Value) -> crate::support::Answer {
+    send(intake.post("/v1/definitions", bundle)).await
+}
+
+#[test]
+fn a_version_is_published_once_and_ordered_at_once() {
+    run(async |scope, intake| {
+        let new = publish(intake, &bundle(1, "One")).await;
+        assert_eq!(new.status, 201, "{}", new.body);
+        assert_eq!(new.header("location"), "/v1/definitions/label?version=1");
+        assert_eq!(publish(intake, &bundle(1, "One")).await.status, 200);
+        let other = publish(intake, &bundle(1, "Another")).await;
+        other.is_problem(409, "version_published");
+        assert!(other.body["detail"].as_str().unwrap().contains("raise 'version'"));
+        assert_eq!(publish(intake, &bundle(3, "Three")).await.status, 201);
+
+        let order = json!({
+            "kind": "provision", "definition": "label", "attributes": {"text": "a"},
+            "endpoints": [{"role": "at", "device": "sim-eu-1"}],
+        });
+        assert_eq!(intake.order(&order).await["definition_version"], 3, "the newest");
+        let old = intake.order(&with(order.clone(), json!({"definition_version": 1}))).await;
+        assert_eq!(old["definition_version"], 1);
+        let refused = send(intake.post("/v1/orders", &with(order, json!({"definition_version": 2})))).await;
+        refused.has_fault("/definition_version", "unknown_version");
+        assert!(refused.body["detail"].as_str().unwrap().contains("1, 3"), "{}", refused.body);
+
+        let list = intake.show("/v1/definitions").await.body;
+        let label =
+            list["items"].as_array().unwrap().iter().find(|it| it["name"] == "label").unwrap().clone();
+        assert_eq!((&label["version"], &label["versions"]), (&json!(3), &json!([1, 3])));
+        let one = intake.show("/v1/definitions/label?version=1").await.body;
+        assert_eq!((&one["title"], &one["files"]), (&json!("One"), &bundle(1, "One")["files"]));
+        assert_eq!(intake.show("/v1/definitions/label").await.body["title"], "Three");
+        for path in ["/v1/definitions/label?version=2", "/v1/definitions/nothing", "/v1/definitions/a%20b"] {
+            intake.show(path).await.is_problem(404, "not_found");
+        }
+        intake.show("/v1/definitions/label?version=x").await.is_problem(400, "unreadable");
+        let designer =
+            intake.request(reqwest::Method::POST, "/v1/definitions").bearer_auth(scope.token(Role::Designer));
+        assert_eq!(send(designer.json(&bundle(4, "Four"))).await.status, 201);
+    });
+}
+
+#[test]
+fn mistakes_are_named_by_file_and_line() {
+    run(async |scope, intake| {
+        let mut wrong = bundle(1, "One");
+        wrong["files"]["sim.xml.j2"] = json!("<labels xmlns=\"urn:x\">{{ attributes.txt }}</labels>");
+        let refused = publish(intake, &wrong).await;
+        refused.is_problem(422, "invalid");
+        refused.has_fault("label/sim.xml.j2:1", "mistake");
+        let text = bundle(1, "One")["files"]["definition.yaml"].as_str().unwrap().to_owned();
+        let pooled = text.replace("endpoints:", "resources:\n  text: {pool: nothing}\nendpoints:");
+        let mut wrong = bundle(1, "One");
+        wrong["files"]["definition.yaml"] = json!(pooled);
+        let refused = publish(intake, &wrong).await;
+        refused.is_problem(422, "invalid");
+        assert!(refused.body.to_string().contains("there is no pool"), "{}", refused.body);
+        for bad in [
+            json!({}),
+            json!({"files": {}}),
+            json!({"files": {"../x": "", "definition.yaml": ""}}),
+            json!({"files": {"definition.yaml": 1}}),
+            json!({"files": {"definition.yaml": "a: ["}}),
+            json!({"files": {"definition.yaml": ""}, "more": 1}),
+            json!([]),
+        ] {
+            publish(intake, &bad).await.is_problem(422, "invalid");
+        }
+        assert_eq!(scope.count("definitions WHERE name = 'label'").await, 0);
+    });
+}
+
+#[test]
+fn what_another_intake_publishes_can_be_ordered_here() {
+    run(async |scope, intake| {
+        let other = scope.intake(turnup_intake::Settings::default()).await;
+        assert_eq!(publish(&other, &bundle(1, "One")).await.status, 201);
+        let order = json!({
+            "kind": "provision", "definition": "label", "attributes": {"text": "a"},
+            "endpoints": [{"role": "at", "device": "sim-eu-1"}],
+        });
+        intake.order(&order).await;
+        assert_eq!(publish(&other, &bundle(2, "Two")).await.status, 201);
+        intake.order(&with(order, json!({"definition_version": 2}))).await;
+        other.stop().await;
+    });
+}
+
+#[test]
+fn a_folder_with_other_content_under_a_published_number_is_refused() {
+    run_bare(async |scope| {
+        let folder = std::env::temp_dir().join(format!("{}-catalogue", scope.prefix));
+        let write = |bundle: &Value| {
+            let dir = folder.join("label");
+            fs::create_dir_all(&dir).unwrap();
+            for (name, text) in bundle["files"].as_object().unwrap() {
+                fs::write(Path::new(&dir).join(name), text.as_str().unwrap()).unwrap();
+            }
+        };
+        let open = async || {
+            let settings =
+                turnup_library::Settings { folder: folder.clone(), ..turnup_library::Settings::default() };
+            Library::open(scope.store.clone(), settings, true).await
+        };
+        write(&bundle(1, "One"));
+        open().await.unwrap();
+        open().await.unwrap();
+        write(&bundle(1, "Another"));
+        let error = open().await.unwrap_err();
+        assert!(matches!(&error, LibraryError::Differs { version: 1, .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("label version 1") && text.contains("raise 'version'"), "{text}");
+        write(&bundle(2, "Two"));
+        open().await.unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    });
+}
