@@ -127,7 +127,11 @@ async fn audits_find_drift_and_faults_and_a_redeploy_repairs() {
         .collect();
     drifts.sort();
     let drifts: Vec<(&str, &str)> = drifts.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-    assert_eq!(drifts, [("changed", "mtu"), ("extra", "ipv4-address"), ("missing", "control-word")], "{found}");
+    assert_eq!(
+        drifts,
+        [("changed", "mtu"), ("extra", "ipv4-address"), ("missing", "control-word")],
+        "{found}"
+    );
     let failed = of_a["checks"].as_array().unwrap().iter().find(|check| check["passed"] == false).unwrap();
     assert!(failed["evidence"].as_str().unwrap().contains("down"), "{failed}");
     assert_eq!(found["proposed"], json!({"kind": "redeploy", "service_id": id}));

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use turnup_core::{
     failure::{Failure, FailureClass},
     id::{OrderId, ServiceId},
+    message::DeviceEdit,
     name::{DeviceName, PlatformName},
     order::OrderKind,
 };
@@ -246,8 +247,8 @@ impl Plan {
         self.devices.values().all(|device| device.edit.is_none())
     }
 
-    /// SHA-256 in hexadecimal of what is done: two plans with the same hash send the same to the same
-    /// devices. The id of a new service isn't known when its plan is shown, so plans of provisions are
+    /// SHA-256 in hexadecimal of what is done and of what would undo it: two plans with the same hash send
+    /// the same to the same devices, which have the same before. The id of a new service isn't known when its plan is shown, so plans of provisions are
     /// compared with the nil UUID in its place.
     #[must_use]
     pub fn hash(&self) -> String {
@@ -255,7 +256,8 @@ impl Plan {
         hash.update(self.kind.word());
         for (device, plan) in &self.devices {
             if let Some(edit) = &plan.edit {
-                for part in [device.as_str(), plan.platform.as_str(), edit.edit.edit.as_str()] {
+                let DeviceEdit { edit, inverse, .. } = &edit.edit;
+                for part in [device.as_str(), plan.platform.as_str(), edit.as_str(), inverse.as_str()] {
                     hash.update((part.len() as u64).to_be_bytes());
                     hash.update(part);
                 }

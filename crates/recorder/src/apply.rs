@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 use turnup_core::{
     audit::{self, AuditPart, ConfigAudit, DeviceAudit},
@@ -187,6 +188,14 @@ fn service_entry(
     }
 }
 
+/// What an audit found on a device, as it is kept.
+#[derive(Serialize)]
+struct Audited<'a> {
+    device: &'a DeviceName,
+    #[serde(flatten)]
+    audit: &'a DeviceAudit,
+}
+
 /// A validate order was carried out: what it says of the service. Drift comes with the order that would
 /// repair it.
 fn audited(settled: &mut Settled, order: &OrderToSettle, change: &StateChange, now: Timestamp) {
@@ -227,12 +236,7 @@ fn audited(settled: &mut Settled, order: &OrderToSettle, change: &StateChange, n
         sequence,
         at: now,
         summary,
-        devices: json!(
-            devices
-                .iter()
-                .map(|(device, audit)| json!({"device": device, "audit": audit}))
-                .collect::<Vec<_>>()
-        ),
+        devices: devices.iter().map(|(device, audit)| json!(Audited { device, audit })).collect(),
     });
 }
 
