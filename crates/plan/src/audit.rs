@@ -14,6 +14,7 @@ use turnup_core::{
     order::Endpoint,
 };
 use turnup_netconf::{
+    compare::literal,
     namespace::BASE,
     xml::{Element, Limits, Node, parse_str},
 };
@@ -167,13 +168,20 @@ pub(crate) fn value(test: Test, rendered: &str) -> Result<String, String> {
         Test::Is | Test::IsNot => Ok(plain()),
         Test::AtLeast | Test::AtMost => {
             let plain = plain().trim().to_owned();
-            match plain.parse::<f64>() {
-                Ok(number) if number.is_finite() => Ok(plain),
-                _ => Err(format!("{test} compares with a number, {plain:?} is none")),
+            match is_number(&plain) {
+                true => Ok(plain),
+                false => Err(format!("{test} compares with a number, {plain:?} is none")),
             }
         }
         Test::Matches => pattern(rendered),
     }
+}
+
+/// A whole number or a decimal, as YANG writes them.
+fn is_number(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits(whole.strip_prefix('-').unwrap_or(whole)) && digits(fraction) && text.len() <= 32
 }
 
 /// A regular expression in which values stand for themselves.
@@ -192,7 +200,7 @@ fn pattern(rendered: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// A path: `/name[key='…'][.='…']/name`. Values stand only inside of quotes; the quotes are made to fit.
+/// A path: `/name[key='…'][.='…']/name`. Values stand only inside of quotes, which are made to fit.
 pub(crate) fn path(rendered: &str) -> Result<String, String> {
     let mut out = String::with_capacity(rendered.len());
     let mut characters = rendered.trim().chars();
@@ -203,7 +211,7 @@ pub(crate) fn path(rendered: &str) -> Result<String, String> {
                     "a value stands in a path only inside of quotes, as in [name='{{ … }}']".to_owned()
                 );
             }
-            '\'' | '"' => out.push_str(&literal(&mut characters, c)?),
+            '\'' | '"' => out.push_str(&rest_of_literal(&mut characters, c)?),
             other => out.push(other),
         }
     }
@@ -211,57 +219,80 @@ pub(crate) fn path(rendered: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// The rest of a text in quotes, in quotes that it doesn't contain.
-fn literal(characters: &mut std::str::Chars<'_>, quote: char) -> Result<String, String> {
+/// The rest of a text in quotes, as a literal of XPath that holds it whatever quotes are in it.
+fn rest_of_literal(characters: &mut std::str::Chars<'_>, quote: char) -> Result<String, String> {
     let (mut text, mut in_value) = (String::new(), false);
     for c in characters {
         match c {
             VALUE_BEGINS => in_value = true,
             VALUE_ENDS => in_value = false,
-            c if c == quote && !in_value => {
-                return match (text.contains('\''), text.contains('"')) {
-                    (false, _) => Ok(format!("'{text}'")),
-                    (true, false) => Ok(format!("\"{text}\"")),
-                    (true, true) => Err(format!("{text:?} has both kinds of quotes, which no path can have")),
-                };
-            }
+            c if c == quote && !in_value => return Ok(literal(&text)),
             c => text.push(c),
         }
     }
     Err(format!("the quote {quote} is not closed"))
 }
 
+/// What a worker understands of XPath, without prefixes, which nothing would look at.
 fn check_path(path: &str) -> Result<(), String> {
-    let wrong = |what: &str| {
-        Err(format!("{path:?} is no path: {what}; write it like /vrfs/vrf[name='x']/state, without prefixes"))
+    let wrong = |what: String| {
+        format!("{path:?} is no path: {what}; write it like /vrfs/vrf[name='x']/state, without prefixes")
     };
     if !path.starts_with('/') {
-        return wrong("it must begin with '/'");
+        return Err(wrong("it must begin with '/'".to_owned()));
     }
     let mut rest = path;
     while let Some(step) = rest.strip_prefix('/') {
         let end = step.find(['/', '[']).unwrap_or(step.len());
         let (name, mut after) = step.split_at(end);
-        if !is_node_name(name) {
-            return wrong(&format!("{name:?} is no name of an element"));
+        if !is_step(name) {
+            return Err(wrong(format!("{name:?} is no name of an element")));
         }
-        while let Some(predicate) = after.strip_prefix('[') {
-            let Some((key, value)) = predicate.split_once('=') else {
-                return wrong("a predicate is written [name='value']");
-            };
-            let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'));
-            let closed = quote.and_then(|quote| value.get(1..)?.split_once(quote));
-            let Some(next) = closed.and_then(|(_, next)| next.strip_prefix(']')) else {
-                return wrong("a predicate is written [name='value']");
-            };
-            if key != "." && !is_node_name(key) {
-                return wrong(&format!("{key:?} is no name of a leaf"));
-            }
-            after = next;
+        while let Some(inside) = after.strip_prefix('[') {
+            after = after_predicate(inside).map_err(wrong)?;
         }
         rest = after;
     }
-    if rest.is_empty() { Ok(()) } else { wrong(&format!("{rest:?} doesn't belong there")) }
+    if rest.is_empty() { Ok(()) } else { Err(wrong(format!("{rest:?} doesn't belong there"))) }
+}
+
+fn is_step(name: &str) -> bool {
+    name == "*" || is_node_name(name)
+}
+
+/// What comes after `name='value']`, `a/b='value']`, `.='value']` or `name]`.
+fn after_predicate(inside: &str) -> Result<&str, String> {
+    let end = inside.find(['=', ']']).ok_or("a bracket is not closed")?;
+    let (left, right) = inside.split_at(end);
+    let left = left.trim();
+    let right = match right.strip_prefix('=') {
+        None if left == "." => return Err("'[.]' says nothing".to_owned()),
+        None => right,
+        Some(value) => after_value(value.trim_start())?.trim_start(),
+    };
+    if left != "." && !left.split('/').all(|step| is_step(step.trim())) {
+        return Err(format!("{left:?} is no name of a leaf"));
+    }
+    right.strip_prefix(']').ok_or_else(|| "a bracket is not closed after its value".to_owned())
+}
+
+/// What comes after a literal, or `concat(…)` of some.
+fn after_value(text: &str) -> Result<&str, String> {
+    let quoted = |text: &str| {
+        let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        let length = text.get(1..)?.find(quote)?;
+        Some(length + 2)
+    };
+    let after = |text: &'_ str| quoted(text).ok_or("a value stands in quotes, as in [name='x']");
+    let Some(mut rest) = text.strip_prefix("concat(") else { return Ok(&text[after(text)?..]) };
+    loop {
+        let part = rest.trim_start();
+        rest = part[after(part)?..].trim_start();
+        if let Some(rest) = rest.strip_prefix(')') {
+            return Ok(rest);
+        }
+        rest = rest.strip_prefix(',').ok_or("concat(…) is not closed")?;
+    }
 }
 
 #[cfg(test)]
@@ -279,11 +310,17 @@ mod tests {
         assert_eq!(path("/a/b[name=\"p-«it's»\"]"), Ok("/a/b[name=\"p-it's\"]".to_owned()));
         assert_eq!(path("/a/b[name='«x']/c[d='»']"), Ok("/a/b[name=\"x']/c[d='\"]".to_owned()));
         assert_eq!(path("/a/b[.='1'][k='«]»']"), Ok("/a/b[.='1'][k=']']".to_owned()));
+        assert_eq!(path("/a[k='«it's \"b\"»']"), Ok("/a[k=concat('it',\"'\",'s \"b\"')]".to_owned()));
+        for good in ["/a/*/b[c][d/e = 'x']", "/a[k=concat('x', \"'\")]/b", "/a[b='=]/[']"] {
+            assert_eq!(path(good), Ok(good.to_owned()));
+        }
         for bad in [
             "/a/«b»",
             "/a[k=«1»]",
             "/a[«k»='1']",
-            "/a[k='«'\"»']",
+            "/a[k=concat('«'\"»', 'x')]",
+            "/a[k=concat('x'",
+            "/a[.]",
             "a/b",
             "/a//b",
             "/a/",
@@ -292,11 +329,11 @@ mod tests {
             "/sim:a",
             "/a[k='1'",
             "/a[k='1]",
-            "/a[k]",
+            "/a[]",
             "/a[1]",
             "/a[k='1']b",
             "/a b",
-            "/*",
+            "/**",
         ] {
             assert!(path(bad).is_err(), "{bad:?} gave {:?}", path(bad));
         }
@@ -311,7 +348,12 @@ mod tests {
         assert_eq!(value(Test::Is, &marked("a.«b»")), Ok("a.b".to_owned()));
         assert_eq!(value(Test::AtLeast, &marked("«3»\n")), Ok("3".to_owned()));
         assert!(value(Test::AtMost, "many").is_err());
-        assert!(value(Test::AtMost, "inf").is_err());
+        for number in ["3", "-3", "0.25", "007"] {
+            assert!(value(Test::AtMost, number).is_ok(), "{number}");
+        }
+        for other in ["inf", "1e3", "+1", ".5", "5.", "", "-", "0x10"] {
+            assert!(value(Test::AtMost, other).is_err(), "{other}");
+        }
     }
 
     #[test]

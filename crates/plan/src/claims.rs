@@ -70,7 +70,10 @@ impl Definition {
     ) {
         let mut kept = Vec::new();
         let mut used = BTreeSet::new();
-        for wanted in self.wanted(&checked.attributes, &checked.endpoints) {
+        let mut all = self.wanted(&checked.attributes, &checked.endpoints);
+        // What is given comes first, so that no other endpoint takes the same from the service.
+        all.sort_by_key(|wanted| wanted.given.is_none());
+        for wanted in all {
             let Wanted { resource, place, endpoint, .. } = &wanted;
             let value = match endpoint {
                 None => attributes.get(&resource.attribute),

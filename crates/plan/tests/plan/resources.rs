@@ -185,6 +185,13 @@ fn endpoints_that_look_alike_keep_different_values() {
     kept.sort_unstable();
     assert_eq!(kept, [7, 8, 9], "{vlans:?}");
     assert_eq!(vlans[1], Some(json!(8)));
+
+    // One that leaves it out doesn't take what a later one gives.
+    let given = json!([site(None), site(Some(7))]);
+    let mut checked = check(vpn, json!({"rt": "65000:1"}), given, "sim").unwrap();
+    vpn.keep_resources(&mut checked, &serde_json::Map::new(), &was);
+    assert_eq!(checked.endpoints[0].attributes["vlan"], 8);
+    assert_eq!(checked.endpoints[1].attributes["vlan"], 7);
 }
 
 fn mistakes(replace: &str, by: &str) -> Vec<String> {

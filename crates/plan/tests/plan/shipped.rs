@@ -8,7 +8,7 @@ use turnup_core::{audit::CheckAsk, name::PlatformName, order::Endpoint};
 use turnup_netconf::xml::{Element, Limits, parse_str};
 use turnup_plan::{Catalogue, Definition, Yang};
 
-use crate::{definition, endpoints, folder::Folder, properties::text, service, shipped};
+use crate::{check, definition, endpoints, folder::Folder, properties::text, service, shipped};
 
 /// A definition's example order, as it stands in its file.
 fn example(definition: &Definition) -> (Map<String, Value>, Vec<Endpoint>) {
@@ -159,7 +159,7 @@ proptest! {
                     let planned = definition
                         .footprints(service(), attributes, endpoints, &checked.platforms)
                         .unwrap();
-                    let checks = definition.checks(service(), attributes, endpoints, &checked.platforms, device);
+                    let checks = definition.checks(service(), attributes, endpoints, &checked.platforms, device).unwrap();
                     (planned[device].clone(), checks)
                 };
                 let (footprint, checks) = with(&value);
@@ -167,20 +167,43 @@ proptest! {
                 prop_assert_eq!(names_in(footprint.config()), names_in(harmless.config()));
                 let values = values_in(footprint.config());
                 prop_assert!(values.iter().any(|found| found.contains(&value)), "{} {} in {:?}", name, attribute, values);
-                match checks {
-                    Ok(checks) => {
-                        for (check, harmless) in checks.iter().zip(&harmless_checks.unwrap()) {
-                            let (asked, harmless) = match (&check.ask, &harmless.ask) {
-                                (CheckAsk::Get(a), CheckAsk::Get(b)) | (CheckAsk::Rpc(a), CheckAsk::Rpc(b)) => (a, b),
-                                _ => unreachable!(),
-                            };
-                            prop_assert_eq!(names_in(asked), names_in(harmless));
-                        }
-                    }
-                    // A path can't have both kinds of quotes in one text.
-                    Err(error) => prop_assert!(value.contains('\'') && value.contains('"'), "{}", error),
+                for (check, harmless) in checks.iter().zip(&harmless_checks) {
+                    let (asked, harmless) = match (&check.ask, &harmless.ask) {
+                        (CheckAsk::Get(a), CheckAsk::Get(b)) | (CheckAsk::Rpc(a), CheckAsk::Rpc(b)) => (a, b),
+                        _ => unreachable!(),
+                    };
+                    prop_assert_eq!(names_in(asked), names_in(harmless));
                 }
             }
         }
+    }
+}
+
+/// The orders in the README's table are enough.
+#[test]
+fn the_shortest_orders_are_enough() {
+    let catalogue = shipped();
+    let a = json!({"role": "a", "device": "pe1", "attributes": {"port": "ge-0/0/1"}});
+    let z = json!({"role": "z", "device": "pe2", "attributes": {"port": "ge-0/0/7"}});
+    let site = |attributes: Value| json!([{"role": "site", "device": "pe1", "attributes": attributes}]);
+    for (name, attributes, given, picked) in [
+        ("interface", json!({"name": "ge-0/0/1"}), json!([{"role": "device", "device": "pe1"}]), 0),
+        ("eline", json!({}), json!([a, z]), 3),
+        ("elan", json!({}), site(json!({"port": "ge-0/0/1"})), 4),
+        ("l3vpn", json!({}), site(json!({"port": "ge-0/0/1", "address": "192.0.2.1/30"})), 3),
+    ] {
+        let definition = definition(catalogue, name);
+        let mut checked = check(definition, attributes, given, "sim").unwrap();
+        let claims = definition.claims(&checked, catalogue.pools(), &"eu".parse().unwrap()).unwrap();
+        assert_eq!(claims.len(), picked, "{name}");
+        for claim in claims {
+            let value = claim.pool.value(claim.pool.from);
+            claim.place.put(&mut checked.attributes, &mut checked.endpoints, value);
+        }
+        let (attributes, endpoints) = (&checked.attributes, &checked.endpoints);
+        let again = definition.check(attributes, endpoints, |_| Some("sim".parse().unwrap())).unwrap();
+        assert_eq!(again, checked, "{name}: what was picked is allowed");
+        let planned = definition.footprints(service(), attributes, endpoints, &checked.platforms);
+        assert!(planned.is_ok(), "{name}: {planned:?}");
     }
 }
