@@ -104,7 +104,7 @@ fn a_refusal_that_nobody_waits_for_is_an_event_and_is_parked() {
 
         let parked = turnup_broker::parked::list(&scope.broker, 10).await.unwrap();
         let reasons: Vec<&str> = parked.iter().map(|one| one.reason.as_str()).collect();
-        assert!(reasons.iter().any(|reason| reason.contains("did you mean eline?")), "{reasons:?}");
+        assert!(reasons.iter().any(|reason| reason.contains("did you mean eline")), "{reasons:?}");
         assert_eq!(scope.count("orders").await, 0);
     });
 }

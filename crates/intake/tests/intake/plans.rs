@@ -38,7 +38,7 @@ fn a_dry_run_of_a_provision_shows_everything_and_stores_nothing() {
         );
         assert_eq!(plan["yang"], json!([{"platform": "sim", "checked": false, "modules": 0}]));
         assert!(plan.get("on_device").is_none());
-        for table in ["orders", "resources", "events"] {
+        for table in ["orders", "order_requests", "resources", "outbox"] {
             assert_eq!(scope.count(table).await, 0, "{table}");
         }
         assert_eq!(dry_run(intake, &eline()).await, plan, "nothing was reserved");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use turnup_core::policy::Role;
 
 use crate::support::{Intake, eline, given, run, send, with};
 
@@ -57,15 +58,21 @@ fn what_another_has_is_refused_with_its_name() {
 #[test]
 fn what_is_not_of_the_pool_is_refused() {
     run(async |_, intake| {
-        let endpoints = |rd: &str| json!([{"role": "pe", "device": "sim-eu-1", "attributes": {"port": "ge-0/0/1", "rd": rd}}]);
-        let definition = intake.show("/v1/definitions/eline").await.body;
-        assert_eq!(definition["resources"]["vc_id"], "vc-id");
-        let mut wrong = eline();
-        wrong["endpoints"][0]["attributes"]["vlan"] = json!(0);
-        send(intake.post("/v1/orders", &wrong))
-            .await
-            .has_fault("/endpoints/0/attributes/vlan", "out_of_range");
-        let _ = endpoints;
+        let vpn = |target: &str| {
+            let site = json!({"port": "ge-0/0/1", "address": "192.0.2.1/30"});
+            json!({
+                "kind": "provision", "definition": "l3vpn", "attributes": {"route_target": target},
+                "endpoints": [{"role": "site", "device": "sim-eu-1", "attributes": site}],
+            })
+        };
+        for wrong in ["65001:5", "65000:05", "65000:0"] {
+            let refused = send(intake.post("/v1/orders", &vpn(wrong))).await;
+            refused.has_fault("/attributes/route_target", "out_of_pool");
+            assert!(refused.body["detail"].as_str().unwrap().contains("leave it out"), "{}", refused.body);
+        }
+        let order = intake.order(&vpn("65000:5")).await;
+        assert_eq!(order["attributes"]["route_target"], "65000:5");
+        assert_eq!(order["attributes"]["route_distinguisher"], "65000:1000");
     });
 }
 
@@ -133,7 +140,7 @@ fn values(orders: &[Value]) -> Vec<(String, String, String)> {
 }
 
 /// Orders of every sort at once: some leave values out, some give the same ones, one by one and in bulk.
-async fn storm(intake: &Intake, round: usize) -> Vec<Value> {
+async fn storm(intake: &Intake, token: &str, round: usize) -> Vec<Value> {
     let body = |n: usize| {
         let mut order = with(eline(), json!({"external_id": format!("{round}-{n}")}));
         if n.is_multiple_of(3) {
@@ -147,7 +154,8 @@ async fn storm(intake: &Intake, round: usize) -> Vec<Value> {
     let single = join_all((0..30).map(|n| send(intake.post("/v1/orders", &body(n)))));
     let lines: String = (30..60).map(|n| format!("{}\n", body(n))).collect();
     let bulk = intake
-        .post("/v1/orders:bulk", &json!(null))
+        .request(reqwest::Method::POST, "/v1/orders:bulk")
+        .bearer_auth(token)
         .header("content-type", "application/x-ndjson")
         .body(lines)
         .send();
@@ -172,7 +180,7 @@ fn nothing_is_ever_given_twice() {
     run(async |scope, intake| {
         let mut accepted = Vec::new();
         for round in 0..3 {
-            accepted.extend(storm(intake, round).await);
+            accepted.extend(storm(intake, scope.token(Role::Admin), round).await);
         }
         assert!(accepted.len() > 60, "most leave something out: {}", accepted.len());
         let all = values(&accepted);

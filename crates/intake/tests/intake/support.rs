@@ -431,7 +431,12 @@ pub(crate) async fn deployed(scope: &Scope, order: &Value) -> String {
             ))
             .await;
     }
-    scope.execute(&format!("UPDATE orders SET state = 'completed' WHERE id = '{}'", text("id"))).await;
+    scope
+        .execute(&format!(
+            "UPDATE orders SET state = 'completed', generation = 1 WHERE id = '{}'",
+            text("id")
+        ))
+        .await;
     id.to_owned()
 }
 
