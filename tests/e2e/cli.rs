@@ -7,6 +7,9 @@ use turnup_tests::{Cluster, Options};
 async fn files_of_every_kind_and_exit_codes() {
     let cluster = Cluster::running(Options::default()).await;
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo");
+    // Before it is submitted: afterwards its numbers are taken.
+    let plan = cluster.command(&["order", "plan", &format!("{demo}/eline.yaml")]);
+    assert!(plan.contains("vlan-id"), "{plan}");
     let watched = cluster.command(&[
         "order",
         "submit",
@@ -31,8 +34,6 @@ async fn files_of_every_kind_and_exit_codes() {
     for wanted in ["Completed", "history", "In Progress", "in force: new", "edit-config"] {
         assert!(shown.contains(wanted), "{wanted} in {shown}");
     }
-    let plan = cluster.command(&["order", "plan", &format!("{demo}/eline.yaml")]);
-    assert!(plan.contains("vlan-id"), "{plan}");
 
     // 3: refused by the state. 2: usage. 1: failed. 4: can't reach.
     let (code, _, err) = cluster.try_command(&["order", "cancel", id]);
@@ -44,10 +45,7 @@ async fn files_of_every_kind_and_exit_codes() {
     std::fs::write(&bad, r#"{"kind": "provision", "definition": "eline", "colour": 1}"#).unwrap();
     let (code, out, _) = cluster.try_command(&["order", "submit", &bad.display().to_string()]);
     assert_eq!(code, 1);
-    assert!(
-        out.contains("/colour") && out.contains("/attributes/vc_id"),
-        "all faults with their place: {out}"
-    );
+    assert!(out.contains("/colour") && out.contains("/endpoints: "), "all faults with their place: {out}");
     assert_eq!(cluster.try_command(&["--url", "http://127.0.0.1:1", "order", "list"]).0, 4);
     let (code, _, err) = cluster.try_command(&["--token", "tu_wrong", "order", "list"]);
     assert_eq!(code, 3, "{err}");
@@ -109,4 +107,205 @@ async fn a_host_key_is_trusted_only_by_an_explicit_act() {
     assert_eq!(cluster.try_command(&["device", "trust", "pe9", "--fingerprint", "SHA256:wrong"]).0, 3);
     let trusted = cluster.command(&["device", "trust", "pe9", "--fingerprint", &fingerprint]);
     assert!(trusted.contains("ssh-ed25519"), "{trusted}");
+}
+
+/// The first id in what a command printed.
+fn id_in(text: &str) -> String {
+    let is_id = |word: &&str| word.len() == 36 && word.matches('-').count() == 4;
+    text.split_whitespace().find(is_id).unwrap_or_else(|| panic!("no id in {text}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_approved_and_then_exactly_it_is_deployed() {
+    let cluster = Cluster::running(Options::default()).await;
+    let order = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo/eline.yaml");
+    let plan = cluster.command(&["order", "plan", order, "--xml", "--on-device"]);
+    for wanted in ["sim-eu-west-1 (sim): adds", "+", "edit-config:", "accepts it", "resources", "given"] {
+        assert!(plan.contains(wanted), "{wanted} in {plan}");
+    }
+    assert!(!plan.contains('\u{1b}'), "no colours in a pipe: {plan}");
+    let coloured = cluster.command(&["order", "plan", order, "--color", "always"]);
+    assert!(coloured.contains("\u{1b}[32m+"), "{coloured}");
+    let command = plan.lines().find(|line| line.trim_start().starts_with("turnup order submit")).unwrap();
+    let hash = command.rsplit(' ').next().unwrap();
+
+    let other = "0".repeat(64);
+    let (code, out, err) =
+        cluster.try_command(&["order", "submit", order, "--approved-plan", &other, "--watch"]);
+    assert_eq!(code, 1, "{out}{err}");
+    let shown = cluster.command(&["order", "show", &id_in(&out)]);
+    assert!(
+        shown.contains("Invalid") && shown.contains("sim-eu-west-1 (sim)"),
+        "with the present plan: {shown}"
+    );
+
+    // The external id belongs to the order that became Invalid.
+    let text = std::fs::read_to_string(order).unwrap().replace("CRM-1001", "CRM-1001a");
+    let again = cluster.dir.join("again.yaml");
+    std::fs::write(&again, text).unwrap();
+    let again = again.display().to_string();
+    let done = cluster.command(&["order", "submit", &again, "--approved-plan", hash, "--watch"]);
+    assert!(done.contains("Completed"), "{done}");
+    let (code, _, err) = cluster.try_command(&["order", "submit", order, order, "--approved-plan", hash]);
+    assert_eq!(code, 2, "one plan isn't two orders': {err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_changed_audited_repaired_and_removed() {
+    let cluster = Cluster::running(Options::default()).await;
+    let order = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo/eline.yaml");
+    let _ = cluster.command(&["order", "submit", order, "--watch"]);
+    let service = id_in(&cluster.command(&["service", "list"]));
+
+    let dry = cluster.command(&["order", "modify", &service, "--set", "mtu=9000", "--dry-run"]);
+    assert!(dry.contains("~") && dry.contains("9000") && dry.contains("(sim): changes"), "{dry}");
+    let done = cluster.command(&[
+        "order",
+        "modify",
+        &service,
+        "--set",
+        "mtu=9000",
+        "--set",
+        "a:vlan=111",
+        "--watch",
+    ]);
+    assert!(done.contains("Completed"), "{done}");
+    let config = cluster.command(&["service", "config", &service, "--device", "sim-eu-west-1"]);
+    assert!(config.contains("<mtu>9000</mtu>") && config.contains("<vlan-id>111</vlan-id>"), "{config}");
+    let (code, _, err) = cluster.try_command(&["order", "modify", &service, "--set", "b:vlan=1"]);
+    assert_eq!(code, 2, "{err}");
+
+    let (code, _, err) = cluster.try_command(&["service", "audits", &service]);
+    assert_eq!(code, 1, "not audited yet: {err}");
+    let good = cluster.command(&["service", "audit", &service, "--watch"]);
+    for wanted in ["Up", "In sync", "passed"] {
+        assert!(good.contains(wanted), "{wanted} in {good}");
+    }
+    let by_hand = "<interfaces xmlns=\"urn:turnup:sim\"><interface><name>ge-0/0/1</name>\
+                   <unit><id>111</id><mtu>1400</mtu></unit></interface></interfaces>";
+    cluster.simulator.device("sim-eu-west-1").unwrap().edit_running(by_hand).unwrap();
+    let (code, out, err) = cluster.try_command(&["service", "audit", &service, "--config", "--watch"]);
+    assert_eq!(code, 1, "{out}{err}");
+    let repair = format!("turnup service redeploy {service}");
+    for wanted in ["Drifted", "changed /interfaces", "\"1400\" instead of \"9000\"", &repair] {
+        assert!(out.contains(wanted), "{wanted} in {out}");
+    }
+    assert!(cluster.command(&["service", "list", "--config-audit", "drifted"]).contains(&service));
+    let shown = cluster.command(&["service", "show", &service, "--config", "--audit"]);
+    for wanted in ["Drifted", "in force", "<mtu>9000</mtu>", &repair] {
+        assert!(shown.contains(wanted), "{wanted} in {shown}");
+    }
+    assert!(cluster.command(&["service", "redeploy", &service, "--watch"]).contains("Completed"));
+    assert!(cluster.command(&["service", "audit", &service, "--config", "--watch"]).contains("In sync"));
+
+    assert!(cluster.command(&["pool", "list"]).contains("vlan"));
+    assert!(cluster.command(&["pool", "show", "vlan"]).contains(&service));
+    assert!(cluster.command(&["service", "decommission", &service, "--watch"]).contains("Completed"));
+    assert!(!cluster.command(&["pool", "show", "vlan"]).contains(&service), "its numbers are free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_are_checked_published_and_stay() {
+    let cluster = Cluster::running(Options::default()).await;
+    let catalogue = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/services");
+    let checked = cluster.command(&["definition", "check", &catalogue.display().to_string()]);
+    assert!(checked.contains("sim: the example is rendered for "), "{checked}");
+    let same = cluster.command(&["definition", "publish", &catalogue.display().to_string()]);
+    assert!(same.contains("eline version 1: the same is published already"), "{same}");
+
+    let copy = cluster.dir.join("eline");
+    std::fs::create_dir_all(&copy).unwrap();
+    for entry in std::fs::read_dir(catalogue.join("eline")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let main = copy.join("definition.yaml");
+    let text = std::fs::read_to_string(&main).unwrap();
+    let folder = copy.display().to_string();
+    std::fs::write(&main, text.replace("title: Ethernet line", "title: Another line")).unwrap();
+    let (code, _, err) = cluster.try_command(&["definition", "publish", &folder]);
+    assert_eq!(code, 3, "a published version stays as it is: {err}");
+    let next = text.replace("version: 1", "version: 2");
+    std::fs::write(&main, &next).unwrap();
+    assert_eq!(cluster.command(&["definition", "publish", &folder]), "eline version 2: published\n");
+    assert!(cluster.command(&["definition", "list"]).contains("1, 2"));
+    let shown = cluster.command(&["definition", "show", "eline", "--version", "1"]);
+    assert!(shown.contains("version      1\n") && shown.contains("vc_id"), "{shown}");
+
+    std::fs::write(&main, next.replace("template: sim.xml.j2", "templat: sim.xml.j2")).unwrap();
+    let line = next.lines().position(|line| line.contains("template: sim.xml.j2")).unwrap() + 1;
+    let place = format!("{}:{line}: ", main.display());
+    let (code, out, _) = cluster.try_command(&["definition", "check", &folder]);
+    assert!(code == 1 && out.contains(&place), "{place} in {out}");
+    let (code, _, err) = cluster.try_command(&["definition", "publish", &folder]);
+    assert!(code == 1 && err.contains(&place), "{place} in {err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_come_from_lists_and_are_checked() {
+    let cluster = Cluster::running(Options::default()).await;
+    let config = |file: &str| format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/{}"), file);
+    let dry = cluster.command(&["device", "import", &config("devices.yaml"), "--dry-run"]);
+    assert!(dry.contains("4 new, 0 unchanged; nothing was stored"), "{dry}");
+    let added = cluster.command(&["device", "import", &config("devices.csv")]);
+    assert!(added.contains("new       pe1-ams"), "{added}");
+    let again = cluster.command(&["device", "import", &config("devices.yaml")]);
+    assert_eq!(again, "0 new, 4 unchanged\n");
+    let netbox = [
+        "device",
+        "import",
+        &config("netbox-export.json"),
+        "--region-from",
+        "custom_fields.worker_region",
+        "--platform-map",
+        "example-os=sim,sample-linux=ietf",
+        "--credential",
+        "core",
+    ];
+    let differs = cluster.command(&netbox);
+    assert!(differs.contains("differs   cpe7  credential cpe -> core"), "{differs}");
+    let changed = cluster.command(&[&netbox[..], &["--update"]].concat());
+    assert!(changed.contains("changed   cpe7") && changed.contains("3 changed"), "{changed}");
+    assert!(cluster.command(&["device", "show", "cpe7"]).contains("core"));
+    let bad = cluster.dir.join("bad.csv");
+    std::fs::write(
+        &bad,
+        "name,region,platform,address\npe/7,eu-west,sim,192.0.2.7\npe8,eu-west,sim,192.0.2.8\n",
+    )
+    .unwrap();
+    let bad = bad.display().to_string();
+    let (code, out, _) = cluster.try_command(&["device", "import", &bad]);
+    assert!(code == 1 && out.contains("bad.csv line 2, pe/7") && out.contains("for example pe-7"), "{out}");
+    assert_eq!(cluster.try_command(&["device", "show", "pe8"]).0, 1, "nothing was imported");
+    assert!(cluster.command(&["device", "import", &bad, "--skip-bad"]).contains("1 new, 0 unchanged, 1 bad"));
+
+    let device = &cluster.simulator.inventory()[0];
+    let checked = cluster.command(&["device", "check", &device.name]);
+    for wanted in
+        ["platform     sim", "the pinned one", "method       confirmed-commit:1.1", "YANG", "capabilities"]
+    {
+        assert!(checked.contains(wanted), "{wanted} in {checked}");
+    }
+    assert_eq!(cluster.command(&["device", "check", &device.name, "--last"]), checked);
+    let port = device.port.to_string();
+    let _ = cluster.command(&[
+        "device",
+        "add",
+        "pe9",
+        "--region",
+        "eu-west",
+        "--platform",
+        "sim",
+        "--address",
+        "127.0.0.1",
+        "--port",
+        &port,
+        "--credential",
+        "sim",
+    ]);
+    let (_, unpinned, _) = cluster.try_command(&["device", "check", "pe9"]);
+    let trust = unpinned.lines().find(|line| line.trim_start().starts_with("turnup device trust")).unwrap();
+    let words: Vec<&str> = trust.split_whitespace().skip(1).collect();
+    let _ = cluster.command(&words);
+    assert!(cluster.command(&["device", "check", "pe9"]).contains("the pinned one"));
 }

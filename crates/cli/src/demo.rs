@@ -59,12 +59,28 @@ struct Sample {
     /// Due so many seconds from its submission.
     #[serde(default)]
     in_s: Option<i64>,
-    /// Decommissions the service of the order with this external id, once that has completed.
+    /// Is about the service of the order with this external id, once that and all samples before this one
+    /// have ended.
     #[serde(default)]
-    decommissions: Option<String>,
+    service_of: Option<String>,
+    /// Before it is submitted, somebody changes a device past turnup.
+    #[serde(default)]
+    by_hand: Option<ByHand>,
+    /// What the audit must have found: the word for the configuration, and for the service.
+    #[serde(default)]
+    finds: Option<(String, String)>,
     /// Cancelled right after its submission.
     #[serde(default)]
     cancel: bool,
+}
+
+/// A change of a device that turnup knows nothing of.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByHand {
+    device: String,
+    /// Content of `<config>`, merged into running.
+    config: String,
 }
 
 fn script(folder: &Path) -> Result<Script, Failure> {
@@ -146,23 +162,27 @@ async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
     let begin = Instant::now();
     let mut ids = Vec::new();
     for sample in &script.orders {
-        ids.push(submit(system, sample, begin).await?);
+        ids.push(submit(system, sample, &ids, begin).await?);
     }
     let mut rows = Vec::new();
     let mut good = true;
-    for (sample, id) in script.orders.iter().zip(&ids) {
-        let order = ended(system, id, begin).await?;
+    for (sample, submitted) in script.orders.iter().zip(&ids) {
+        let order = ended(system, &submitted.id, begin).await?;
         let state: OrderState = order["state"]
             .as_str()
             .unwrap_or_default()
             .parse()
             .map_err(|error| Failure::Failed(format!("{error}")))?;
-        let as_expected = state == sample.expect;
+        let found = submitted.found.as_ref();
+        let as_expected = state == sample.expect && found == sample.finds.as_ref();
         good &= as_expected;
         rows.push(json!({
             "order": sample.order["external_id"], "shows": sample.shows, "expected": sample.expect.title(),
             "state": state.title(), "verdict": if as_expected { "as expected" } else { "NOT AS EXPECTED" },
-            "why": order["errors"][0]["message"],
+            "why": match found {
+                Some((config, audit)) => json!(format!("configuration {config}, service {audit}")),
+                None => order["errors"][0]["message"].clone(),
+            },
         }));
     }
     // What was printed last may still be on its way.
@@ -183,16 +203,35 @@ async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
     Ok(good)
 }
 
-async fn submit(system: &System, sample: &Sample, begin: Instant) -> Result<String, Failure> {
+/// A sample that was submitted.
+struct Submitted {
+    id: String,
+    /// What its audit found: configuration, service.
+    found: Option<(String, String)>,
+}
+
+async fn submit(
+    system: &System,
+    sample: &Sample,
+    before: &[Submitted],
+    begin: Instant,
+) -> Result<Submitted, Failure> {
     let mut order = sample.order.clone();
     if let Some(seconds) = sample.in_s {
         order["schedule"] = json!((Timestamp::now() + SignedDuration::from_secs(seconds)).to_string());
     }
-    if let Some(external_id) = &sample.decommissions {
+    if let Some(external_id) = &sample.service_of {
         let page = system.api.get(&format!("/v1/orders?external_id={external_id}")).await?;
         let id = page["items"][0]["id"].as_str().unwrap_or_default().to_owned();
-        let provisioned = ended(system, &id, begin).await?;
-        order["service_id"] = provisioned["service_id"].clone();
+        order["service_id"] = ended(system, &id, begin).await?["service_id"].clone();
+        for earlier in before {
+            ended(system, &earlier.id, begin).await?;
+        }
+    }
+    if let Some(ByHand { device, config }) = &sample.by_hand {
+        let failed = |error: String| Failure::Failed(format!("demo.yaml: {device} by hand: {error}"));
+        let simulated = system.simulator.device(device).ok_or_else(|| failed("there is none".to_owned()))?;
+        simulated.edit_running(config).map_err(|error| failed(error.to_string()))?;
     }
     let accepted = system.api.post("/v1/orders", &order).await?;
     let id = accepted["id"].as_str().unwrap_or_default().to_owned();
@@ -202,7 +241,15 @@ async fn submit(system: &System, sample: &Sample, begin: Instant) -> Result<Stri
             .post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "the customer changed their mind"}))
             .await?;
     }
-    Ok(id)
+    let mut found = None;
+    if sample.finds.is_some() {
+        ended(system, &id, begin).await?;
+        let service = order["service_id"].as_str().unwrap_or_default();
+        let audit = system.api.get(&format!("/v1/services/{service}/audit")).await?;
+        let word = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
+        found = Some((word("config"), word("state")));
+    }
+    Ok(Submitted { id, found })
 }
 
 async fn ended(system: &System, id: &str, begin: Instant) -> Result<Value, Failure> {

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use turnup_core::{
+    ask::SchemaText,
     name::{CredentialRef, RegionName},
     policy::Role,
 };
-use turnup_device_sim::{DeviceSpec, Options, Simulator};
+use turnup_device_sim::{DeviceSpec, Options, Simulator, schema};
 use turnup_store::{NewToken, Store};
 
 use crate::{
@@ -163,6 +164,13 @@ impl System {
         config.credentials.insert(reference, source);
 
         let store = admin::store(&config)?;
+        // What the devices would tell when asked: orders are checked against it from the beginning.
+        let yang = SchemaText {
+            name: schema::MODULE.to_owned(),
+            revision: Some(schema::REVISION.to_owned()),
+            text: schema::YANG.to_owned(),
+        };
+        store.keep_modules("sim", &[yang], jiff::Timestamp::now()).await?;
         let token = token(&store, state).await?;
         let metrics = ops::metrics()?;
         let mut roles = Vec::new();

@@ -45,7 +45,11 @@ impl Failure {
 
 /// A problem in words: the detail, each fault with its place, what would be legal.
 pub(crate) fn describe(problem: &Problem) -> String {
-    let mut text = format!("{}: {}", problem.title, problem.detail);
+    let mut text = problem.title.clone();
+    // The detail of a single fault is the fault's own; it is said once.
+    if !matches!(problem.errors.as_slice(), [one] if one.detail == problem.detail) {
+        text.push_str(&format!(": {}", problem.detail));
+    }
     for fault in &problem.errors {
         let place = if fault.pointer.is_empty() { "(whole)" } else { &fault.pointer };
         text.push_str(&format!("\n  {place}: {}", fault.detail));
@@ -81,5 +85,29 @@ impl From<turnup_broker::BrokerError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use turnup_core::problem::Fault;
+
+    #[test]
+    fn a_single_fault_is_said_once() {
+        let one = Fault::new("/kind", "missing", "say what is asked for");
+        let text = describe(&Problem::invalid(vec![one.clone()]));
+        assert_eq!(text, "The request has faults\n  /kind: say what is asked for");
+        let text = describe(&Problem::invalid(vec![one.clone(), one]));
+        assert!(text.starts_with("The request has faults: 2 faults, see errors\n"), "{text}");
+    }
+
+    #[test]
+    fn exit_codes_of_the_intakes_answers() {
+        let coded = |status| Failure::from(Problem { status, ..Problem::internal("") }).exit_code();
+        for (status, code) in [(400, 1), (401, 3), (403, 3), (404, 1), (409, 3), (422, 1), (503, 4), (504, 4)]
+        {
+            assert_eq!(coded(status), code, "{status}");
+        }
     }
 }

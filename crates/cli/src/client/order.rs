@@ -395,8 +395,9 @@ async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) ->
     }
     if submit.dry_run {
         let view = PlanView { on_device: false, xml: false };
+        let source = if orders.len() == 1 { Source::Options } else { Source::Other };
         for order in &orders {
-            plan_of(api, format, paint, order, Source::Other, &view).await?;
+            plan_of(api, format, paint, order, source, &view).await?;
         }
         return Ok(());
     }

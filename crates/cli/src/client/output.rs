@@ -70,6 +70,11 @@ pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
+/// A number of things: `1 module`, `2 modules`.
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Puts `indent` before every line.
 pub(crate) fn indented(text: &str, indent: &str) -> Vec<String> {
     text.lines().map(|line| format!("{indent}{line}").trim_end().to_owned()).collect()

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::client::{
     order,
-    output::{field, items, text},
+    output::{counted, field, items, text},
     paint::Paint,
 };
 
@@ -37,7 +37,7 @@ pub(super) fn lines(answer: &Value, device: &Value, paint: Paint) -> Vec<String>
     out.extend(modules(check));
     let schemas = items(&answer["schemas"]);
     if !schemas.is_empty() {
-        out.push(field("fetched", format!("the texts of {} YANG modules", schemas.len())));
+        out.push(field("fetched", format!("the texts of {}", counted(schemas.len(), "YANG module"))));
     }
     let capabilities = items(&check["capabilities"]);
     // Modules are announced as capabilities too (RFC 6020 §5.6.4); they have their own line.
@@ -98,7 +98,7 @@ fn modules(check: &Value) -> Option<String> {
     if modules.len() > MAX_MODULES {
         named.push(format!("and {} more (--output json lists all)", modules.len() - MAX_MODULES));
     }
-    Some(field("YANG", format!("{} modules: {}", modules.len(), named.join(", "))))
+    Some(field("YANG", format!("{}: {}", counted(modules.len(), "module"), named.join(", "))))
 }
 
 #[cfg(test)]

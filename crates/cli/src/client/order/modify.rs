@@ -55,7 +55,7 @@ pub(crate) async fn run(api: &Api, format: Format, paint: Paint, modify: &Modify
     }
     modify.deploy.add_to(&mut order);
     if modify.dry_run {
-        return plan_of(api, format, paint, &order, Source::Other, &modify.view).await;
+        return plan_of(api, format, paint, &order, Source::Options, &modify.view).await;
     }
     deploy(api, format, paint, order, &modify.deploy).await
 }

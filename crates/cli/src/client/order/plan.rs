@@ -5,7 +5,7 @@ use turnup_core::{lifecycle::OrderState, order::OrderKind};
 
 use super::show;
 use crate::client::{
-    output::{items, quoted, text},
+    output::{counted, items, quoted, text},
     paint::Paint,
     xml,
 };
@@ -15,8 +15,10 @@ use crate::client::{
 pub(crate) enum Source<'a> {
     /// A file with this one order.
     File(&'a str),
-    /// One order of several, or one made from options.
+    /// One order of several.
     Other,
+    /// The options of a command, which has --approved-plan too.
+    Options,
     /// An order that is stored already.
     Stored,
 }
@@ -85,25 +87,39 @@ fn resources(plan: &Value) -> Vec<String> {
     out
 }
 
+/// Other unfinished orders of the service or on its devices, each once. The one that is due first goes
+/// first; the other one waits.
 fn collisions(plan: &Value, paint: Paint) -> Vec<String> {
-    let mut out = Vec::new();
+    let mut orders: Vec<(&Value, Vec<String>)> = Vec::new();
     for other in items(&plan["collisions"]) {
+        let device = other["device"].as_str().map(str::to_owned);
+        let same = |known: &Value| known["order"] == other["order"] && known["why"] == other["why"];
+        match orders.iter_mut().find(|(known, _)| same(known)) {
+            Some((_, devices)) => devices.extend(device),
+            None => orders.push((other, device.into_iter().collect())),
+        }
+    }
+    let mut out = Vec::new();
+    for (other, devices) in orders {
         let kind = other["kind"].as_str().and_then(|word| word.parse::<OrderKind>().ok());
         let state = other["state"].as_str().and_then(|word| word.parse::<OrderState>().ok());
-        let mut line = format!("waits behind order {}", text(other.get("order")));
         let what: Vec<&str> =
             kind.map(OrderKind::title).into_iter().chain(state.map(OrderState::title)).collect();
-        if !what.is_empty() {
-            line.push_str(&format!(" ({})", what.join(", ")));
-        }
-        if other["why"] == "service" {
-            line.push_str(" of the same service");
-        } else {
-            line.push_str(&format!(" on device {}", text(other.get("device"))));
-        }
-        if let Some(at) = other["scheduled_for"].as_str() {
-            line.push_str(&format!(", scheduled for {at}"));
-        }
+        let place = match (other["why"] == "service", devices.as_slice()) {
+            (true, _) => " of the same service".to_owned(),
+            (false, [one]) => format!(" on device {one}"),
+            (false, many) => format!(" on devices {}", many.join(", ")),
+        };
+        let order = format!("order {} ({}){place}", text(other.get("order")), what.join(", "));
+        let line = match (state, other["scheduled_for"].as_str()) {
+            (Some(OrderState::Scheduled), Some(at)) => {
+                format!("waits behind {order}, scheduled for {at}, if that is earlier")
+            }
+            (Some(OrderState::Scheduled | OrderState::InProgress) | None, _) => {
+                format!("waits behind {order}")
+            }
+            (Some(_), _) => format!("there is {order}, which has no time now"),
+        };
         out.push(format!("  {}", paint.notable(&line)));
     }
     if !out.is_empty() {
@@ -117,8 +133,9 @@ fn yang(plan: &Value, paint: Paint) -> Vec<String> {
     for entry in items(&plan["yang"]) {
         let platform = text(entry.get("platform"));
         if entry["checked"] == true {
+            let modules = entry["modules"].as_u64().and_then(|count| usize::try_from(count).ok());
             let modules =
-                entry["modules"].as_u64().map(|n| format!(" against {n} modules")).unwrap_or_default();
+                modules.map(|count| format!(" against {}", counted(count, "module"))).unwrap_or_default();
             out.push(format!("  {platform}: {}{modules}", paint.good("checked")));
         } else {
             out.push(format!(
@@ -172,6 +189,11 @@ fn ending(plan: &Value, source: Source<'_>, paint: Paint) -> Vec<String> {
             out.push("to have exactly this deployed, and nothing else:".to_owned());
             out.push(format!("  turnup order submit {} --approved-plan {hash}", quoted(file)));
         }
+        Source::Options => {
+            let how = "to have exactly this deployed, and nothing else, repeat the command without --dry-run and with";
+            out.push(how.to_owned());
+            out.push(format!("  --approved-plan {hash}"));
+        }
         Source::Other => {
             out.push("to have exactly this deployed, and nothing else, give the order".to_owned());
             out.push(format!("  approved_plan: {hash}"));
@@ -212,6 +234,10 @@ mod tests {
                  "scheduled_for": "2030-01-31T22:00:00Z", "why": "device"},
                 {"order": "O2", "kind": "modify", "state": "in_progress", "device": null, "service_id": "S",
                  "scheduled_for": null, "why": "service"},
+                {"order": "O3", "kind": "modify", "state": "failed_deploy", "device": null, "service_id": "S",
+                 "scheduled_for": null, "why": "service"},
+                {"order": "O1", "kind": "provision", "state": "scheduled", "device": "pe2", "service_id": "S2",
+                 "scheduled_for": "2030-01-31T22:00:00Z", "why": "device"},
             ],
             "yang": [{"platform": "sim", "checked": true, "modules": 12}, {"platform": "ietf", "checked": false, "modules": 0}],
         })
@@ -231,8 +257,10 @@ mod tests {
                 "  100 of pool vlan on pe1/ge-0/0/1: picked, /endpoints/0/attributes/vlan",
                 "  7 of pool vc: given, /attributes/vc_id",
                 "other orders",
-                "  waits behind order O1 (Provision, Scheduled) on device pe1, scheduled for 2030-01-31T22:00:00Z",
+                "  waits behind order O1 (Provision, Scheduled) on devices pe1, pe2, scheduled for \
+                 2030-01-31T22:00:00Z, if that is earlier",
                 "  waits behind order O2 (Modify, In Progress) of the same service",
+                "  there is order O3 (Modify, Failed Deploy) of the same service, which has no time now",
                 "YANG",
                 "  sim: checked against 12 modules",
                 "  ietf: not checked; no modules are known ('turnup device check NAME --fetch-yang' gets them)",

@@ -8,7 +8,7 @@ use turnup_core::{
 
 use crate::{
     client::{
-        output::{field, items, text},
+        output::{counted, field, items, text},
         paint::Paint,
     },
     failure::Failure,
@@ -32,9 +32,9 @@ pub(crate) fn lines(audit: &Value, service: &str, paint: Paint) -> Vec<String> {
         let differences = items(&device["differences"]);
         out.extend(differences.iter().flat_map(|difference| of_difference(difference, paint)));
         let in_all = device["differences_in_all"].as_u64().unwrap_or(0);
-        let more = in_all.saturating_sub(differences.len() as u64);
+        let more = usize::try_from(in_all).unwrap_or(usize::MAX).saturating_sub(differences.len());
         if more > 0 {
-            out.push(format!("  and {more} more differences"));
+            out.push(format!("  and {}", counted(more, "more difference")));
         }
         for check in items(&device["checks"]) {
             let name = text(check.get("name"));
@@ -150,7 +150,7 @@ mod tests {
                 "  missing /i/unit[id='1']/vlan-id \"100\"",
                 "  extra   /i/unit[id='1']/shutdown \"true\"",
                 "  missing /i/unit[id='2']",
-                "  and 1 more differences",
+                "  and 1 more difference",
                 "  check pseudowire: failed",
                 "    state is down",
                 "    since T",

@@ -1,7 +1,7 @@
 //! One service for people to read.
 
 use serde_json::Value;
-use turnup_core::lifecycle::ServiceState;
+use turnup_core::{lifecycle::ServiceState, message::InForce};
 
 use super::audit;
 use crate::client::{
@@ -44,7 +44,7 @@ pub(crate) fn lines(service: &Value, config: &Value, with_config: bool, paint: P
         fields(&mut out, service, &[("devices", "/devices")]);
     }
     for (device, which) in in_force {
-        out.push(field("in force", format!("{which} on {device}")));
+        out.push(field("in force", format!("on {device}: {which}")));
     }
     if with_config {
         out.extend(self::config(config, paint));
@@ -75,14 +75,24 @@ fn state(service: &Value, paint: Paint) -> String {
 fn in_force(service: &Value) -> Vec<(String, String)> {
     let pairs = |entries: &[Value]| -> Vec<(String, String)> {
         let known = entries.iter().filter(|entry| !entry["in_force"].is_null());
-        known.map(|entry| (text(entry.get("device")), text(entry.get("in_force")))).collect()
+        known.map(|entry| (text(entry.get("device")), which(&entry["in_force"]))).collect()
     };
     match &service["in_force"] {
         Value::Object(devices) => {
-            devices.iter().map(|(device, which)| (device.clone(), text(Some(which)))).collect()
+            devices.iter().map(|(device, word)| (device.clone(), which(word))).collect()
         }
         Value::Array(entries) => pairs(entries),
         _ => pairs(items(&service["devices"])),
+    }
+}
+
+/// What attempts have left on a device, in words.
+fn which(word: &Value) -> String {
+    match word.as_str().and_then(|word| word.parse::<InForce>().ok()) {
+        None => text(Some(word)),
+        Some(InForce::New) => "as last deployed".to_owned(),
+        Some(InForce::Old) => "as before the last deployment".to_owned(),
+        Some(InForce::Unknown) => "not known".to_owned(),
     }
 }
 
@@ -90,9 +100,11 @@ fn in_force(service: &Value) -> Vec<(String, String)> {
 pub(crate) fn config(config: &Value, paint: Paint) -> Vec<String> {
     let mut out = Vec::new();
     for device in items(&config["devices"]) {
-        let which =
-            device["in_force"].as_str().map(|which| format!(", in force: {which}")).unwrap_or_default();
-        out.push(format!("{}{which}", paint.bold(&format!("on {}", text(device.get("device"))))));
+        let on = paint.bold(&format!("on {}", text(device.get("device"))));
+        out.push(match &device["in_force"] {
+            Value::Null => on,
+            word => format!("{on}, in force: {}", which(word)),
+        });
         match footprint(&device["footprint"]).or_else(|| footprint(&device["config"])) {
             Some(config) => out.extend(indented(&xml::pretty(config), "  ")),
             None => out.push("  nothing".to_owned()),
@@ -160,8 +172,8 @@ mod tests {
                 "last order   O2",
                 "attributes   {\"vc_id\":7}",
                 "endpoint     a on pe1 {\"vlan\":1}",
-                "in force     unknown on pe1",
-                "in force     old on pe2",
+                "in force     on pe1: not known",
+                "in force     on pe2: as before the last deployment",
                 "a failed attempt may have left this on pe1:",
                 "  <a xmlns=\"urn:x\">",
                 "    <b>1</b>",
@@ -171,7 +183,9 @@ mod tests {
         );
         let with_config = lines(&service, &config, true, Paint::plain()).join("\n");
         assert!(
-            with_config.contains("on pe2, in force: old\n  <a xmlns=\"urn:x\">\n    <b>1</b>\n  </a>"),
+            with_config.contains(
+                "on pe2, in force: as before the last deployment\n  <a xmlns=\"urn:x\">\n    <b>1</b>\n  </a>"
+            ),
             "{with_config}"
         );
         assert_eq!(with_config.matches("failed attempt").count(), 1);
@@ -185,13 +199,13 @@ mod tests {
         service["in_force"] = json!({"pe1": "new"});
         assert!(
             lines(&service, &Value::Null, false, Paint::plain())
-                .contains(&"in force     new on pe1".to_owned())
+                .contains(&"in force     on pe1: as last deployed".to_owned())
         );
         service["in_force"] = Value::Null;
         service["devices"] = json!([{"device": "pe1", "in_force": "old"}]);
         assert!(
             lines(&service, &Value::Null, false, Paint::plain())
-                .contains(&"in force     old on pe1".to_owned())
+                .contains(&"in force     on pe1: as before the last deployment".to_owned())
         );
     }
 }
