@@ -24,11 +24,25 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("turnup-library", &["turnup-core", "turnup-plan", "turnup-store"]),
     (
         "turnup-intake",
-        &["turnup-core", "turnup-plan", "turnup-library", "turnup-broker", "turnup-store", "turnup-crashpoint"],
+        &[
+            "turnup-core",
+            "turnup-plan",
+            "turnup-library",
+            "turnup-broker",
+            "turnup-store",
+            "turnup-crashpoint",
+        ],
     ),
     (
         "turnup-scheduler",
-        &["turnup-core", "turnup-plan", "turnup-library", "turnup-broker", "turnup-store", "turnup-crashpoint"],
+        &[
+            "turnup-core",
+            "turnup-plan",
+            "turnup-library",
+            "turnup-broker",
+            "turnup-store",
+            "turnup-crashpoint",
+        ],
     ),
     ("turnup-recorder", &["turnup-core", "turnup-broker", "turnup-store", "turnup-crashpoint"]),
     ("turnup-worker", &["turnup-core", "turnup-broker", "turnup-netconf", "turnup-crashpoint"]),

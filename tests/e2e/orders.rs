@@ -116,14 +116,18 @@ async fn failures_of_devices_end_failed_deploy_and_can_be_tried_again() {
 async fn orders_on_one_device_never_overlap_and_nobody_takes_anothers_nodes() {
     let cluster = Cluster::running(Options::default()).await;
     let mut orders: Vec<Value> = (1..=40).map(|n| eline(n, A, Z)).collect();
-    // The same unit once more: its node belongs to the first.
-    let mut twin = eline(1, A, Z);
-    twin["external_id"] = json!("twin");
-    orders.push(twin);
+    // Two that describe the same port: the node belongs to the first.
+    for n in 1..=2 {
+        orders.push(json!({
+            "kind": "provision", "definition": "interface", "schedule": "now",
+            "attributes": {"name": "ge-0/0/7", "description": format!("number {n}")},
+            "endpoints": [{"role": "device", "device": A}],
+        }));
+    }
     let answers = cluster.api.bulk(&orders).await;
     assert!(answers.iter().all(|answer| answer["order"]["id"].is_string()), "{answers:?}");
-    cluster.all_settled(41).await;
-    assert_eq!(cluster.count("SELECT count(*) FROM orders WHERE state = 'completed'").await, 40);
+    cluster.all_settled(42).await;
+    assert_eq!(cluster.count("SELECT count(*) FROM orders WHERE state = 'completed'").await, 41);
     let why: String =
         cluster.query("SELECT errors::text FROM orders WHERE state = 'invalid'").await[0].get(0);
     assert!(why.contains("belongs to service"), "{why}");

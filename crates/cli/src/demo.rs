@@ -55,7 +55,11 @@ struct Sample {
     /// The order, as `POST /v1/orders` takes it.
     order: Value,
     /// How it must end.
-    expect: OrderState,
+    #[serde(default)]
+    expect: Option<OrderState>,
+    /// It must not even be accepted, with this code.
+    #[serde(default)]
+    refused: Option<String>,
     /// Due so many seconds from its submission.
     #[serde(default)]
     in_s: Option<i64>,
@@ -167,18 +171,26 @@ async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
     let mut rows = Vec::new();
     let mut good = true;
     for (sample, submitted) in script.orders.iter().zip(&ids) {
-        let order = ended(system, &submitted.id, begin).await?;
+        let order = match &submitted.refusal {
+            None => ended(system, &submitted.id, begin).await?,
+            Some(why) => {
+                rows.push(json!({
+                    "order": sample.order["external_id"], "shows": sample.shows, "state": "(refused)",
+                    "verdict": "as expected", "why": why,
+                }));
+                continue;
+            }
+        };
         let state: OrderState = order["state"]
             .as_str()
             .unwrap_or_default()
             .parse()
             .map_err(|error| Failure::Failed(format!("{error}")))?;
         let found = submitted.found.as_ref();
-        let as_expected = state == sample.expect && found == sample.finds.as_ref();
+        let as_expected = Some(state) == sample.expect && found == sample.finds.as_ref();
         good &= as_expected;
         rows.push(json!({
-            "order": sample.order["external_id"], "shows": sample.shows, "expected": sample.expect.title(),
-            "state": state.title(), "verdict": if as_expected { "as expected" } else { "NOT AS EXPECTED" },
+            "order": sample.order["external_id"], "shows": sample.shows, "state": state.title(), "verdict": if as_expected { "as expected" } else { "NOT AS EXPECTED" },
             "why": match found {
                 Some((config, audit)) => json!(format!("configuration {config}, service {audit}")),
                 None => order["errors"][0]["message"].clone(),
@@ -206,6 +218,8 @@ async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
 /// A sample that was submitted.
 struct Submitted {
     id: String,
+    /// Why it was not accepted.
+    refusal: Option<String>,
     /// What its audit found: configuration, service.
     found: Option<(String, String)>,
 }
@@ -225,7 +239,9 @@ async fn submit(
         let id = page["items"][0]["id"].as_str().unwrap_or_default().to_owned();
         order["service_id"] = ended(system, &id, begin).await?["service_id"].clone();
         for earlier in before {
-            ended(system, &earlier.id, begin).await?;
+            if earlier.refusal.is_none() {
+                ended(system, &earlier.id, begin).await?;
+            }
         }
     }
     if let Some(ByHand { device, config }) = &sample.by_hand {
@@ -233,7 +249,13 @@ async fn submit(
         let simulated = system.simulator.device(device).ok_or_else(|| failed("there is none".to_owned()))?;
         simulated.edit_running(config).map_err(|error| failed(error.to_string()))?;
     }
-    let accepted = system.api.post("/v1/orders", &order).await?;
+    let accepted = match (system.api.post("/v1/orders", &order).await, &sample.refused) {
+        (Err(Failure::Problem(problem)), Some(code)) if problem.code == *code => {
+            let why = problem.errors.first().map_or(problem.detail, |fault| fault.detail.clone());
+            return Ok(Submitted { id: String::new(), refusal: Some(why), found: None });
+        }
+        (answer, _) => answer?,
+    };
     let id = accepted["id"].as_str().unwrap_or_default().to_owned();
     if sample.cancel {
         system
@@ -249,7 +271,7 @@ async fn submit(
         let word = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
         found = Some((word("config"), word("state")));
     }
-    Ok(Submitted { id, found })
+    Ok(Submitted { id, refusal: None, found })
 }
 
 async fn ended(system: &System, id: &str, begin: Instant) -> Result<Value, Failure> {
