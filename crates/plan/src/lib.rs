@@ -1,23 +1,24 @@
 //! Service definitions → footprints → edits.
 //!
 //! A [`Definition`] (a folder of the service catalogue, see `config/services/README.md`) says which
-//! attributes a service has and, per platform, which configuration it wants on a device. From an order's
-//! attributes and endpoints it renders one [`Footprint`] per device: what the service wants there, as
-//! canonical XML. [`change`] turns the step from one footprint to another into the [`DeviceEdit`] that a
-//! worker sends.
+//! attributes a service has, which of them come from [`Pools`], and, per platform, which configuration it
+//! wants on a device and how to see that it works. From an order's attributes and endpoints it renders one
+//! [`Footprint`] per device: what the service wants there, as canonical XML. A [`Draft`] turns the step from
+//! what a service has to what it is to have into a [`Plan`]: the [`DeviceEdit`]s that workers send.
+//!
+//! A version of a definition is a [`Bundle`] of files; a [`Catalogue`] holds versions, and a [`Library`] the
+//! catalogue of the moment.
 //!
 //! Invariants:
 //! - Pure and deterministic: the same definition, attributes and endpoints give the same bytes. No clock,
-//!   no randomness, no network; the only IO is [`Catalogue::load`] reading the catalogue's files.
+//!   no randomness, no network; the only IO is reading the files of the catalogue and of YANG folders.
 //! - Nothing is rendered, parsed or checked for the first time when a device is locked: whatever is wrong
 //!   with a plan is found here.
-//! - A value never becomes markup: everything a template prints is escaped, there is no way to turn it off.
+//! - A value never becomes markup, nor a step of a path, nor a part of a regular expression, whatever a
+//!   template does.
 //! - Edits only merge and remove, so that sending one twice is harmless, and remove nothing but what the
-//!   definition says its service owns.
+//!   definition says its service owns, or shares with nobody who is left.
 //! - A definition that is bad is refused when it is loaded, with all its mistakes, file and line.
-//!
-//! No YANG is at hand in this release: which elements are list entries, and what identifies them, is
-//! declared in the definition (`keys:`). Planning by diff of YANG data trees goes behind [`change`].
 //!
 //! [`DeviceEdit`]: turnup_core::message::DeviceEdit
 

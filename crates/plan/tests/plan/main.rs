@@ -16,6 +16,7 @@ mod orders;
 mod properties;
 mod resources;
 mod shipped;
+mod simulator;
 mod templates;
 
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};

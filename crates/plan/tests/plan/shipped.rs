@@ -11,7 +11,7 @@ use turnup_plan::{Catalogue, Definition, Yang};
 use crate::{check, definition, endpoints, folder::Folder, properties::text, service, shipped};
 
 /// A definition's example order, as it stands in its file.
-fn example(definition: &Definition) -> (Map<String, Value>, Vec<Endpoint>) {
+pub(crate) fn example(definition: &Definition) -> (Map<String, Value>, Vec<Endpoint>) {
     let yaml: Value = serde_saphyr::from_str(&definition.bundle().files()["definition.yaml"]).unwrap();
     let attributes = yaml["example"]["attributes"].as_object().cloned().unwrap_or_default();
     (attributes, endpoints(yaml["example"]["endpoints"].clone()))
