@@ -80,6 +80,30 @@ fn who_wants_an_answer_gets_one() {
 }
 
 #[test]
+fn values_of_pools_are_answered_and_refused_as_over_http() {
+    run(async |scope, intake| {
+        let foreign = Foreign::connect(scope).await;
+        let mut answers = Answers::new(&foreign).await;
+        let queue = answers.queue.clone();
+        let ask = |name: &str| id(name).with_reply_to(queue.as_str().into());
+        foreign.publish(eline().to_string().as_bytes(), ask("picked")).await;
+        let picked = answers.next().await.1["accepted"].clone();
+        assert_eq!(picked["attributes"]["vc_id"], 100_000, "{picked}");
+        assert_eq!(picked["resources"].as_array().unwrap().len(), 3);
+        let mut same = eline();
+        same["attributes"]["vc_id"] = json!(100_000);
+        foreign.publish(same.to_string().as_bytes(), ask("given")).await;
+        let problem = answers.next().await.1["problem"].clone();
+        let over_http = crate::support::send(intake.post("/v1/orders", &same)).await;
+        assert_eq!(problem, over_http.body);
+        assert_eq!(problem["code"], "resource_taken");
+        // Again, it is the order that it was, whatever is taken by now.
+        foreign.publish(eline().to_string().as_bytes(), ask("picked")).await;
+        assert_eq!(answers.next().await.1["accepted"]["id"], picked["id"]);
+    });
+}
+
+#[test]
 fn a_refusal_that_nobody_waits_for_is_an_event_and_is_parked() {
     run(async |scope, intake| {
         let foreign = Foreign::connect(scope).await;

@@ -2,8 +2,9 @@
 
 use std::{fs, path::Path};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use turnup_core::policy::Role;
+use turnup_core::{ask::SchemaText, policy::Role};
 use turnup_library::{Library, LibraryError};
 
 use crate::support::{Intake, run, run_bare, send, with};
@@ -137,5 +138,42 @@ fn a_folder_with_other_content_under_a_published_number_is_refused() {
         write(&bundle(2, "Two"));
         open().await.unwrap();
         fs::remove_dir_all(&folder).unwrap();
+    });
+}
+
+#[test]
+fn a_plan_is_checked_with_the_platforms_yang() {
+    run(async |scope, intake| {
+        assert_eq!(publish(intake, &bundle(1, "One")).await.status, 201);
+        let text = "module labels {\n  yang-version 1.1;\n  namespace \"urn:x\";\n  prefix l;\n  revision 2026-01-01;\n  \
+                    container labels {\n    list label {\n      key name;\n      leaf name { type string; }\n      \
+                    leaf text { type string { length \"1..5\"; } }\n    }\n  }\n}\n";
+        let module = SchemaText {
+            name: "labels".to_owned(),
+            revision: Some("2026-01-01".to_owned()),
+            text: text.to_owned(),
+        };
+        scope.store.keep_modules("sim", &[module], Timestamp::now()).await.unwrap();
+        let order = |text: &str| {
+            json!({
+                "kind": "provision", "definition": "label", "attributes": {"text": text},
+                "endpoints": [{"role": "at", "device": "sim-eu-1"}],
+            })
+        };
+        let plan = send(intake.post("/v1/orders?dry_run=true", &order("short"))).await;
+        assert_eq!(
+            plan.body["yang"],
+            json!([{"platform": "sim", "checked": true, "modules": 1}]),
+            "{}",
+            plan.body
+        );
+        let refused = send(intake.post("/v1/orders?dry_run=true", &order("too long"))).await;
+        refused.is_problem(422, "invalid");
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains("sim-eu-1") && detail.contains("/labels/label"), "{detail}");
+        // The order is accepted as such; the scheduler would say the same.
+        let stored = intake.order(&order("too long")).await;
+        let path = format!("/v1/orders/{}/plan", stored["id"].as_str().unwrap());
+        assert!(intake.show(&path).await.body["detail"].as_str().unwrap().contains("/labels/label"));
     });
 }
