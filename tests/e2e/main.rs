@@ -10,6 +10,7 @@
 
 mod amqp;
 mod cli;
+mod devices;
 mod events;
 mod lives;
 mod netconfd;
