@@ -210,6 +210,7 @@ fn every_syntax_is_read() {
     for (file, text) in [
         ("x.json", json!([device]).to_string()),
         ("x.json", device.to_string()),
+        ("x.json", format!("\u{feff}{device}")),
         ("x.ndjson", format!("{device}\n\n")),
         ("x.yaml", "name: pe1\nregion: eu\nplatform: sim\naddress: 192.0.2.1\n".to_owned()),
         ("x.yml", "- {name: pe1, region: eu, platform: sim, address: 192.0.2.1}\n".to_owned()),
