@@ -163,6 +163,9 @@ async fn what_belongs_to_another_service_is_refused_with_all_clashes_and_no_trac
     assert!(answers[1].is_created(), "what the refused one wanted too is free for the next");
     assert!(store.order(clashing.facts.id).await.unwrap().is_none());
     assert_eq!(taken(store).await.len(), before.len() + 1);
+    // The same number in another writing is the same thing.
+    let other_text = one(store, claiming(vec![vlan("d1", 1, 9, Some(json!("007")))])).await;
+    assert!(matches!(&other_text, Accepted::ResourceTaken(c) if c[0].service == service), "{other_text:?}");
     // Corrected, with the same external id, it is taken.
     clashing.claims.truncate(1);
     clashing.claims[0].given = Some(json!(8));
