@@ -1,22 +1,18 @@
 //! Plans, made as the scheduler makes them: from what the service has and is to have, and from what others
 //! have there. Nothing is reserved and nothing is sent.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use turnup_core::{
     failure::Failure,
     id::{OrderId, ServiceId},
-    message::InForce,
     name::{DefinitionName, DeviceName, PlatformName},
     order::OrderKind,
     problem::{Fault, Problem},
 };
-use turnup_library::Library;
-use turnup_plan::{Catalogue, Draft, Footprint, Holder, Plan, Present, Yang};
-use turnup_store::{FootprintRow, Store};
+use turnup_library::{Library, planning};
+use turnup_plan::{Footprint, Plan, Present, Questions, Yang};
+use turnup_store::Store;
 use uuid::Uuid;
 
 use crate::{accept::decide::Wanted, refusal};
@@ -51,10 +47,9 @@ pub(crate) struct Planned {
 pub(crate) async fn plan(store: &Store, library: &Library, task: Task<'_>) -> Result<Planned, Problem> {
     let away = |error| refusal::of_store(&error);
     let Task { kind, order, wanted, .. } = task;
-    let nil = ServiceId(Uuid::nil());
-    let service = task.service.unwrap_or(nil);
+    let service = task.service.unwrap_or(ServiceId(Uuid::nil()));
     let present = match task.service {
-        Some(service) => present(store.footprints(service).await.map_err(away)?)?,
+        Some(service) => present(store, service).await?,
         None => BTreeMap::new(),
     };
     if !kind.has_content() && present.is_empty() {
@@ -76,36 +71,26 @@ pub(crate) async fn plan(store: &Store, library: &Library, task: Task<'_>) -> Re
         }
         _ => library.now(),
     };
-    // An audit changes nothing, whatever is known of what is there.
-    let before = if kind.changes_devices() { present.clone() } else { settled(&present) };
-    let draft = |service| -> Result<Draft, Problem> {
-        let wanted = footprints(kind, service, wanted, &catalogue, &yang)?;
-        Ok(Draft::new(kind, order, service, before.clone(), wanted))
+    let content = planning::Content {
+        definition: &wanted.definition,
+        version: wanted.definition_version,
+        attributes: &wanted.attributes,
+        endpoints: &wanted.endpoints,
+        platforms: &wanted.platforms,
     };
-    let ours = draft(service)?;
-    ours.check(&|platform| yang.get(platform).cloned().flatten()).map_err(invalid)?;
-    let claimed: Vec<_> = ours.claimed().into_iter().map(pair).collect();
-    let around: BTreeSet<_> = claimed
-        .iter()
-        .flat_map(|(device, node)| ancestors(node).into_iter().map(|node| (device.clone(), node.to_owned())))
-        .collect();
-    let around: Vec<_> = around.into_iter().collect();
-    let shared: Vec<_> = ours.shared().into_iter().map(pair).collect();
+    let task = planning::Task { kind, order, service, present: present.clone(), content, hashed: true };
+    let yang_of = |platform: &PlatformName| yang.get(platform).cloned().flatten();
+    let drafted = planning::draft(task, &catalogue, &yang_of).map_err(invalid)?;
+    let Questions { claimed, around, shared } = Questions::of([drafted.draft()]);
     let owners = store.owners(&claimed, &around).await.map_err(away)?;
-    let holders: Vec<Holder> = store.holders(&shared).await.map_err(away)?.into_iter().map(holder).collect();
-    let plan = ours.finish(&owners, &holders).map_err(invalid)?;
-    let hash = match kind {
-        OrderKind::Provision if service != nil => {
-            draft(nil)?.finish(&owners, &holders).map_err(invalid)?.hash()
-        }
-        _ => plan.hash(),
-    };
+    let holders = store.holders(&shared, &claimed).await.map_err(away)?;
+    let (plan, hash) = drafted.finish(&owners, &holders).map_err(invalid)?;
     let checked = |platform: &PlatformName| {
         yang.get(platform).and_then(Option::as_ref).filter(|_| kind.has_content()).map(Yang::modules)
     };
     let platforms: BTreeSet<&PlatformName> = plan.devices.values().map(|device| &device.platform).collect();
     let platforms = platforms.into_iter().map(|platform| (platform.clone(), checked(platform))).collect();
-    Ok(Planned { plan, hash, present, platforms })
+    Ok(Planned { plan, hash: hash.unwrap_or_default(), present, platforms })
 }
 
 /// The failures of a plan as faults.
@@ -122,31 +107,6 @@ fn invalid(failures: Vec<Failure>) -> Problem {
     Problem::invalid(failures.into_iter().map(fault).collect())
 }
 
-fn footprints(
-    kind: OrderKind,
-    service: ServiceId,
-    wanted: &Wanted,
-    catalogue: &Arc<Catalogue>,
-    yang: &BTreeMap<PlatformName, Option<Yang>>,
-) -> Result<BTreeMap<DeviceName, Footprint>, Problem> {
-    if !kind.has_content() {
-        return Ok(BTreeMap::new());
-    }
-    let version = u32::try_from(wanted.definition_version).unwrap_or_default();
-    let name = DefinitionName::new(wanted.definition.as_str()).ok();
-    let definition = name.and_then(|name| catalogue.version(&name, version).cloned());
-    let Some(definition) = definition else {
-        let detail =
-            format!("there is no definition {} version {version}; publish it again", wanted.definition);
-        return Err(Problem::invalid(vec![Fault::new("/definition", "unknown_definition", detail)]));
-    };
-    definition
-        .footprints_with(service, &wanted.attributes, &wanted.endpoints, &wanted.platforms, &|platform| {
-            yang.get(platform).cloned().flatten()
-        })
-        .map_err(|error| Problem::invalid(vec![Fault::new("", "no_plan", error.to_string())]))
-}
-
 fn platforms(present: &BTreeMap<DeviceName, Present>, wanted: &Wanted) -> BTreeSet<PlatformName> {
     let of_present = present
         .values()
@@ -155,64 +115,11 @@ fn platforms(present: &BTreeMap<DeviceName, Present>, wanted: &Wanted) -> BTreeS
     of_present.chain(wanted.platforms.values()).cloned().collect()
 }
 
-/// The same as if all were certainly in force.
-fn settled(present: &BTreeMap<DeviceName, Present>) -> BTreeMap<DeviceName, Present> {
-    present
-        .iter()
-        .map(|(device, present)| {
-            let settled = Present { strays: Vec::new(), uncertain: false, ..present.clone() };
-            (device.clone(), settled)
-        })
-        .collect()
-}
-
 /// What the store has of a service's configuration.
-fn present(rows: Vec<FootprintRow>) -> Result<BTreeMap<DeviceName, Present>, Problem> {
-    let unreadable = |device: &str| {
-        tracing::error!(device, "a stored footprint can't be read");
-        Problem::internal("a stored footprint can't be read; the log says which")
-    };
-    rows.into_iter()
-        .map(|row| {
-            let read = |stored| serde_json::from_value(stored).map_err(|_| unreadable(&row.device));
-            let device = DeviceName::new(row.device.as_str()).map_err(|_| unreadable(&row.device))?;
-            let footprint = if row.footprint.is_null() { None } else { Some(read(row.footprint)?) };
-            let strays = row.strays.into_iter().map(read).collect::<Result<_, _>>()?;
-            Ok((device, Present { footprint, strays, uncertain: row.in_force != InForce::New }))
-        })
-        .collect()
-}
-
-fn pair((device, node): (DeviceName, String)) -> (String, String) {
-    (device.to_string(), node)
-}
-
-fn holder(held: turnup_store::Holder) -> Holder {
-    Holder { device: held.device, node: held.node, service: held.service, value: held.value }
-}
-
-/// All that a node lies in: `/a/b[k='x/y']/c` → `/a`, `/a/b[k='x/y']`.
-fn ancestors(node: &str) -> Vec<&str> {
-    let mut quote = None;
-    let mut found = Vec::new();
-    for (at, c) in node.char_indices() {
-        match (quote, c) {
-            (None, '\'' | '"') => quote = Some(c),
-            (Some(open), c) if open == c => quote = None,
-            (None, '/') if at > 0 => found.push(&node[..at]),
-            _ => {}
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slash_in_a_key_is_no_step() {
-        assert_eq!(ancestors("/a/b[k='x/y']/c"), ["/a", "/a/b[k='x/y']"]);
-        assert!(ancestors("/a").is_empty());
-    }
+async fn present(store: &Store, service: ServiceId) -> Result<BTreeMap<DeviceName, Present>, Problem> {
+    let away = |error| refusal::of_store(&error);
+    let state = store.service(service).await.map_err(away)?.map(|service| service.state);
+    let rows = store.footprints(service).await.map_err(away)?;
+    let rows = rows.iter().map(|row| (row.device.as_str(), &row.footprint, row.in_force, &row.strays[..]));
+    planning::present(state, rows).map_err(invalid)
 }

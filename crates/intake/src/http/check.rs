@@ -1,9 +1,6 @@
 //! What a device is, asked through a worker of its region; and its YANG modules.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,9 +8,10 @@ use tokio::time::Instant;
 use turnup_core::{
     ask::{Answer as Told, Module, Question, SchemaText},
     event,
+    failure::{Failure, FailureClass},
     problem::{Fault, Problem},
 };
-use turnup_plan::Yang;
+use turnup_plan::{ModuleText, Yang, YangMistake};
 use turnup_store::Device;
 
 use super::{
@@ -52,14 +50,13 @@ pub(super) async fn check(call: Call) -> Answer {
     let mut failures = told.failures;
     let mut schemas = Vec::new();
     if let (true, Some(check)) = (fetch, &told.check) {
-        match fetched(&call, &device, &check.modules).await? {
-            Ok(fetched) => {
-                call.app.store.keep_modules(device.platform.as_str(), &fetched, at).await?;
+        let Fetched { texts, failures: more } = fetched(&call, &device, &check.modules).await?;
+        failures.extend(more);
+        match usable(&call, &device, texts).await? {
+            Ok(texts) => {
+                call.app.store.keep_modules(device.platform.as_str(), &texts, at).await?;
                 call.app.library.refresh().await?;
-                schemas = fetched
-                    .into_iter()
-                    .map(|schema| named(&schema.name, schema.revision.as_deref()))
-                    .collect();
+                schemas = texts.iter().map(|text| named(&text.name, text.revision.as_deref())).collect();
             }
             Err(more) => failures.extend(more),
         }
@@ -94,49 +91,59 @@ async fn asked(call: &Call, device: &Device, question: Question, within: Duratio
     })
 }
 
+/// What was fetched, and what could not be had.
+#[derive(Debug, Default)]
+struct Fetched {
+    texts: Vec<SchemaText>,
+    failures: Vec<Failure>,
+}
+
 /// The texts of the device's modules that aren't known of its platform yet, with those that they import
-/// and include: all of them, for a set with a gap can't be used. Or why not.
-async fn fetched(
-    call: &Call,
-    device: &Device,
-    modules: &[Module],
-) -> Result<Result<Vec<SchemaText>, Vec<turnup_core::failure::Failure>>, Refusal> {
+/// and include.
+async fn fetched(call: &Call, device: &Device, modules: &[Module]) -> Result<Fetched, Refusal> {
     let until = Instant::now() + ms(call.app.settings.schemas_timeout_ms);
     let mut known: BTreeSet<Named> =
         call.app.store.known_modules(device.platform.as_str()).await?.into_iter().collect();
     let mut wanted: Vec<Named> =
         modules.iter().map(|module| (module.name.clone(), module.revision.clone())).collect();
-    let mut texts: BTreeMap<Named, SchemaText> = BTreeMap::new();
+    let mut refused: BTreeSet<String> = BTreeSet::new();
+    let mut fetched = Fetched::default();
+    let mut bytes = 0;
     for _ in 0..MAX_ROUNDS {
-        wanted.retain(|named| !is_known(&known, named));
+        wanted.retain(|named| !is_known(&known, named) && !refused.contains(&named.0));
         wanted.sort();
         wanted.dedup();
         if wanted.is_empty() {
             break;
         }
-        let mut new = Vec::new();
+        let before = fetched.texts.len();
         while !wanted.is_empty() {
             let within = ms(call.app.settings.device_timeout_ms).min(until - Instant::now());
             if within.is_zero() {
-                return Err(refusal::no_answer(
-                    "the modules did not come in time; try again, or raise intake.schemas_timeout_ms",
-                )
-                .into());
+                let detail =
+                    "the modules did not come in time; try again, or raise intake.schemas_timeout_ms";
+                return Err(refusal::no_answer(detail).into());
             }
             let some: Vec<Named> = wanted.iter().take(MAX_ASKED).cloned().collect();
             let told = asked(call, device, Question::Schemas(some), within).await?;
-            if told.schemas.is_empty() {
-                return Ok(Err(told.failures));
+            let left = wanted.len();
+            for failure in &told.failures {
+                // What is blamed on a module can't be had; the others can.
+                wanted.retain(|(name, _)| failure.path.as_ref() != Some(name));
+                refused.extend(failure.path.clone());
             }
-            for schema in told.schemas {
-                let got = (schema.name.clone(), schema.revision.clone());
-                wanted.retain(|wanted| !is_same(wanted, &got));
-                known.insert(got.clone());
-                new.push(got.clone());
-                texts.insert(got, schema);
+            fetched.failures.extend(told.failures);
+            for text in told.schemas {
+                let got = (text.name.clone(), text.revision.clone());
+                wanted.retain(|wanted| *wanted != got);
+                known.insert(got);
+                bytes += text.text.len();
+                fetched.texts.push(text);
             }
-            let bytes: usize = texts.values().map(|schema| schema.text.len()).sum();
-            if texts.len() > Yang::MAX_MODULES || bytes > Yang::MAX_SET_BYTES {
+            if wanted.len() == left {
+                return Ok(fetched);
+            }
+            if fetched.texts.len() > Yang::MAX_MODULES || bytes > Yang::MAX_SET_BYTES {
                 let detail = format!(
                     "the device has more YANG than {} modules or {} MiB; put those that are needed into a \
                      folder, and name it in 'yang_dir'",
@@ -146,14 +153,45 @@ async fn fetched(
                 return Err(Problem::invalid(vec![Fault::new("", "too_much", detail)]).into());
             }
         }
-        let of_new = new.iter().filter_map(|named| texts.get(named));
-        wanted = of_new.flat_map(|schema| needed_by(&schema.text)).collect();
+        let new = fetched.texts.iter().skip(before);
+        wanted = new.flat_map(|text| needed_by(&text.text)).collect();
     }
-    Ok(Ok(texts.into_values().collect()))
+    Ok(fetched)
 }
 
-fn is_same(wanted: &Named, got: &Named) -> bool {
-    wanted.0 == got.0 && (wanted.1.is_none() || wanted.1 == got.1)
+/// The texts, if they can be used with what is known of the platform: a set with a gap would take the YANG
+/// away that there is. Or why not.
+async fn usable(
+    call: &Call,
+    device: &Device,
+    texts: Vec<SchemaText>,
+) -> Result<Result<Vec<SchemaText>, Vec<Failure>>, Refusal> {
+    if texts.is_empty() {
+        return Ok(Ok(texts));
+    }
+    let before = call.app.store.modules(device.platform.as_str()).await?;
+    let is_new = |known: &SchemaText| {
+        texts.iter().any(|text| text.name == known.name && text.revision == known.revision)
+    };
+    let before: Vec<SchemaText> = before.into_iter().filter(|known| !is_new(known)).collect();
+    let all = before.into_iter().chain(texts.iter().cloned());
+    let all: Vec<ModuleText> =
+        all.map(|SchemaText { name, revision, text }| ModuleText { name, revision, text }).collect();
+    // Compiling a large set takes seconds.
+    let compiled = tokio::task::spawn_blocking(move || Yang::from_texts(all).map(drop))
+        .await
+        .map_err(|_| Problem::internal("YANG met a bug; the log of this intake says where"))?;
+    let Err(mistakes) = compiled else { return Ok(Ok(texts)) };
+    let platform = &device.platform;
+    let failure = |mistake: YangMistake| {
+        let message = format!(
+            "{mistake}; nothing was kept of platform {platform}: put a whole set into a folder, and name it in \
+             'yang_dir'"
+        );
+        let failure = Failure::new(FailureClass::Misconfigured, "yang", message).at(device.name.clone());
+        Failure { path: Some(mistake.module), ..failure }
+    };
+    Ok(Err(mistakes.into_iter().take(Yang::MAX_VIOLATIONS).map(failure).collect()))
 }
 
 fn is_known(known: &BTreeSet<Named>, wanted: &Named) -> bool {

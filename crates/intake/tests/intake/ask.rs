@@ -127,6 +127,60 @@ fn a_device_is_checked_and_its_modules_are_fetched() {
 }
 
 #[test]
+fn modules_that_cannot_be_had_or_used_are_named() {
+    run(async |scope, intake| {
+        let worker = worker(scope, |ask| match ask.question {
+            Question::Schemas(wanted) => {
+                let (mut schemas, mut failures) = (Vec::new(), Vec::new());
+                for (name, _) in wanted {
+                    match name.as_str() {
+                        "good" => schemas.push(schema("good", "")),
+                        "needy" => schemas.push(schema("needy", "import gone { prefix g; }")),
+                        _ => {
+                            let why = format!("module {name}: the device has no such text");
+                            let failure = Failure::new(FailureClass::Misconfigured, "get-schema", why);
+                            failures.push(Failure { path: Some(name), ..failure });
+                        }
+                    }
+                }
+                Answer { schemas, failures, ..answer() }
+            }
+            _ => {
+                let names = if ask.device.device.as_str() == "sim-eu-1" {
+                    ["good", "gone"]
+                } else {
+                    ["good", "needy"]
+                };
+                let check = DeviceCheck {
+                    host_key: None,
+                    trusted: Some(true),
+                    capabilities: Vec::new(),
+                    method: None,
+                    clock: None,
+                    clock_skew_ms: None,
+                    modules: names.map(module).to_vec(),
+                    connect_ms: 1,
+                };
+                Answer { check: Some(check), ..answer() }
+            }
+        })
+        .await;
+        let fetch = async |device: &str| {
+            send(intake.post(&format!("/v1/devices/{device}/check"), &json!({"fetch_yang": true}))).await.body
+        };
+        let partly = fetch("sim-eu-1").await;
+        assert_eq!(partly["schemas"], json!(["good@2026-01-01"]), "{partly}");
+        assert_eq!(partly["failures"][0]["path"], "gone", "{partly}");
+        // One that lacks what it imports would spoil what there is.
+        let unusable = fetch("sim-eu-2").await;
+        assert_eq!(unusable["schemas"], json!([]), "{unusable}");
+        assert!(unusable["failures"].to_string().contains("nothing was kept"), "{unusable}");
+        assert_eq!(scope.store.modules("sim").await.unwrap().len(), 1);
+        worker.abort();
+    });
+}
+
+#[test]
 fn nobody_who_answers_is_told_in_time() {
     run_bare(async |scope| {
         let intake = scope.intake(Settings { device_timeout_ms: 200, ..Settings::default() }).await;
