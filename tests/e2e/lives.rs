@@ -2,7 +2,12 @@
 
 use serde_json::{Value, json};
 use turnup_device_sim::{behaviour::Behaviour, journal::Record};
-use turnup_tests::{Cluster, Options, cluster::eline, invariants};
+use turnup_tests::{
+    Cluster, Options,
+    cluster::eline,
+    invariants,
+    wait::{PATIENCE, until},
+};
 
 const A: &str = "sim-eu-west-1";
 const Z: &str = "sim-eu-west-2";
@@ -308,4 +313,33 @@ async fn a_service_has_one_order_at_a_time() {
     cluster.order_in(second["id"].as_str().unwrap(), "completed").await;
     assert_eq!(service(&cluster, &id).await["attributes"]["mtu"], 3000, "in the order of their coming");
     assert!(cluster.running_config(A).contains("3000"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_are_audited_every_so_often() {
+    let config = "[scheduler]\naudit_every_ms = 200\n".to_owned();
+    let cluster = Cluster::running(Options { config, ..Options::default() }).await;
+    // Its definition says `audit: {every: 6h}`.
+    let lan = json!({
+        "kind": "provision", "definition": "elan",
+        "endpoints": [
+            {"role": "site", "device": A, "attributes": {"port": "ge-0/0/1"}},
+            {"role": "site", "device": A, "attributes": {"port": "ge-0/0/2", "bandwidth": 2000}},
+            {"role": "site", "device": Z, "attributes": {"port": "ge-0/0/1"}},
+        ],
+    });
+    let done = order(&cluster, lan, "completed").await;
+    let id = done["service_id"].as_str().unwrap();
+    assert_eq!(service(&cluster, id).await["audit_state"], "not_audited", "it is not time yet");
+    cluster.query("UPDATE services SET next_audit_at = now()").await;
+    until("the audit that is due", PATIENCE, || async {
+        (service(&cluster, id).await["audit_state"] == "up").then_some(())
+    })
+    .await;
+    let orders = cluster.api.get(&format!("/v1/orders?service_id={id}&kind=validate")).await.body;
+    let orders = orders["items"].as_array().unwrap();
+    assert_eq!((orders.len(), &orders[0]["requester"]), (1, &json!("turnup")), "{orders:?}");
+    let next = cluster.count("SELECT extract(epoch FROM next_audit_at - now())::bigint FROM services").await;
+    assert!((5 * 3600..7 * 3600).contains(&next), "in {next} s");
+    invariants::history_is_lawful(&cluster).await;
 }
