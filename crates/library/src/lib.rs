@@ -1,6 +1,6 @@
 //! What planning needs to know, in memory: the published service definitions, the pools, and the YANG
 //! modules of platforms. Whoever plans (the intake for people who want to see a plan, the scheduler for
-//! deployments) asks here.
+//! deployments) asks here, and plans by [`planning`].
 //!
 //! Architecture invariants:
 //! - The status store is the truth about definitions: what is not published there can't be ordered. A
@@ -8,6 +8,7 @@
 //!   looked for.
 //! - A lookup never waits for a device, and for the store only where something isn't here yet.
 
+pub mod planning;
 mod yang;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

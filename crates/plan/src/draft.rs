@@ -9,6 +9,7 @@ use std::{
     fmt::Write as _,
 };
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use turnup_core::{
     failure::{Failure, FailureClass},
@@ -31,7 +32,7 @@ const PHASE: &str = "plan";
 pub type Node = (DeviceName, String);
 
 /// What a service has on one device.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Present {
     /// What is in force there, or is to be.
     pub footprint: Option<Footprint>,
@@ -39,6 +40,23 @@ pub struct Present {
     pub strays: Vec<Footprint>,
     /// It isn't known that the footprint is in force.
     pub uncertain: bool,
+}
+
+impl Present {
+    /// As the store has it: the footprint (null: none is in force), whether it is known to be in force, and
+    /// the footprints of failed attempts. A service in Fail Deploy has nothing that is `certain`: all of it
+    /// is written again, whatever is known of a device.
+    ///
+    /// # Errors
+    /// If one of them is no footprint.
+    pub fn stored(footprint: &Value, certain: bool, strays: &[Value]) -> Result<Self, serde_json::Error> {
+        let read = |stored: &Value| serde_json::from_value::<Footprint>(stored.clone());
+        Ok(Self {
+            footprint: (!footprint.is_null()).then(|| read(footprint)).transpose()?,
+            strays: strays.iter().map(read).collect::<Result<_, _>>()?,
+            uncertain: !certain,
+        })
+    }
 }
 
 /// Who holds a node that services can hold together.
@@ -158,7 +176,8 @@ impl Draft {
     }
 
     /// The plan. `owners`: who owns [`Self::claimed`], or something inside or around them. `holders`: who
-    /// holds [`Self::shared`]. The service itself may be among both.
+    /// shares these, something inside or around them, or [`Self::shared`]. The service itself may be among
+    /// both. [`crate::Questions`] are what to look up.
     ///
     /// # Errors
     /// Every node that can't be had, each with its device and path.
@@ -211,26 +230,41 @@ impl Draft {
     }
 
     fn refused_by_holders(&self, holders: &[Holder]) -> Vec<Failure> {
-        let wanted: HashMap<(&str, String), String> = self
-            .wanted()
-            .flat_map(|(device, footprint)| {
-                let shared = footprint.shared_nodes().into_iter();
-                shared.map(move |(node, value)| ((device.as_str(), node), value))
-            })
-            .collect();
-        let others = holders.iter().filter(|holder| holder.service != self.service);
-        let differing = others.filter_map(|holder| {
-            let ours = wanted.get(&(holder.device.as_str(), holder.node.clone()))?;
-            let theirs = holder.value.as_ref().filter(|theirs| *theirs != ours)?;
-            let text = format!(
-                "{} on {} is shared with service {}, which wants {theirs} there, and this order {ours}; \
-                 order the same, or change that service first",
-                holder.node, holder.device, holder.service
-            );
-            let device = DeviceName::new(holder.device.as_str()).ok()?;
-            Some(refusal(&device, &holder.node, text))
-        });
-        differing.collect()
+        let mut others: BTreeMap<&str, Vec<&Holder>> = BTreeMap::new();
+        for holder in holders.iter().filter(|holder| holder.service != self.service) {
+            others.entry(&holder.device).or_default().push(holder);
+        }
+        let mut refused = Vec::new();
+        for (device, footprint) in self.wanted() {
+            let Some(others) = others.get(device.as_str()) else { continue };
+            let shared: HashMap<String, String> = footprint.shared_nodes().into_iter().collect();
+            refused.extend(others.iter().filter_map(|holder| {
+                let ours = shared.get(&holder.node)?;
+                let theirs = holder.value.as_ref().filter(|theirs| *theirs != ours)?;
+                let text = format!(
+                    "{} on {device} is shared with service {}, which wants {theirs} there, and this order {ours}; \
+                     order the same, or change that service first",
+                    holder.node, holder.service
+                );
+                Some(refusal(device, &holder.node, text))
+            }));
+            // What is shared can't be owned, nor the one lie inside the other: whoever leaves would take it along.
+            let claimed = footprint.owned_nodes();
+            for path in claimed.iter().chain(shared.keys()) {
+                let in_the_way = |holder: &&&Holder| {
+                    overlap(&holder.node, path) && !(holder.node == *path && shared.contains_key(path))
+                };
+                if let Some(holder) = others.iter().find(in_the_way) {
+                    let text = format!(
+                        "{} on {device} is held by service {}, together with others; choose another or \
+                         decommission that one",
+                        holder.node, holder.service
+                    );
+                    refused.push(refusal(device, path, text));
+                }
+            }
+        }
+        refused
     }
 }
 

@@ -11,7 +11,7 @@ use turnup_broker::{ConsumeOptions, Delivery, ack_many};
 use turnup_core::{
     id::OrderId,
     message::{Body as _, Due},
-    name::PlatformName,
+    name::{DefinitionName, PlatformName},
 };
 use turnup_plan::{Catalogue, Yang};
 use turnup_store::{Starting, StoreError};
@@ -127,7 +127,7 @@ async fn start_once(context: &Context, due: &[(OrderId, i32)]) -> Result<(), Sto
     let questions = batch.questions();
     let answers = start::Answers {
         owners: starting.owners(&questions.claimed, &questions.around).await?,
-        holders: holders(&starting, &questions.shared).await?,
+        holders: starting.holders(&questions.shared, &questions.claimed).await?,
         approved: approved(context, &starting).await?,
     };
     let now = Timestamp::now();
@@ -137,19 +137,23 @@ async fn start_once(context: &Context, due: &[(OrderId, i32)]) -> Result<(), Sto
     starting.finish(&decisions, &entries, now).await
 }
 
-/// Locks the batch, with the definitions that it needs at hand. One that was published a moment ago is
-/// fetched without holding the locks.
+/// Locks the batch, with the definitions that it needs at hand. Those that were published a moment ago are
+/// fetched without holding the locks; what is needed may be another when they are held again.
 async fn begin(context: &Context, due: &[(OrderId, i32)]) -> Result<(Starting, Arc<Catalogue>), StoreError> {
-    let starting = context.store.begin_start(due).await?;
-    let needed = start::definitions(&starting);
-    let catalogue = context.library.now();
-    if needed.iter().all(|(name, version)| catalogue.version(name, *version).is_some()) {
-        return Ok((starting, catalogue));
+    let mut asked = BTreeSet::new();
+    loop {
+        let starting = context.store.begin_start(due).await?;
+        let needed = start::definitions(&starting);
+        let catalogue = context.library.now();
+        let is_here = |(name, version): &(DefinitionName, u32)| catalogue.version(name, *version).is_some();
+        if needed.iter().all(|definition| is_here(definition) || asked.contains(definition)) {
+            return Ok((starting, catalogue));
+        }
+        drop(starting);
+        let missing: Vec<_> = needed.iter().map(|(name, version)| (name, Some(*version))).collect();
+        context.library.with(&missing).await?;
+        asked.extend(needed);
     }
-    drop(starting);
-    let needed: Vec<_> = needed.iter().map(|(name, version)| (name, Some(*version))).collect();
-    let catalogue = context.library.with(&needed).await?;
-    Ok((context.store.begin_start(due).await?, catalogue))
 }
 
 /// YANG of the platforms of the batch's devices, where it is at hand.
@@ -163,21 +167,6 @@ async fn yang(context: &Context, starting: &Starting) -> BTreeMap<PlatformName, 
         }
     }
     found
-}
-
-async fn holders(
-    starting: &Starting,
-    shared: &[(String, String)],
-) -> Result<Vec<turnup_plan::Holder>, StoreError> {
-    let held = starting.holders(shared).await?.into_iter();
-    Ok(held
-        .map(|held| turnup_plan::Holder {
-            device: held.device,
-            node: held.node,
-            service: held.service,
-            value: held.value,
-        })
-        .collect())
 }
 
 /// The plans that orders of the batch name, as they read.

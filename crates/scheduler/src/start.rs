@@ -10,14 +10,15 @@ use turnup_core::{
     failure::{Detail, Failure, FailureClass},
     id::{DeploymentId, ServiceId},
     lease::{Admission, admit},
-    lifecycle::{OrderEvent, OrderState, ServiceState, service_transition},
-    message::{Body as _, Deployment, DeviceEdit, DeviceWork, InForce, Limits, Purpose},
+    lifecycle::{OrderEvent, OrderState, service_transition},
+    message::{Body as _, Deployment, DeviceEdit, DeviceWork, Limits, Purpose},
     name::{DefinitionName, DeviceName, PlatformName, RegionName},
-    order::{Endpoint, OrderKind},
+    order::OrderKind,
     settle::service_event,
 };
-use turnup_plan::{Catalogue, Definition, Draft, Footprint, Holder, Node, Plan, Present, Yang};
-use turnup_store::{Decision, DueOrder, Entry, Start, Starting};
+use turnup_library::planning::{self, Drafted};
+use turnup_plan::{Catalogue, Footprint, Plan, Present, Questions, Yang};
+use turnup_store::{Decision, DueOrder, Entry, Holder, ServiceAtStart, Start, Starting};
 use uuid::Uuid;
 
 /// Who did it, in the history.
@@ -32,9 +33,8 @@ pub(crate) struct Knowledge<'a> {
 
 /// What is begun for one order.
 enum Work {
-    /// Devices change: what is to be done, and the same with the nil UUID as the service's id where the
-    /// order names the plan that was approved.
-    Change(Box<Draft>, Option<Box<Draft>>),
+    /// Devices change.
+    Change(Box<Drafted>),
     /// Devices are looked at.
     Audit(BTreeMap<DeviceName, AuditWork>),
 }
@@ -44,18 +44,26 @@ pub(crate) struct Batch {
     works: Vec<Result<Option<Work>, Vec<Failure>>>,
 }
 
+/// The definition and version by which an order is planned, or its service audited; none: it needs none.
+fn version<'a>(due: &'a DueOrder, starting: &'a Starting) -> Option<(&'a str, i32)> {
+    let order = &due.order;
+    match order.kind {
+        kind if kind.has_content() => Some((&order.definition, order.definition_version)),
+        // The service may have moved to another version since the audit was ordered.
+        OrderKind::Validate if order.options.audit.contains(&AuditPart::Functional) => {
+            let service = starting.services.get(&order.service_id)?;
+            Some((&service.definition, service.definition_version))
+        }
+        _ => None,
+    }
+}
+
 /// The definitions that a batch needs: name and version.
-pub(crate) fn definitions(starting: &Starting) -> Vec<(DefinitionName, u32)> {
-    let orders = starting.orders.iter().map(|due| &due.order);
-    let needing = orders
-        .filter(|order| order.kind.has_content() || order.options.audit.contains(&AuditPart::Functional));
-    let needed: BTreeSet<(DefinitionName, u32)> = needing
-        .filter_map(|order| {
-            let version = u32::try_from(order.definition_version).ok()?;
-            Some((DefinitionName::new(order.definition.as_str()).ok()?, version))
-        })
-        .collect();
-    needed.into_iter().collect()
+pub(crate) fn definitions(starting: &Starting) -> BTreeSet<(DefinitionName, u32)> {
+    let needed = starting.orders.iter().filter_map(|due| version(due, starting));
+    needed
+        .filter_map(|(name, version)| Some((DefinitionName::new(name).ok()?, u32::try_from(version).ok()?)))
+        .collect()
 }
 
 /// Decides who may start, and drafts for those.
@@ -89,71 +97,35 @@ fn begin(due: &DueOrder, starting: &Starting, knowledge: &Knowledge<'_>) -> Resu
     if order.kind != OrderKind::Provision && service.is_none() {
         return Err(invalid(format!("service {} does not exist any more", order.service_id)));
     }
-    let present = present(order.service_id, starting)?;
+    let rows = starting.footprints.get(&order.service_id).into_iter().flatten();
+    let rows = rows.map(|(device, row)| (device.as_str(), &row.footprint, row.in_force, &row.strays[..]));
+    let present = planning::present(service.map(|service| service.state), rows)?;
     if let (OrderKind::Validate, Some(service)) = (order.kind, service) {
-        let attributes = service.attributes.as_object().cloned().unwrap_or_default();
-        return audit(due, starting, knowledge, &present, &attributes, &service.endpoints).map(Work::Audit);
+        return audit(due, starting, knowledge, &present, service).map(Work::Audit);
     }
-    let wanted = |id| match order.kind.has_content() {
-        true => footprints(due, starting, knowledge, id),
-        false => Ok(BTreeMap::new()),
+    let attributes = order.attributes.as_object().cloned().unwrap_or_default();
+    let task = planning::Task {
+        kind: order.kind,
+        order: order.id,
+        service: order.service_id,
+        present,
+        content: planning::Content {
+            definition: &order.definition,
+            version: order.definition_version,
+            attributes: &attributes,
+            endpoints: &order.endpoints,
+            platforms: &platforms(due, starting),
+        },
+        hashed: order.options.approved_plan.is_some(),
     };
-    let draft = |id| -> Result<Box<Draft>, Vec<Failure>> {
-        Ok(Box::new(Draft::new(order.kind, order.id, id, present.clone(), wanted(id)?)))
-    };
-    let ours = draft(order.service_id)?;
-    ours.check(&|platform| knowledge.yang.get(platform).cloned())?;
-    let nil = match (&order.options.approved_plan, order.kind) {
-        (Some(_), OrderKind::Provision) => Some(draft(ServiceId(Uuid::nil()))?),
-        _ => None,
-    };
-    Ok(Work::Change(ours, nil))
-}
-
-fn present(service: ServiceId, starting: &Starting) -> Result<BTreeMap<DeviceName, Present>, Vec<Failure>> {
-    let read = |device: &DeviceName, stored: &Value| -> Result<Footprint, Vec<Failure>> {
-        serde_json::from_value(stored.clone()).map_err(|error| {
-            invalid(format!("what the service has on {device} can't be read from the store: {error}"))
-        })
-    };
-    // After a failed attempt all of it is written again, whatever is known of each device.
-    let failed = starting.services.get(&service).is_some_and(|s| s.state == ServiceState::FailDeploy);
-    let rows = starting.footprints.get(&service).into_iter().flatten();
-    rows.map(|(device, row)| {
-        let footprint = (!row.footprint.is_null()).then(|| read(device, &row.footprint)).transpose()?;
-        let strays = row.strays.iter().map(|stray| read(device, stray)).collect::<Result<_, _>>()?;
-        Ok((device.clone(), Present { footprint, strays, uncertain: failed || row.in_force != InForce::New }))
-    })
-    .collect()
-}
-
-fn definition<'c>(due: &DueOrder, catalogue: &'c Catalogue) -> Result<&'c Definition, Vec<Failure>> {
-    let order = &due.order;
-    let name = DefinitionName::new(order.definition.as_str()).ok();
-    let version = u32::try_from(order.definition_version).unwrap_or_default();
-    name.and_then(|name| catalogue.version(&name, version)).map(AsRef::as_ref).ok_or_else(|| {
-        invalid(format!("there is no definition {} version {version}; publish it again", order.definition))
-    })
+    let drafted =
+        planning::draft(task, knowledge.catalogue, &|platform| knowledge.yang.get(platform).cloned())?;
+    Ok(Work::Change(Box::new(drafted)))
 }
 
 fn platforms(due: &DueOrder, starting: &Starting) -> BTreeMap<DeviceName, PlatformName> {
     let platform = |name: &DeviceName| Some((name.clone(), starting.devices.get(name)?.platform.clone()));
     due.devices.iter().filter_map(platform).collect()
-}
-
-fn footprints(
-    due: &DueOrder,
-    starting: &Starting,
-    knowledge: &Knowledge<'_>,
-    service: ServiceId,
-) -> Result<BTreeMap<DeviceName, Footprint>, Vec<Failure>> {
-    let order = &due.order;
-    let attributes = order.attributes.as_object().cloned().unwrap_or_default();
-    definition(due, knowledge.catalogue)?
-        .footprints_with(service, &attributes, &order.endpoints, &platforms(due, starting), &|platform| {
-            knowledge.yang.get(platform).cloned()
-        })
-        .map_err(|error| invalid(error.to_string()))
 }
 
 /// What is to be looked at on each device where the service is.
@@ -162,11 +134,15 @@ fn audit(
     starting: &Starting,
     knowledge: &Knowledge<'_>,
     present: &BTreeMap<DeviceName, Present>,
-    attributes: &serde_json::Map<String, Value>,
-    endpoints: &[Endpoint],
+    service: &ServiceAtStart,
 ) -> Result<BTreeMap<DeviceName, AuditWork>, Vec<Failure>> {
     let parts = &due.order.options.audit;
     let platforms = platforms(due, starting);
+    let attributes = service.attributes.as_object().cloned().unwrap_or_default();
+    let definition = match version(due, starting) {
+        None => None,
+        Some((name, version)) => Some(planning::definition(knowledge.catalogue, name, version)?),
+    };
     let mut works = BTreeMap::new();
     for (device, present) in present {
         let Some(footprint) = &present.footprint else { continue };
@@ -176,10 +152,10 @@ fn audit(
             owned: footprint.owned_nodes(),
             keys: footprint.keys().clone(),
         });
-        let checks = match parts.contains(&AuditPart::Functional) {
-            false => Vec::new(),
-            true => definition(due, knowledge.catalogue)?
-                .checks(due.order.service_id, attributes, endpoints, &platforms, device)
+        let checks = match definition {
+            None => Vec::new(),
+            Some(definition) => definition
+                .checks(due.order.service_id, &attributes, &service.endpoints, &platforms, device)
                 .map_err(|error| invalid(error.to_string()))?,
         };
         works.insert(device.clone(), AuditWork { config, checks });
@@ -187,59 +163,24 @@ fn audit(
     Ok(works)
 }
 
-/// All that a node lies in: `/a/b[k='x/y']/c` → `/a`, `/a/b[k='x/y']`.
-fn ancestors(node: &str) -> Vec<&str> {
-    let mut quote = None;
-    let mut found = Vec::new();
-    for (at, c) in node.char_indices() {
-        match (quote, c) {
-            (None, '\'' | '"') => quote = Some(c),
-            (Some(open), c) if open == c => quote = None,
-            (None, '/') if at > 0 => found.push(&node[..at]),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// What is to be looked up for a batch: device and path.
-#[derive(Debug, Default)]
-pub(crate) struct Questions {
-    /// Nodes that must not be another service's.
-    pub(crate) claimed: Vec<(String, String)>,
-    /// All that these lie in.
-    pub(crate) around: Vec<(String, String)>,
-    /// Nodes held together with other services.
-    pub(crate) shared: Vec<(String, String)>,
-}
-
 /// What was looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    /// Who owns the claimed nodes, or something inside or around them.
+    /// Who owns what was asked for.
     pub(crate) owners: Vec<(String, String, ServiceId)>,
-    /// Who holds the shared ones.
+    /// Who shares it.
     pub(crate) holders: Vec<Holder>,
     /// Approved plans, by hash, as they read.
     pub(crate) approved: HashMap<String, String>,
 }
 
 impl Batch {
-    /// What the batch touches.
+    /// What is to be looked up for the batch.
     pub(crate) fn questions(&self) -> Questions {
-        let pair = |(device, node): Node| (device.to_string(), node);
-        let mut questions = Questions::default();
-        let mut around = BTreeSet::new();
-        for work in self.works.iter().flatten().flatten() {
-            let Work::Change(draft, _) = work else { continue };
-            for (device, node) in draft.claimed() {
-                around.extend(ancestors(&node).into_iter().map(|node| (device.to_string(), node.to_owned())));
-                questions.claimed.push((device.to_string(), node));
-            }
-            questions.shared.extend(draft.shared().into_iter().map(pair));
-        }
-        questions.around = around.into_iter().collect();
-        questions
+        Questions::of(self.works.iter().flatten().flatten().filter_map(|work| match work {
+            Work::Change(drafted) => Some(drafted.draft()),
+            Work::Audit(_) => None,
+        }))
     }
 
     /// The decisions and their log entries.
@@ -260,7 +201,7 @@ impl Batch {
                     let Some(work) = work else { return Ok(None) };
                     let parts = match work {
                         Work::Audit(works) => Parts::audit(works),
-                        Work::Change(draft, nil) => Parts::change(due, *draft, nil, answers)?,
+                        Work::Change(drafted) => Parts::change(due, *drafted, answers)?,
                     };
                     deployment(due, starting, parts, limits).map(Some)
                 });
@@ -326,21 +267,12 @@ impl Parts {
         Self { purpose: Purpose::Audit, edits: BTreeMap::new(), audits, footprints: Vec::new() }
     }
 
-    fn change(
-        due: &DueOrder,
-        draft: Draft,
-        nil: Option<Box<Draft>>,
-        answers: &Answers,
-    ) -> Result<Self, Vec<Failure>> {
-        let plan = draft.finish(&answers.owners, &answers.holders)?;
-        if let Some(approved) = &due.order.options.approved_plan {
-            let named = match nil {
-                None => plan.hash(),
-                Some(nil) => nil.finish(&answers.owners, &answers.holders)?.hash(),
-            };
-            if named != *approved {
-                return Err(vec![not_approved(&plan, approved, answers.approved.get(approved))]);
-            }
+    fn change(due: &DueOrder, drafted: Drafted, answers: &Answers) -> Result<Self, Vec<Failure>> {
+        let (plan, hash) = drafted.finish(&answers.owners, &answers.holders)?;
+        if let Some(approved) = &due.order.options.approved_plan
+            && hash.as_ref() != Some(approved)
+        {
+            return Err(vec![not_approved(&plan, approved, answers.approved.get(approved))]);
         }
         let service = due.order.service_id;
         let mut edits = BTreeMap::new();
@@ -468,17 +400,4 @@ fn deployment(
         message: message.encode().map_err(|error| invalid(error.to_string()))?,
         footprints: Value::Array(footprints),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ancestors;
-
-    #[test]
-    fn ancestors_end_at_steps_outside_quotes() {
-        assert_eq!(
-            ancestors("/interfaces/interface[name='ge-0/0/1']/unit[id='7']"),
-            ["/interfaces", "/interfaces/interface[name='ge-0/0/1']"]
-        );
-    }
 }

@@ -1,4 +1,21 @@
-SELECT shared_nodes.device, shared_nodes.node, shared_nodes.service_id, shared_nodes.value
-FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[])) AS given (device, node)
-JOIN shared_nodes ON shared_nodes.device = given.device AND shared_nodes.node = given.node
-ORDER BY shared_nodes.device, shared_nodes.node, shared_nodes.service_id
+-- All holders of a node want the same in it, and a node may have thousands: two of each tell whether there is
+-- another than whoever asks.
+SELECT DISTINCT device, node, service_id, value
+FROM (
+    SELECT holder.device, holder.node, holder.service_id, holder.value
+    FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[])) AS given (device, node)
+    CROSS JOIN LATERAL (
+        SELECT device, node, service_id, value FROM shared_nodes
+        WHERE shared_nodes.device = given.device AND shared_nodes.node = given.node
+        ORDER BY service_id LIMIT 2
+    ) AS holder
+    UNION ALL
+    SELECT inside.device, inside.node, inside.service_id, inside.value
+    FROM (SELECT DISTINCT * FROM unnest($3::text[], $4::text[])) AS given (device, node)
+    CROSS JOIN LATERAL (
+        SELECT device, node, service_id, value FROM shared_nodes
+        WHERE shared_nodes.device = given.device
+          AND shared_nodes.node > given.node || '/' AND shared_nodes.node < given.node || '0'
+    ) AS inside
+) AS found
+ORDER BY device, node, service_id

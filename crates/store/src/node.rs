@@ -33,8 +33,12 @@ impl Store {
     ///
     /// # Errors
     /// If the database is away.
-    pub async fn holders(&self, nodes: &[(String, String)]) -> Result<Vec<Holder>, StoreError> {
-        self.timed(async { holders(&self.client().await?, nodes).await }).await
+    pub async fn holders(
+        &self,
+        nodes: &[(String, String)],
+        within: &[(String, String)],
+    ) -> Result<Vec<Holder>, StoreError> {
+        self.timed(async { holders(&self.client().await?, nodes, within).await }).await
     }
 }
 
@@ -57,13 +61,18 @@ pub(crate) async fn owners(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1), ServiceId(row.get(2)))).collect())
 }
 
-pub(crate) async fn holders(client: &Object, nodes: &[(String, String)]) -> Result<Vec<Holder>, StoreError> {
-    if nodes.is_empty() {
+pub(crate) async fn holders(
+    client: &Object,
+    nodes: &[(String, String)],
+    within: &[(String, String)],
+) -> Result<Vec<Holder>, StoreError> {
+    if nodes.is_empty() && within.is_empty() {
         return Ok(Vec::new());
     }
     let (devices, paths) = columns(nodes);
+    let (within_devices, within_paths) = columns(within);
     let statement = statement!(client, "holders");
-    let rows = client.query(&statement, &[&devices, &paths]).await?;
+    let rows = client.query(&statement, &[&devices, &paths, &within_devices, &within_paths]).await?;
     let holder = |row: &tokio_postgres::Row| Holder {
         device: row.get(0),
         node: row.get(1),

@@ -290,11 +290,17 @@ impl Starting {
         timed(self.timeout, async { node::owners(self.tx.client()?, nodes, around).await }).await
     }
 
-    /// Who holds the given `(device, node)` jointly, and with what value: exactly these nodes.
+    /// Who holds the given `(device, node)` jointly, or anything inside those of `within`, and with what value.
+    /// As all holders of a node want the same in it, two of each are named: one of them is another than
+    /// whoever asks, if there is another.
     ///
     /// # Errors
     /// If the database is away.
-    pub async fn holders(&self, nodes: &[(String, String)]) -> Result<Vec<Holder>, StoreError> {
-        timed(self.timeout, async { node::holders(self.tx.client()?, nodes).await }).await
+    pub async fn holders(
+        &self,
+        nodes: &[(String, String)],
+        within: &[(String, String)],
+    ) -> Result<Vec<Holder>, StoreError> {
+        timed(self.timeout, async { node::holders(self.tx.client()?, nodes, within).await }).await
     }
 }

@@ -164,7 +164,7 @@ async fn what_failed_attempts_may_have_left_is_kept_and_taken() {
         service,
         value: Some(value.to_owned()),
     };
-    assert_eq!(store.holders(&asked).await.unwrap(), [holder("true")], "what is in force stays");
+    assert_eq!(store.holders(&asked, &[]).await.unwrap(), [holder("true")], "what is in force stays");
     // The next start is told, and needs the device on which there may be something.
     let redeploy = accept(store, of(service, OrderKind::Redeploy, &["d1"])).await;
     let starting = store.begin_start(&[(redeploy, 1)]).await.unwrap();
@@ -175,7 +175,7 @@ async fn what_failed_attempts_may_have_left_is_kept_and_taken() {
         (&Value::Null, InForce::Unknown, 4)
     );
     assert_eq!(starting.services[&service].state, ServiceState::FailDeploy);
-    assert_eq!(starting.holders(&asked).await.unwrap(), [holder("true")]);
+    assert_eq!(starting.holders(&asked, &[]).await.unwrap(), [holder("true")]);
     drop(starting);
     let parts: [Part<'_>; 2] = [("d1", json!({"v": 9}), &["/z"], Some("9")), ("d2", Value::Null, &[], None)];
     let started = start_with(store, redeploy, &parts).await;
@@ -184,7 +184,7 @@ async fn what_failed_attempts_may_have_left_is_kept_and_taken() {
     assert_eq!(footprints.len(), 1);
     assert_eq!((footprints[0].in_force, footprints[0].strays.len()), (InForce::New, 0));
     assert_eq!(nodes(&database, "owned_nodes").await, ["d1/z"]);
-    assert_eq!(store.holders(&asked).await.unwrap(), [holder("9")]);
+    assert_eq!(store.holders(&asked, &[]).await.unwrap(), [holder("9")]);
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn several_services_hold_one_node() {
     let two = provisioned(store, &["d1"]).await.facts.service_id;
     let asked = [("d1".to_owned(), SHARED.to_owned()), ("d1".to_owned(), format!("{SHARED}/deeper"))];
     let holders = async || -> Vec<ServiceId> {
-        store.holders(&asked).await.unwrap().into_iter().map(|holder| holder.service).collect()
+        store.holders(&asked, &[]).await.unwrap().into_iter().map(|holder| holder.service).collect()
     };
     assert_eq!(holders().await, [one, two]);
     let id = accept(store, of(one, OrderKind::Decommission, &["d1"])).await;
@@ -316,4 +316,25 @@ async fn a_waiting_order_queues_at_a_device_that_came_later() {
     assert_eq!(woken(&lease, seen).await, [(redeploy, 1)]);
     assert_eq!(start(store, &[(redeploy, 1)]).await.len(), 1);
     assert_eq!(count(&database, "SELECT count(*) FROM lease_waits").await, 0);
+}
+
+/// What others hold is found at the very node and inside those that are claimed, and as all want the same in it,
+/// however many hold it two are enough.
+#[tokio::test]
+async fn holders_are_found_within_what_is_claimed() {
+    let database = Database::new().await;
+    let store = database.store();
+    let session = database.session().await.unwrap();
+    let rows = "INSERT INTO shared_nodes (device, node, service_id, value)
+        SELECT 'd1', node, gen_random_uuid(), 'true' FROM unnest(ARRAY['/p[n=''a/b'']/t', '/p[n=''a/b'']-x/t', '/q']) AS node,
+        generate_series(1, 5)";
+    session.execute(rows, &[]).await.unwrap();
+    let of = |node: &str| ("d1".to_owned(), node.to_owned());
+    let nodes = async |nodes: &[(String, String)], within: &[(String, String)]| -> Vec<String> {
+        store.holders(nodes, within).await.unwrap().into_iter().map(|holder| holder.node).collect()
+    };
+    assert_eq!(nodes(&[of("/q"), of("/r"), of("/q")], &[]).await, ["/q", "/q"]);
+    assert_eq!(nodes(&[], &[of("/p[n='a/b']")]).await, ["/p[n='a/b']/t"; 5]);
+    assert_eq!(nodes(&[of("/p[n='a/b']/t")], &[of("/p[n='a/b']/t")]).await.len(), 2);
+    assert!(nodes(&[("d2".to_owned(), "/q".to_owned())], &[of("/t")]).await.is_empty());
 }
