@@ -15,5 +15,6 @@ mod events;
 mod lives;
 mod netconfd;
 mod orders;
+mod properties;
 mod schedule;
 mod workers;

@@ -1,6 +1,6 @@
 //! The main job on a NETCONF server that nobody here wrote: Debian's netconfd behind OpenSSH.
 
-use std::{net::TcpListener, path::PathBuf, process::Command, time::Duration};
+use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::json;
 use turnup_netconf::{
@@ -9,6 +9,8 @@ use turnup_netconf::{
     xml::{Element, Limits},
 };
 use turnup_tests::{Cluster, Options, invariants};
+
+use crate::properties::Dice;
 
 const IETF: &str = "urn:ietf:params:xml:ns:yang:ietf-interfaces";
 
@@ -266,4 +268,70 @@ async fn a_whole_life_on_netconfd() {
     assert_eq!(left.replace("></data>", "/>"), before, "as it was");
     invariants::history_is_lawful(&cluster).await;
     invariants::nothing_is_stuck(&cluster).await;
+}
+
+/// The planner's properties on a real server: any services in any order, and it has what they want together.
+#[tokio::test(flavor = "multi_thread")]
+async fn netconfd_has_what_its_services_want_together() {
+    let Some(servers) = Netconfd::start(1) else { return };
+    let config = format!(
+        "[credentials.netconfd]\nusername = {:?}\nprivate_key_file = {:?}\n",
+        servers.read("user"),
+        servers.base.join("client")
+    );
+    let cluster = Cluster::running(Options { config, ..Options::default() }).await;
+    let device = json!({
+        "name": "nc0", "region": "eu-west", "platform": "ietf", "address": "127.0.0.1",
+        "port": servers.port, "host_key": servers.host_key(0), "credential": "netconfd",
+    });
+    assert_eq!(cluster.api.post("/v1/devices", &device).await.status, 201);
+    // Interface → (service, description, enabled).
+    let mut wanted: BTreeMap<String, (String, Option<String>, bool)> = BTreeMap::new();
+    let mut dice = Dice(4711);
+    for step in 0..24 {
+        let name = format!("eth{}", dice.roll(4));
+        let description = (dice.roll(3) > 0).then(|| format!("no. {} & more", dice.roll(3)));
+        let enabled = dice.roll(2) == 0;
+        let mut attributes = json!({"name": name, "enabled": enabled});
+        if let Some(description) = &description {
+            attributes["description"] = json!(description);
+        }
+        let endpoints = json!([{"role": "device", "device": "nc0"}]);
+        match (wanted.get(&name).cloned(), dice.roll(4)) {
+            (None, _) => {
+                let order = json!({
+                    "kind": "provision", "definition": "interface", "attributes": attributes, "endpoints": endpoints,
+                });
+                let done = settled(&cluster, order, "completed").await;
+                wanted.insert(name, (done["service_id"].as_str().unwrap().to_owned(), description, enabled));
+            }
+            (Some((service, ..)), 0) => {
+                settled(&cluster, json!({"kind": "decommission", "service_id": service}), "completed").await;
+                wanted.remove(&name);
+            }
+            (Some((service, ..)), 1) => {
+                settled(&cluster, json!({"kind": "redeploy", "service_id": service}), "completed").await;
+            }
+            (Some((service, ..)), _) => {
+                let order = json!({
+                    "kind": "modify", "service_id": service, "attributes": attributes, "endpoints": endpoints,
+                });
+                settled(&cluster, order, "completed").await;
+                wanted.insert(name, (service, description, enabled));
+            }
+        }
+        let found = servers.interfaces(0).await;
+        let root = turnup_netconf::xml::parse_str(&found, &Limits::default()).unwrap();
+        let leaf = |entry: &Element, name: &str| entry.child(IETF, name).map(|leaf| leaf.text().into_owned());
+        let has: BTreeMap<String, (Option<String>, Option<String>)> = root
+            .children()
+            .flat_map(Element::children)
+            .map(|entry| (leaf(entry, "name").unwrap(), (leaf(entry, "description"), leaf(entry, "enabled"))))
+            .collect();
+        let wants = wanted.iter().map(|(name, (_, description, enabled))| {
+            (name.clone(), (description.clone(), Some(enabled.to_string())))
+        });
+        assert_eq!(has, wants.collect(), "step {step}: {found}");
+    }
+    invariants::history_is_lawful(&cluster).await;
 }
