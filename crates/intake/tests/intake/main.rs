@@ -20,6 +20,7 @@ mod kinds;
 mod orders;
 mod outages;
 mod plans;
+mod proxy;
 mod resources;
 mod routes;
 mod support;

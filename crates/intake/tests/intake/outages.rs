@@ -7,7 +7,10 @@ use tokio::time::Instant;
 use turnup_core::policy::Role;
 use turnup_intake::Settings;
 
-use crate::support::{Answer, Foreign, Intake, Proxy, Scope, broker_at, eline, run_bare, send, wait};
+use crate::{
+    proxy::Proxy,
+    support::{Answer, Foreign, Intake, Scope, broker_at, eline, run_bare, send, wait},
+};
 
 async fn order(scope: &Scope, intake: &Intake) -> Answer {
     let request = intake.request(Method::POST, "/v1/orders").bearer_auth(scope.token(Role::Provisioner));

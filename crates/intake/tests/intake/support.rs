@@ -4,10 +4,6 @@ use std::{
     net::SocketAddr,
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
 
@@ -17,9 +13,6 @@ use lapin::{BasicProperties, Connection, ConnectionProperties, options::BasicPub
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::Notify,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -35,18 +28,20 @@ use turnup_library::Library;
 use turnup_plan::Catalogue;
 use turnup_store::{Device, NewToken, Store, testing::Database};
 
+use crate::proxy::Proxy;
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 fn variable(name: &str, otherwise: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| otherwise.to_owned())
 }
 
-fn amqp_url() -> String {
+pub(crate) fn amqp_url() -> String {
     variable("TURNUP_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
 }
 
 /// Host and port of a URL.
-fn authority(url: &str) -> String {
+pub(crate) fn authority(url: &str) -> String {
     let rest = url.split_once("://").unwrap().1;
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     rest.split('/').next().unwrap().to_owned()
@@ -467,57 +462,5 @@ impl Foreign {
         let publish = self.channel.basic_publish(exchange, "order".into(), options, body, properties);
         let confirm = publish.await.unwrap().await.unwrap();
         assert!(confirm.is_ack() && confirm.take_message().is_none(), "a queue takes orders");
-    }
-}
-
-/// A TCP proxy that can be closed: whatever is behind it is away then.
-pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
-    open: Arc<AtomicBool>,
-    cut: Arc<Notify>,
-}
-
-impl Proxy {
-    pub(crate) async fn to_database(scope: &Scope) -> Self {
-        Self::to(authority(&scope.database.url())).await
-    }
-
-    pub(crate) async fn to_broker() -> Self {
-        Self::to(authority(&amqp_url())).await
-    }
-
-    async fn to(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Self {
-            address: listener.local_addr().unwrap(),
-            open: Arc::new(AtomicBool::new(true)),
-            cut: Arc::default(),
-        };
-        let (open, cut) = (Arc::clone(&proxy.open), Arc::clone(&proxy.cut));
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                if !open.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let (target, cut) = (target.clone(), Arc::clone(&cut));
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(&target).await.unwrap();
-                    tokio::select! {
-                        () = cut.notified() => {}
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                    }
-                });
-            }
-        });
-        proxy
-    }
-
-    pub(crate) fn close(&self) {
-        self.open.store(false, Ordering::SeqCst);
-        self.cut.notify_waiters();
-    }
-
-    pub(crate) fn reopen(&self) {
-        self.open.store(true, Ordering::SeqCst);
     }
 }
