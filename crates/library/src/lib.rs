@@ -15,11 +15,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use turnup_core::name::{DefinitionName, PlatformName};
 use turnup_plan::{Bundle, Catalogue, Definition, Library as Cell, Mistake, Yang};
-use turnup_store::{NewDefinition, Published, Store, StoreError};
+use turnup_store::{Channel, NewDefinition, Published, Store, StoreError};
 
 /// Who publishes what comes with the folder.
 const PUBLISHER: &str = "turnup";
@@ -174,9 +174,13 @@ impl Library {
     /// Looks for what was published elsewhere, until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
         let every = Duration::from_millis(self.settings.refresh_ms.max(100));
+        let wake = Arc::new(Notify::new());
+        let _listener = self.store.listen(Channel::Catalogue, Arc::clone(&wake));
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                () = wake.notified() => {}
+                // A notification may be missed.
                 () = tokio::time::sleep(every) => {}
             }
             if let Err(error) = self.refresh().await {

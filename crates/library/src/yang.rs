@@ -1,11 +1,6 @@
 //! YANG by platform.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroUsize,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use tokio::sync::Mutex;
 use turnup_core::name::PlatformName;
