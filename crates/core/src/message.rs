@@ -276,6 +276,30 @@ words!(
     }
 );
 
+words!(
+    /// How a device was changed, and so what holds there if something goes wrong in between: the
+    /// strongest way that its capabilities allow (docs/promises.md).
+    Guarantee, "guarantee" {
+        /// A commit that goes back by itself and that any session with its token can confirm or cancel
+        /// (RFC 6241 §8.4).
+        ConfirmedCommit11 = "confirmed_commit_1_1" / "confirmed commit",
+        /// A commit that goes back by itself and belongs to one session (RFC 4741 §8.4).
+        ConfirmedCommit10 = "confirmed_commit_1_0" / "confirmed commit of one session",
+        /// A commit for good of the candidate; going back is another commit, of the inverse edit.
+        Candidate = "candidate" / "commit, undone by the inverse edit",
+        /// An edit of running; going back is another, the inverse.
+        WritableRunning = "writable_running" / "edit of running, undone by the inverse edit",
+    }
+);
+
+impl Guarantee {
+    /// Whether what is in force goes back by itself until it is confirmed.
+    #[must_use]
+    pub const fn goes_back_by_itself(self) -> bool {
+        matches!(self, Self::ConfirmedCommit11 | Self::ConfirmedCommit10)
+    }
+}
+
 /// What is known of one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceReport {
@@ -291,6 +315,9 @@ pub struct DeviceReport {
     /// What an audit found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<DeviceAudit>,
+    /// How it was changed; none where that wasn't tried, or the device could not be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guarantee: Option<Guarantee>,
 }
 
 /// One step at a device.

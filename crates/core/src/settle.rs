@@ -62,6 +62,7 @@ mod tests {
             in_force,
             steps: vec![],
             audit: None,
+            guarantee: None,
             failures: class.map(|c| Failure::new(c, "edit-config", "x")).into_iter().collect(),
         }
     }

@@ -26,6 +26,8 @@ pub enum Profile {
     Candidate,
     /// No candidate: running is edited directly, with rollback on error.
     WritableRunning,
+    /// As that, without rollback on error and validate: of an edit that fails, a part may stay.
+    WritableRunningBare,
 }
 
 impl Profile {
@@ -41,16 +43,18 @@ impl Profile {
             Self::Full => uris.push(standard("confirmed-commit:1.1")),
             Self::ConfirmedCommit10 => uris.push(standard("confirmed-commit:1.0")),
             Self::Candidate => {}
-            Self::WritableRunning => uris.push(standard("writable-running:1.0")),
+            Self::WritableRunning | Self::WritableRunningBare => uris.push(standard("writable-running:1.0")),
         }
-        uris.extend([standard("rollback-on-error:1.0"), standard("validate:1.1")]);
+        if self != Self::WritableRunningBare {
+            uris.extend([standard("rollback-on-error:1.0"), standard("validate:1.1")]);
+        }
         uris.push(namespace::MONITORING.to_owned());
         uris.push(format!("{}?module={}&revision={}", schema::NAMESPACE, schema::MODULE, schema::REVISION));
         Capabilities::new(uris)
     }
 
     fn candidate(self) -> bool {
-        self != Self::WritableRunning
+        !matches!(self, Self::WritableRunning | Self::WritableRunningBare)
     }
 
     fn confirmed_commit(self) -> bool {
@@ -116,7 +120,7 @@ impl<'r> Request<'r> {
             }),
             "edit-config" => Ok(Self::EditConfig {
                 target: writable(datastore(operation, "target", profile)?, profile)?,
-                edit: edit(operation)?,
+                edit: known_before_1_1(edit(operation)?, profile)?,
             }),
             "copy-config" => Ok(Self::CopyConfig {
                 target: writable(datastore(operation, "target", profile)?, profile)?,
@@ -161,7 +165,7 @@ fn source<'r>(operation: &'r Element, profile: Profile) -> Result<Source<'r>, Er
 }
 
 fn writable(target: Datastore, profile: Profile) -> Result<Datastore, Errors> {
-    if target == Datastore::Running && profile != Profile::WritableRunning {
+    if target == Datastore::Running && profile.candidate() {
         return Err(unsupported("writing to running"));
     }
     Ok(target)
@@ -217,6 +221,21 @@ fn edit(operation: &Element) -> Result<Edit<'_>, Errors> {
     };
     let config = operation.own_child("config").ok_or_else(|| missing("config"))?;
     Ok(Edit { default_operation, test_option, error_option, config })
+}
+
+/// RFC 4741 knows no operation `remove`.
+fn known_before_1_1(edit: Edit<'_>, profile: Profile) -> Result<Edit<'_>, Errors> {
+    fn removes(element: &Element) -> bool {
+        element.attribute_ns(namespace::BASE, "operation") == Some("remove")
+            || element.children().any(removes)
+    }
+    if profile == Profile::ConfirmedCommit10 && removes(edit.config) {
+        let error = RpcError::new(ErrorType::Application, ErrorTag::BadAttribute)
+            .with_message("base:1.0 knows no operation remove")
+            .with_info([Element::base("bad-attribute").with_text("operation")]);
+        return Err(vec![error]);
+    }
+    Ok(edit)
 }
 
 fn commit(operation: &Element, profile: Profile) -> Result<Commit, Errors> {

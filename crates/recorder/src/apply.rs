@@ -378,7 +378,7 @@ mod tests {
 
     fn device(name: &str, in_force: InForce, audit: Option<DeviceAudit>) -> DeviceReport {
         let device = DeviceName::new(name).unwrap();
-        DeviceReport { device, in_force, steps: vec![], failures: vec![], audit }
+        DeviceReport { device, in_force, steps: vec![], failures: vec![], audit, guarantee: None }
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub(crate) use turnup_crashpoint::pass;
 pub(crate) const AFTER_PREPARE: &str = "worker.after_prepare";
 /// All devices hold a commit that goes back by itself.
 pub(crate) const AFTER_PROVISIONAL: &str = "worker.after_provisional";
+/// One more device has committed for good, as it can't do otherwise.
+pub(crate) const AFTER_FOR_GOOD: &str = "worker.after_for_good";
 /// One device is confirmed, the others are not.
 pub(crate) const AFTER_CONFIRM_FIRST: &str = "worker.after_confirm_first";
 /// All devices are confirmed.

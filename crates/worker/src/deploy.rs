@@ -16,7 +16,7 @@ use crate::{
     device::{Device, Job, is_null},
     drive::drive,
     progress::Progress,
-    report::{Ending, Reporter},
+    report::{Ending, Parts, Reporter},
     serve::Shared,
     transaction::End,
     work::Work,
@@ -221,9 +221,12 @@ impl Run<'_> {
                 let phase = progress.state().phase.map_or("start", |phase| phase.name());
                 let parts = |at: usize| {
                     let device = devices.get_mut(at);
-                    device
-                        .map(|d| (std::mem::take(&mut d.notes), std::mem::take(&mut d.steps)))
-                        .unwrap_or_default()
+                    let parts = |d: &mut Device<'_>| Parts {
+                        notes: std::mem::take(&mut d.notes),
+                        steps: std::mem::take(&mut d.steps),
+                        guarantee: d.guarantee,
+                    };
+                    device.map(parts).unwrap_or_default()
                 };
                 let ending = Ending::of_transaction(deployment, phase, &transaction, parts);
                 self.report(attempt, sequence, ending)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::{DeviceWork, Limits, Step as ReportedStep},
+    message::{DeviceWork, Guarantee, Limits, Step as ReportedStep},
     name::DeviceName,
 };
 use turnup_netconf::{
@@ -28,6 +28,7 @@ use crate::{
     work::Work,
 };
 
+mod for_good;
 mod look;
 mod phases;
 mod resolve;
@@ -67,8 +68,8 @@ pub(crate) enum Needs {
     Reading,
     /// A candidate that can be edited and thrown away.
     Candidate,
-    /// A commit that goes back by itself.
-    ConfirmedCommit,
+    /// Be changed, in any way that can be undone.
+    Change,
 }
 
 /// A device.
@@ -84,8 +85,13 @@ pub(crate) struct Device<'a> {
     clean: bool,
     /// Sessions that were lost and may still be at work on the device.
     lost_sessions: Vec<u32>,
+    /// How it is changed: the strongest way of the device of the last session. None: not reached yet, or no
+    /// way.
+    pub(crate) guarantee: Option<Guarantee>,
     /// What was there before the edit.
     snapshot: Option<Element>,
+    /// An earlier worker has left a part of the edit in force, so that the snapshot is no state to go back to.
+    is_partial: bool,
     /// When the provisional commit was sent.
     committed_at: Option<Instant>,
     /// Something had to be waited for, so the world may have changed.
@@ -107,12 +113,14 @@ impl<'a> Device<'a> {
             job,
             asked,
             work,
-            needs: Needs::ConfirmedCommit,
+            needs: Needs::Change,
             session: None,
             untried: false,
             clean: true,
             lost_sessions: Vec::new(),
+            guarantee: None,
             snapshot: None,
+            is_partial: false,
             committed_at: None,
             waited: false,
             notes: Vec::new(),
@@ -192,15 +200,19 @@ impl<'a> Device<'a> {
     /// What the device can't do of what is wanted of it; then the session is left to who wants less.
     fn shortcoming(&mut self) -> Option<Failure> {
         let can = self.session.as_ref().map(Session::capabilities)?;
+        let guarantee = guarantee_of(can);
         let text = match self.needs {
-            Needs::ConfirmedCommit if !(can.candidate() && can.confirmed_commit_1_1()) => {
-                "the device lacks the capability :candidate or :confirmed-commit:1.1; this release needs \
-                 both (RFC 6241 §8.3, §8.4)"
+            Needs::Change if guarantee.is_none() => {
+                "the device has neither the capability :candidate nor :writable-running (RFC 6241 §8.2, §8.3), \
+                 so it can't be changed"
             }
             Needs::Candidate if !can.candidate() => {
                 "the device lacks the capability :candidate (RFC 6241 §8.3), so an edit can't be tried on it"
             }
-            _ => return None,
+            _ => {
+                self.guarantee = guarantee;
+                return None;
+            }
         };
         self.finish();
         Some(Failure::new(FailureClass::Misconfigured, Step::Connect.name(), text))
@@ -327,6 +339,19 @@ impl<'a> Device<'a> {
         }
         sleep(wait).await;
         true
+    }
+}
+
+/// The strongest way in which a device with these capabilities can be changed.
+fn guarantee_of(can: &Capabilities) -> Option<Guarantee> {
+    if can.candidate() {
+        Some(match () {
+            () if can.confirmed_commit_1_1() => Guarantee::ConfirmedCommit11,
+            () if can.confirmed_commit_1_0() => Guarantee::ConfirmedCommit10,
+            () => Guarantee::Candidate,
+        })
+    } else {
+        can.writable_running().then_some(Guarantee::WritableRunning)
     }
 }
 

@@ -107,10 +107,11 @@ fn is_doubtful(answer: &Answer) -> bool {
 }
 
 fn pass_crash_point(phase: Phase, answers: &[(usize, Answer)]) {
-    if answers.iter().all(|(_, answer)| *answer == Answer::Done) {
+    if answers.iter().all(|(_, answer)| matches!(answer, Answer::Done | Answer::Ready(_))) {
         match phase {
             Phase::Prepare => crash::pass(crash::AFTER_PREPARE),
             Phase::Commit => crash::pass(crash::AFTER_PROVISIONAL),
+            Phase::CommitForGood => crash::pass(crash::AFTER_FOR_GOOD),
             Phase::Confirm => crash::pass(crash::AFTER_CONFIRM),
             _ => {}
         }
@@ -139,7 +140,9 @@ async fn gate(job: &Job<'_>, devices: &mut [Device<'_>], phase: Phase) -> Gate {
         }
     }
     // With less left, some device may go back while others are being confirmed.
-    if phase == Phase::Confirm && since_commit(devices).is_some_and(|since| since > half) {
+    if matches!(phase, Phase::CommitForGood | Phase::Confirm)
+        && since_commit(devices).is_some_and(|since| since > half)
+    {
         let text = "more than half of the confirm timeout had passed before all devices had committed; \
                     raise confirm_timeout_s";
         return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), text));

@@ -22,7 +22,8 @@ fn is_innermost(node: &Element, keys: &dyn ListKeys) -> bool {
     node.children().all(|child| is_key(child, node, names))
 }
 
-fn is_key(child: &Element, node: &Element, names: &[String]) -> bool {
+/// Whether a child is one of these keys of the entry.
+pub(crate) fn is_key(child: &Element, node: &Element, names: &[String]) -> bool {
     names.iter().any(|name| child.is(node.namespace(), name))
 }
 
@@ -33,7 +34,8 @@ fn inside(node: &Element, keys: &dyn ListKeys) -> Element {
     Element::new(node.namespace_shared(), node.name()).with_children(rest)
 }
 
-fn is_same_node(candidate: &Element, node: &Element, keys: &dyn ListKeys) -> bool {
+/// Whether both stand for the same node of the data tree.
+pub(crate) fn is_same_node(candidate: &Element, node: &Element, keys: &dyn ListKeys) -> bool {
     if !candidate.same_name(node) {
         return false;
     }

@@ -22,6 +22,7 @@
 
 mod ask;
 mod audit;
+mod base_1_0;
 mod classify;
 mod crash;
 mod credential;

@@ -8,8 +8,8 @@ use turnup_core::{
     id::DeploymentId,
     lifecycle::DeploymentEvent,
     message::{
-        Body as _, Deployment, DeviceReport, DeviceWork, InForce, OrderReport, Purpose, StateChange, Step,
-        Unreadable,
+        Body as _, Deployment, DeviceReport, DeviceWork, Guarantee, InForce, OrderReport, Purpose,
+        StateChange, Step, Unreadable,
     },
     name::DeviceName,
     settle,
@@ -41,6 +41,16 @@ pub(crate) struct Known {
     /// What decides nothing.
     pub(crate) notes: Vec<Failure>,
     pub(crate) steps: Vec<Step>,
+    /// How it was changed, or would have been.
+    pub(crate) guarantee: Option<Guarantee>,
+}
+
+/// What a device of a transaction has to tell besides what is in force.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) notes: Vec<Failure>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) guarantee: Option<Guarantee>,
 }
 
 /// What an audit has seen of one device.
@@ -60,14 +70,14 @@ impl Ending {
         let devices: Vec<DeviceReport> = known
             .into_iter()
             .map(|known| {
-                let Known { device, in_force, failures, notes, steps } = known;
+                let Known { device, in_force, failures, notes, steps, guarantee } = known;
                 let mut failures = if committed { Vec::new() } else { failures };
                 if in_force == InForce::Old && failures.is_empty() {
                     failures.push(undone(phase, &culprits));
                 }
                 failures.extend(notes);
                 let failures = failures.into_iter().map(|f| f.at(device.clone())).collect();
-                DeviceReport { device, in_force, steps, failures, audit: None }
+                DeviceReport { device, in_force, steps, failures, audit: None, guarantee }
             })
             .collect();
         let orders = deployment
@@ -100,18 +110,19 @@ impl Ending {
         deployment: &Deployment,
         phase: &'static str,
         transaction: &Transaction,
-        mut parts: impl FnMut(usize) -> (Vec<Failure>, Vec<Step>),
+        mut parts: impl FnMut(usize) -> Parts,
     ) -> Self {
         let known = deployment.devices.iter().zip(transaction.seats()).enumerate();
         let known = known.map(|(at, (work, seat))| {
             let Seat { in_force, failures, .. } = seat;
-            let (notes, steps) = parts(at);
+            let Parts { notes, steps, guarantee } = parts(at);
             Known {
                 device: work.device.clone(),
                 in_force: *in_force,
                 failures: failures.clone(),
                 notes,
                 steps,
+                guarantee,
             }
         });
         Self::of(deployment, phase, known.collect())
@@ -128,6 +139,7 @@ impl Ending {
                 .collect(),
             notes: Vec::new(),
             steps: Vec::new(),
+            guarantee: None,
         });
         let known = known.collect();
         Self::of(deployment, "check", known)
@@ -143,6 +155,7 @@ impl Ending {
             steps: seen.steps,
             failures: seen.notes.into_iter().map(|failure| failure.at(work.device.clone())).collect(),
             audit: Some(seen.audit),
+            guarantee: None,
         });
         let devices: Vec<DeviceReport> = devices.collect();
         let orders =
@@ -166,6 +179,7 @@ impl Ending {
             failures: Vec::new(),
             notes: Vec::new(),
             steps: Vec::new(),
+            guarantee: None,
         });
         Self::of(deployment, "confirm", known.collect())
     }
@@ -236,6 +250,7 @@ impl Reporter {
             steps: Vec::new(),
             failures: failures.into_iter().take(2).map(|failure| failure.at(work.device.clone())).collect(),
             audit: None,
+            guarantee: None,
         });
         let devices = devices.collect();
         let event = if state.in_doubt { DeploymentEvent::Doubted } else { DeploymentEvent::Progressed };
@@ -361,6 +376,7 @@ mod tests {
             failures: class.map(|class| Failure::new(class, "lock", "why")).into_iter().collect(),
             notes: Vec::new(),
             steps: Vec::new(),
+            guarantee: None,
         });
         Ending::of(&deployment(), "undo", known.collect())
     }

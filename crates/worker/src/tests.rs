@@ -7,6 +7,7 @@ mod doubt;
 mod edits;
 mod failures;
 mod lab;
+mod methods;
 mod questions;
 mod real;
 mod recovery;

@@ -6,12 +6,21 @@
 //!
 //! What an answer means is a promise of who gives it:
 //! - [`Answer::Done`]: the command had the effect that it names.
+//! - [`Answer::Ready`]: prepared, and this is how the device will be changed.
 //! - [`Answer::Found`]: this configuration is in force, for good: no commit of ours is pending.
 //! - [`Answer::Failed`] with `touched: false`: the command had no effect at all.
 //! - [`Answer::Failed`] with `touched: true`: it may have had its effect, or a part that goes back by itself.
 //! - [`Answer::Superseded`]: another worker has taken the deployment over, so nothing more was done.
+//!
+//! Not every device can commit so that it goes back by itself. First all those commit that can. Then the
+//! others commit for good, one after the other, so that when one refuses as few as possible have to be taken
+//! back by the inverse edit; those first whose refusal is likeliest. Only when all of them are in are the
+//! provisional commits confirmed. Until then every refusal ends in the old configuration everywhere.
 
-use turnup_core::{failure::Failure, message::InForce};
+use turnup_core::{
+    failure::Failure,
+    message::{Guarantee, InForce},
+};
 
 /// A phase; between two of them all devices are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,8 +29,10 @@ pub(crate) enum Phase {
     Recover,
     /// Lock, and put the edit into the candidate.
     Prepare,
-    /// Commit, going back by itself; read back.
+    /// Commit, going back by itself; read back. Only where that can be.
     Commit,
+    /// Commit for good; read back, if need be on a new session. One device at a time.
+    CommitForGood,
     /// The decision to go through with it, carried out.
     Confirm,
     /// The decision to give up, carried out.
@@ -43,6 +54,7 @@ impl Phase {
             Self::Recover => "recover",
             Self::Prepare => "prepare",
             Self::Commit => "commit",
+            Self::CommitForGood => "commit-for-good",
             Self::Confirm => "confirm",
             Self::Undo => "undo",
             Self::Settle => "settle",
@@ -58,6 +70,8 @@ impl Phase {
 pub(crate) enum Answer {
     /// As told.
     Done,
+    /// Prepared, to be changed like this.
+    Ready(Guarantee),
     /// What is in force.
     Found(InForce),
     /// Not done.
@@ -119,6 +133,16 @@ pub(crate) struct Seat {
     prepared: bool,
     /// A commit was sent that may be pending.
     committed: bool,
+    /// It was committed for good, or may have been.
+    for_good: bool,
+    /// How it is changed; known when it is prepared.
+    guarantee: Guarantee,
+}
+
+impl Seat {
+    fn is_provisional(&self) -> bool {
+        self.guarantee.goes_back_by_itself()
+    }
 }
 
 /// The state machine.
@@ -137,6 +161,8 @@ impl Transaction {
             had_new: false,
             prepared: false,
             committed: false,
+            for_good: false,
+            guarantee: Guarantee::ConfirmedCommit11,
         };
         let transaction = Self { seats: vec![seat; devices], end: End::Known };
         let first = if recovery { Phase::Recover } else { Phase::Prepare };
@@ -170,7 +196,7 @@ impl Transaction {
         let superseded = answers.iter().any(|(_, answer)| *answer == Answer::Superseded);
         let mut all_done = true;
         for (device, answer) in answers {
-            all_done &= answer == Answer::Done;
+            all_done &= matches!(answer, Answer::Done | Answer::Ready(_));
             if let Some(seat) = self.seats.get_mut(device) {
                 seat.learn(phase, answer);
             }
@@ -182,9 +208,11 @@ impl Transaction {
             Phase::Recover if self.all(InForce::New) => Next::End(End::Known),
             Phase::Recover if self.any(InForce::Unknown) => Next::End(End::Known),
             Phase::Recover => Next::Ask(Phase::Prepare),
-            Phase::Prepare if all_done => Next::Ask(Phase::Commit),
-            Phase::Commit if all_done => Next::Ask(Phase::Confirm),
-            Phase::Prepare | Phase::Commit => self.undo(),
+            Phase::Prepare if all_done && self.seats.iter().any(Seat::is_provisional) => {
+                Next::Ask(Phase::Commit)
+            }
+            Phase::Prepare | Phase::Commit | Phase::CommitForGood if all_done => self.go_on(),
+            Phase::Prepare | Phase::Commit | Phase::CommitForGood => self.undo(),
             Phase::Confirm if all_done => Next::End(End::Known),
             Phase::Confirm => self.run(Phase::Settle, |seat| seat.in_force == InForce::Unknown),
             // Forward where it is not, because it is in force elsewhere.
@@ -202,6 +230,11 @@ impl Transaction {
     /// Whether the phase that was asked for may begin.
     pub(crate) fn gated(&mut self, phase: Phase, gate: Gate) -> Next {
         match gate {
+            Gate::Open if phase == Phase::Commit => self.run(phase, Seat::is_provisional),
+            Gate::Open if phase == Phase::CommitForGood => match self.next_for_good() {
+                Some(device) => Next::Run(phase, vec![device]),
+                None => self.go_on(),
+            },
             Gate::Open => self.run(phase, |_| true),
             Gate::Superseded => self.release(End::Superseded),
             // Whoever gets it next finds out what was done; what is in our hands is taken back now.
@@ -213,6 +246,24 @@ impl Transaction {
                 self.undo()
             }
         }
+    }
+
+    /// What can go back by itself is in force; the others follow one by one, then everything is confirmed.
+    fn go_on(&self) -> Next {
+        if self.next_for_good().is_some() {
+            Next::Ask(Phase::CommitForGood)
+        } else if self.seats.iter().any(Seat::is_provisional) {
+            Next::Ask(Phase::Confirm)
+        } else {
+            // In force everywhere: nobody can forbid it any more.
+            self.run(Phase::Confirm, |_| true)
+        }
+    }
+
+    /// The device that is to commit for good next: the likeliest to refuse, as running is edited only then.
+    fn next_for_good(&self) -> Option<usize> {
+        let left = self.seats.iter().enumerate().filter(|(_, seat)| !seat.is_provisional() && !seat.for_good);
+        left.max_by_key(|(at, seat)| (seat.guarantee, std::cmp::Reverse(*at))).map(|(at, _)| at)
     }
 
     fn all(&self, in_force: InForce) -> bool {
@@ -236,15 +287,18 @@ impl Transaction {
     }
 
     fn undo(&mut self) -> Next {
-        match self.run(Phase::Undo, |seat| seat.prepared || seat.committed) {
+        match self.run(Phase::Undo, |seat| !seat.for_good && (seat.prepared || seat.committed)) {
             Next::End(_) => self.revert(),
             next => next,
         }
     }
 
-    /// Undoing is done; where the new configuration is in force all the same, the inverse edit.
+    /// Undoing is done; where the new configuration is in force all the same, or may be for good, the
+    /// inverse edit.
     fn revert(&self) -> Next {
-        self.run(Phase::Revert, |seat| seat.in_force == InForce::New)
+        self.run(Phase::Revert, |seat| {
+            seat.in_force == InForce::New || (seat.for_good && seat.in_force == InForce::Unknown)
+        })
     }
 }
 
@@ -257,7 +311,10 @@ impl Seat {
                 self.in_force = found;
                 self.had_new = found == InForce::New;
             }
-            (Phase::Prepare, Answer::Done) => self.prepared = true,
+            (Phase::Prepare, Answer::Ready(guarantee)) => {
+                self.prepared = true;
+                self.guarantee = guarantee;
+            }
             (Phase::Commit, Answer::Done) => {
                 self.committed = true;
                 // Not known until it is confirmed or cancelled.
@@ -266,6 +323,17 @@ impl Seat {
             (Phase::Commit, Answer::Failed { failures, touched }) => {
                 self.failures.extend(failures);
                 self.committed = touched;
+                if touched {
+                    self.in_force = InForce::Unknown;
+                }
+            }
+            (Phase::CommitForGood, Answer::Done) => {
+                self.for_good = true;
+                self.in_force = InForce::New;
+            }
+            (Phase::CommitForGood, Answer::Failed { failures, touched }) => {
+                self.failures.extend(failures);
+                self.for_good = touched;
                 if touched {
                     self.in_force = InForce::Unknown;
                 }
@@ -296,9 +364,9 @@ impl Seat {
                 self.failures.extend(failures);
             }
             // Answers that no driver gives: what is known stays as it is.
-            (Phase::Recover, Answer::Done)
-            | (Phase::Prepare | Phase::Commit | Phase::Confirm, Answer::Found(_))
-            | (Phase::Settle, Answer::Done) => {
+            (Phase::Recover | Phase::Prepare | Phase::Settle, Answer::Done)
+            | (Phase::Prepare | Phase::Commit | Phase::CommitForGood | Phase::Confirm, Answer::Found(_))
+            | (_, Answer::Ready(_)) => {
                 debug_assert!(false, "{phase:?} has no such answer");
             }
         }

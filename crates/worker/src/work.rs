@@ -13,7 +13,7 @@ use turnup_netconf::{
     xml::{Element, Limits, XmlError, parse_str},
 };
 
-use crate::lacks::lacks;
+use crate::{base_1_0::without_remove, lacks::lacks};
 
 /// Why a deployment can't be carried out as it was written.
 #[derive(Debug, thiserror::Error)]
@@ -99,18 +99,52 @@ impl Work {
         })
     }
 
-    /// The `edit-config` of the candidate, with what the device's capabilities allow.
-    pub(crate) fn edit(&self, direction: Direction, can: &Capabilities) -> Operation {
+    /// The `edit-config`, with what the device's capabilities allow. `data` is what the device holds of what
+    /// the edits touch: where it knows no `remove`, that decides.
+    pub(crate) fn edit(
+        &self,
+        direction: Direction,
+        can: &Capabilities,
+        target: Datastore,
+        data: &Element,
+    ) -> Operation {
+        let test = can.validate().then_some(TestOption::TestThenSet);
+        Operation::edit_config(self.edit_config(direction, can, target, data, test))
+    }
+
+    /// The `edit-config` that only tests the edit of running; for devices with `:validate:1.1`.
+    pub(crate) fn test(&self, can: &Capabilities, data: &Element) -> Operation {
+        let test = Some(TestOption::TestOnly);
+        Operation::edit_config(self.edit_config(Direction::Forward, can, Datastore::Running, data, test))
+    }
+
+    fn edit_config(
+        &self,
+        direction: Direction,
+        can: &Capabilities,
+        target: Datastore,
+        data: &Element,
+        test_option: Option<TestOption>,
+    ) -> EditConfig {
         let config = match direction {
             Direction::Forward => &self.edit,
             Direction::Back => &self.inverse,
         };
-        Operation::edit_config(EditConfig {
+        let config = match can.base_1_1() {
+            true => config.clone(),
+            false => without_remove(config, data, &self.keys()),
+        };
+        EditConfig {
             default_operation: Some(DefaultOperation::Merge),
-            test_option: can.validate().then_some(TestOption::TestThenSet),
+            test_option,
             error_option: can.rollback_on_error().then_some(ErrorOption::RollbackOnError),
-            ..EditConfig::new(Datastore::Candidate, config.iter().cloned())
-        })
+            ..EditConfig::new(target, config)
+        }
+    }
+
+    /// Keys of the lists of all edits.
+    fn keys(&self) -> BTreeMap<String, Vec<String>> {
+        self.goals.iter().flat_map(|goal| goal.keys.clone()).collect()
     }
 
     /// Whether there is nothing to be edited in this direction.
@@ -144,8 +178,7 @@ impl Work {
 
     /// Whether two readings of what the edits touch are the same.
     pub(crate) fn same(&self, a: &Element, b: &Element) -> bool {
-        let keys: BTreeMap<String, Vec<String>> =
-            self.goals.iter().flat_map(|goal| goal.keys.clone()).collect();
+        let keys = self.keys();
         compare::contains(a, b, &keys) && compare::contains(b, a, &keys)
     }
 }
@@ -184,11 +217,11 @@ impl Wanted {
     }
 }
 
-/// The commit that goes back by itself unless it is confirmed.
-pub(crate) fn commit_provisionally(persist: &str, confirm_timeout_s: u32) -> Operation {
+/// The commit that goes back by itself unless it is confirmed; without `persist` also with the session.
+pub(crate) fn commit_provisionally(persist: Option<&str>, confirm_timeout_s: u32) -> Operation {
     Operation::commit_confirmed(&ConfirmedCommit {
         confirm_timeout_s,
-        persist: Some(persist.to_owned()),
+        persist: persist.map(str::to_owned),
         persist_id: None,
     })
 }

@@ -271,6 +271,7 @@ pub(crate) fn settled(
                     .collect(),
                 failures: failures.to_vec(),
                 audit: None,
+                guarantee: None,
             }],
             in_doubt_since: None,
         });

@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep};
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::InForce,
+    message::{Guarantee, InForce},
 };
 use turnup_netconf::{
     message::{Reply, RpcError},
@@ -39,17 +39,36 @@ impl Trouble {
     }
 }
 
-pub(super) fn unlocks() -> [Operation; 2] {
-    [Operation::unlock(Datastore::Candidate), Operation::unlock(Datastore::Running)]
-}
-
 impl Device<'_> {
+    /// Whether edits go into a candidate, which is locked along with running.
+    fn has_candidate(&self) -> bool {
+        self.guarantee != Some(Guarantee::WritableRunning)
+    }
+
+    /// Whether what is pending can be confirmed and cancelled on any session, by our persist id.
+    pub(super) fn is_persistent(&self) -> bool {
+        self.guarantee == Some(Guarantee::ConfirmedCommit11)
+    }
+
+    /// The end of the locks.
+    pub(super) fn unlocks(&self) -> Vec<Operation> {
+        let candidate = self.has_candidate().then(|| Operation::unlock(Datastore::Candidate));
+        candidate.into_iter().chain([Operation::unlock(Datastore::Running)]).collect()
+    }
+
+    /// The end of the locks, and of what is in the candidate.
+    pub(super) fn give_back(&self) -> Vec<Operation> {
+        let discard = self.has_candidate().then(Operation::discard_changes);
+        discard.into_iter().chain(self.unlocks()).collect()
+    }
+
     /// Carries out a phase's command. `committed` and `had_new` are what the transaction knows.
     pub(crate) async fn obey(&mut self, phase: Phase, committed: bool, had_new: bool) -> Answer {
         if self.is_null() {
             return match phase {
                 Phase::Recover => Answer::Found(InForce::Old),
                 Phase::Settle => Answer::Found(InForce::New),
+                Phase::Prepare => Answer::Ready(Guarantee::ConfirmedCommit11),
                 _ => Answer::Done,
             };
         }
@@ -57,6 +76,7 @@ impl Device<'_> {
             Phase::Recover => self.recover().await,
             Phase::Prepare => self.prepare().await,
             Phase::Commit => self.commit().await,
+            Phase::CommitForGood => self.commit_for_good(had_new).await,
             Phase::Confirm => self.confirm().await,
             Phase::Undo => self.undo(committed, had_new).await,
             Phase::Settle => self.settle().await,
@@ -71,7 +91,7 @@ impl Device<'_> {
         let mut retry = Retry::new(Duration::from_millis(250), Duration::from_secs(5));
         for attempt in 1.. {
             let trouble = match self.prepare_once(by).await {
-                Ok(()) => return Answer::Done,
+                Ok(guarantee) => return Answer::Ready(guarantee),
                 Err(trouble) => trouble,
             };
             if !self.clean {
@@ -82,38 +102,51 @@ impl Device<'_> {
                 return Answer::Failed { failures: trouble.failures, touched: false };
             }
         }
-        Answer::Done
+        // Not reached: the loop has no end of its own.
+        Answer::Failed { failures: Vec::new(), touched: false }
     }
 
-    async fn prepare_once(&mut self, by: Instant) -> Result<(), Trouble> {
+    async fn prepare_once(&mut self, by: Instant) -> Result<Guarantee, Trouble> {
         if self.session.is_none() {
             self.open(by, true).await.map_err(Trouble::of)?;
         }
-        let snapshot = self.lock(by).await.map_err(|failures| Trouble {
+        let mut snapshot = self.lock(by).await.map_err(|failures| Trouble {
             // A lock that is held has been waited for already.
             again: failures.iter().all(|f| f.class == FailureClass::Unreachable),
             failures,
         })?;
-        self.snapshot = Some(snapshot);
-        self.put_edit(Direction::Forward, by).await.map_err(|failures| Trouble {
+        let trouble = |failures: Vec<Failure>| Trouble {
             again: failures.iter().all(|f| f.class.worth_retrying()),
             failures,
-        })
+        };
+        if self.is_partial {
+            snapshot = self.take_part_back(snapshot, by).await.map_err(trouble)?;
+            self.is_partial = !self.work.before(&snapshot);
+        }
+        match self.has_candidate() {
+            true => self.put_edit(Direction::Forward, &snapshot, by).await.map_err(trouble)?,
+            false => self.test_edit(&snapshot, by).await.map_err(trouble)?,
+        }
+        self.snapshot = Some(snapshot);
+        // A session is open, so it is known.
+        Ok(self.guarantee.unwrap_or(Guarantee::WritableRunning))
     }
 
-    /// Locks running and candidate, waiting for who holds them, and reads what the edits touch.
+    /// Locks running and, if there is one, the candidate, waiting for who holds them, and reads what the edits touch.
     ///
     /// The edit isn't in the same write: where the candidate can't be locked because it is dirty, it would
     /// go in all the same.
     pub(super) async fn lock(&mut self, by: Instant) -> Result<Element, Vec<Failure>> {
         let patience = Instant::now() + Duration::from_millis(self.job.limits.lock_wait_ms);
         let mut may_discard = self.job.recovery || !self.lost_sessions.is_empty();
-        let asks =
-            [Operation::lock(Datastore::Running), Operation::lock(Datastore::Candidate), self.work.read()];
         loop {
             if self.session.is_none() {
                 self.open(by, false).await.map_err(|failure| vec![failure])?;
             }
+            let has_candidate = self.has_candidate();
+            let mut asks = vec![Operation::lock(Datastore::Running)];
+            asks.extend(has_candidate.then(|| Operation::lock(Datastore::Candidate)));
+            asks.push(self.work.read());
             let was_untried = self.untried;
             self.clean = false;
             let replies = match self.send(Step::Lock.name(), &asks, by).await {
@@ -122,22 +155,23 @@ impl Device<'_> {
                 Err(_) if was_untried => continue,
                 Err(failure) => return Err(vec![classify::of_silence(Step::Lock, &failure)]),
             };
-            let [running, candidate, read] = three(replies)?;
+            let [running, candidate, read] = three(replies, has_candidate)?;
             if !running.is_error() && !candidate.is_error() {
                 return match read.is_error() {
                     false => Ok(read.into_data().unwrap_or_else(|| Element::base("data"))),
                     true => {
-                        self.let_go(&unlocks(), by).await;
+                        let unlocks = self.unlocks();
+                        self.let_go(&unlocks, by).await;
                         Err(classify::of_reply(Step::Check, &read))
                     }
                 };
             }
-            let dirty = !running.is_error() && !is_held_by_a_session(&candidate);
+            let dirty = has_candidate && !running.is_error() && !is_held_by_a_session(&candidate);
             let mut give_back = Vec::new();
             if dirty && may_discard {
                 give_back.push(Operation::discard_changes());
             }
-            if !candidate.is_error() {
+            if has_candidate && !candidate.is_error() {
                 give_back.push(Operation::unlock(Datastore::Candidate));
             }
             if !running.is_error() {
@@ -177,7 +211,13 @@ impl Device<'_> {
     }
 
     /// The edit goes into the locked candidate; if it is refused, everything is given back.
-    pub(super) async fn put_edit(&mut self, direction: Direction, by: Instant) -> Result<(), Vec<Failure>> {
+    /// `data` is what was read under the lock.
+    pub(super) async fn put_edit(
+        &mut self,
+        direction: Direction,
+        data: &Element,
+        by: Instant,
+    ) -> Result<(), Vec<Failure>> {
         let Some(can) = self.session.as_ref().map(|session| session.capabilities().clone()) else {
             let text = "the session was lost";
             return Err(vec![Failure::new(FailureClass::Unreachable, Step::Edit.name(), text)]);
@@ -186,21 +226,22 @@ impl Device<'_> {
         if self.work.changes_nothing(direction) {
             return Ok(());
         }
-        let edit = self.work.edit(direction, &can);
+        let edit = self.work.edit(direction, &can, Datastore::Candidate, data);
         match self.send(Step::Edit.name(), &[edit], by).await {
             Err(failure) => Err(vec![classify::of_silence(Step::Edit, &failure)]),
             Ok(replies) if replies.iter().all(Reply::is_ok) => Ok(()),
             Ok(replies) => {
                 let failures = replies.iter().flat_map(|r| classify::of_reply(Step::Edit, r)).collect();
-                let [candidate, running] = unlocks();
-                self.let_go(&[Operation::discard_changes(), candidate, running], by).await;
+                let give_back = self.give_back();
+                self.let_go(&give_back, by).await;
                 Err(failures)
             }
         }
     }
 
     async fn commit(&mut self) -> Answer {
-        let commit = commit_provisionally(&self.job.persist, self.job.limits.confirm_timeout_s);
+        let persist = self.is_persistent().then_some(self.job.persist.as_str());
+        let commit = commit_provisionally(persist, self.job.limits.confirm_timeout_s);
         self.committed_at = Some(Instant::now());
         let asks = [commit, self.work.read()];
         let (committed, read) = match self.send(Step::Commit.name(), &asks, self.job.forward_by).await {
@@ -253,11 +294,18 @@ impl Device<'_> {
 
     async fn confirm(&mut self) -> Answer {
         let by = self.job.total_by;
-        let confirm = Operation::commit_confirming(&self.job.persist);
-        let [candidate, running] = unlocks();
+        let confirm = match self.guarantee {
+            Some(Guarantee::Candidate | Guarantee::WritableRunning) => return self.conclude().await,
+            // On the session that has committed, and on no other.
+            Some(Guarantee::ConfirmedCommit10) => Operation::commit(),
+            Some(Guarantee::ConfirmedCommit11) | None => Operation::commit_confirming(&self.job.persist),
+        };
         let saves = self.session.as_ref().is_some_and(|session| session.capabilities().startup());
         // Running must not be saved before it is known to be confirmed.
-        let asks = if saves { vec![confirm] } else { vec![confirm, candidate, running] };
+        let mut asks = vec![confirm];
+        if !saves {
+            asks.extend(self.unlocks());
+        }
         let (confirmed, unlocked) = match self.send(Step::Confirm.name(), &asks, by).await {
             Ok(replies) => {
                 let mut replies = replies.into_iter();
@@ -292,10 +340,12 @@ impl Device<'_> {
 
     /// Copies running to startup, where the device has one of its own. The change is in force by now, so a
     /// failure is only told.
-    async fn save(&mut self, by: Instant) {
-        let [candidate, running] = unlocks();
-        let save = Operation::copy_config(Datastore::Startup, Datastore::Running);
-        let failures = match self.send(Step::Save.name(), &[save, candidate, running], by).await {
+    pub(super) async fn save(&mut self, by: Instant) {
+        let mut asks = vec![Operation::copy_config(Datastore::Startup, Datastore::Running)];
+        if !self.clean {
+            asks.extend(self.unlocks());
+        }
+        let failures = match self.send(Step::Save.name(), &asks, by).await {
             Ok(replies) => {
                 self.clean = replies.iter().skip(1).all(|reply| !reply.is_error());
                 let saved = replies.first().is_some_and(Reply::is_ok);
@@ -316,17 +366,22 @@ impl Device<'_> {
     /// Takes back what was prepared or committed.
     async fn undo(&mut self, committed: bool, had_new: bool) -> Answer {
         let by = self.job.total_by;
-        let [candidate, running] = unlocks();
         if !committed {
             // Nothing of ours can be in force. What is in the candidate goes with the session.
             if self.session.is_some() && !self.clean {
-                self.let_go(&[Operation::discard_changes(), candidate, running], by).await;
+                let give_back = self.give_back();
+                self.let_go(&give_back, by).await;
             }
             return Answer::Done;
         }
+        if !self.is_persistent() {
+            // RFC 4741 knows no way to cancel but the end of the session.
+            self.drop_session();
+        }
         if self.session.is_some() {
             let cancel = Operation::cancel_commit(Some(&self.job.persist));
-            let asks = [cancel, Operation::discard_changes(), self.work.read(), candidate, running];
+            let mut asks = vec![cancel, Operation::discard_changes(), self.work.read()];
+            asks.extend(self.unlocks());
             if let Ok(replies) = self.send(Step::Undo.name(), &asks, by).await {
                 self.clean = replies.iter().skip(3).all(|reply| !reply.is_error());
                 let data = replies.get(2).and_then(Reply::data);
@@ -347,8 +402,10 @@ impl Device<'_> {
         if self.session.is_none() || self.clean {
             return;
         }
-        let [candidate, running] = unlocks();
-        let mut asks = vec![Operation::discard_changes(), candidate, running];
+        if committed && !self.is_persistent() {
+            return self.drop_session();
+        }
+        let mut asks = self.give_back();
         if committed {
             asks.insert(0, Operation::cancel_commit(Some(&self.job.persist)));
         }
@@ -363,20 +420,25 @@ impl Device<'_> {
 
     /// Whether what was read is what was there before this attempt.
     pub(super) fn is_as_before(&self, data: &Element, had_new: bool) -> bool {
-        self.snapshot.as_ref().is_some_and(|snapshot| self.work.same(data, snapshot))
+        let snapshot = self.snapshot.as_ref().filter(|_| !self.is_partial);
+        snapshot.is_some_and(|snapshot| self.work.same(data, snapshot))
             || (!had_new && self.work.before(data))
     }
 }
 
 /// The answer to the first request of a pipeline whose later ones weren't answered.
-fn answered_first(failure: &RpcFailure) -> Option<Reply> {
+pub(super) fn answered_first(failure: &RpcFailure) -> Option<Reply> {
     match failure {
         RpcFailure::NoAnswer { answered, .. } => answered.first().cloned(),
         RpcFailure::NotSent { .. } => None,
     }
 }
 
-fn three(replies: Vec<Reply>) -> Result<[Reply; 3], Vec<Failure>> {
+/// The answers to the two locks and the read; without candidate there is no second.
+fn three(mut replies: Vec<Reply>, has_candidate: bool) -> Result<[Reply; 3], Vec<Failure>> {
+    if !has_candidate && !replies.is_empty() {
+        replies.insert(1, Reply::ok());
+    }
     <[Reply; 3]>::try_from(replies).map_err(|_| {
         vec![Failure::new(FailureClass::BrokenPeer, Step::Lock.name(), "the device left answers out")]
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::InForce,
+    message::{Guarantee, InForce},
 };
 use turnup_netconf::{
     message::Reply,
@@ -28,13 +28,27 @@ fn patience() -> Retry {
     Retry::new(Duration::from_millis(1_500), Duration::from_secs(4))
 }
 
-/// What a device answered on a new session: to the first operation of the question (`cancel-commit` or
-/// `commit`), and what it holds now.
-struct Finding {
-    first: Reply,
-    data: Element,
+/// What a device answered on a new session: to the last operation of the question (`cancel-commit` or
+/// `commit`) if there was one, and what it holds now.
+pub(super) struct Finding {
+    answer: Option<Reply>,
+    pub(super) data: Element,
     /// Whatever was sent before is carried out by now.
-    settled: bool,
+    pub(super) settled: bool,
+}
+
+impl Finding {
+    fn is_done(&self) -> bool {
+        self.answer.as_ref().is_some_and(Reply::is_ok)
+    }
+
+    /// Refused because a session that is not gone yet is in the way.
+    fn is_busy(&self, step: Step) -> bool {
+        let refused = self.answer.as_ref().filter(|reply| !reply.is_ok());
+        refused.is_some_and(|reply| {
+            classify::of_reply(step, reply).iter().any(|failure| failure.class == FailureClass::Busy)
+        })
+    }
 }
 
 impl Device<'_> {
@@ -43,7 +57,7 @@ impl Device<'_> {
     async fn question(
         &mut self,
         step: Step,
-        operations: Vec<Operation>,
+        operations: &impl Fn(&Self) -> Vec<Operation>,
         by: Instant,
     ) -> Result<Finding, Answer> {
         if self.session.is_none() {
@@ -52,8 +66,9 @@ impl Device<'_> {
                 NotReopened::Failed(failure) => Answer::Failed { failures: vec![failure], touched: true },
             })?;
         }
-        let first = operations.len() - 1;
-        let mut asks = operations;
+        // What can be asked depends on what the device can do.
+        let mut asks = operations(self);
+        let asked = asks.len();
         asks.extend([
             Operation::lock(Datastore::Running),
             self.work.read(),
@@ -65,8 +80,9 @@ impl Device<'_> {
             .send(step.name(), &asks, by)
             .await
             .map_err(|failure| lost(vec![classify::of_silence(step, &failure)]))?;
-        let mut replies = replies.into_iter().skip(first);
-        let (Some(first), Some(lock), Some(read)) = (replies.next(), replies.next(), replies.next()) else {
+        let answer = asked.checked_sub(1).and_then(|last| replies.get(last)).cloned();
+        let mut replies = replies.into_iter().skip(asked);
+        let (Some(lock), Some(read)) = (replies.next(), replies.next()) else {
             return Err(lost(vec![Failure::new(
                 FailureClass::BrokenPeer,
                 step.name(),
@@ -83,15 +99,15 @@ impl Device<'_> {
         }
         let settled = self.lost_sessions_are_over(&lock);
         let data = read.into_data().unwrap_or_else(|| Element::base("data"));
-        Ok(Finding { first, data, settled })
+        Ok(Finding { answer, data, settled })
     }
 
     /// Goes on until `judge` knows, or `by`. `judge` gets the finding, and whether it is late enough to
     /// take the device's word without the proof that the lost session is over.
-    async fn until_known(
+    pub(super) async fn until_known(
         &mut self,
         step: Step,
-        operations: impl Fn() -> Vec<Operation>,
+        operations: impl Fn(&Self) -> Vec<Operation>,
         by: Instant,
         judge: impl Fn(&Self, &Finding) -> Option<Answer>,
     ) -> Answer {
@@ -103,7 +119,7 @@ impl Device<'_> {
                 self.drop_session();
                 return Answer::Superseded;
             }
-            let failures = match self.question(step, operations(), by).await {
+            let failures = match self.question(step, &operations, by).await {
                 Ok(mut finding) => {
                     // Someone else may hold the lock for hours.
                     finding.settled |= Instant::now() >= took_its_time;
@@ -127,26 +143,47 @@ impl Device<'_> {
         }
     }
 
-    /// Cancels what an earlier worker may have left pending, and looks which configuration is in force.
-    pub(super) async fn recover(&mut self) -> Answer {
-        let persist = self.job.persist.clone();
-        let cancel = || vec![Operation::cancel_commit(Some(&persist))];
-        self.until_known(Step::Undo, cancel, self.job.forward_by, |device, finding| {
-            let found = if device.work.after(&finding.data) { InForce::New } else { InForce::Old };
-            // Refused because a session that is not gone yet holds a lock: what is there may still be
-            // provisional.
-            let refused = classify::of_reply(Step::Undo, &finding.first);
-            let busy = !finding.first.is_ok() && refused.iter().any(|f| f.class == FailureClass::Busy);
-            (finding.settled && !busy).then_some(Answer::Found(found))
-        })
-        .await
+    /// Cancels what is pending under our persist id, where there is such a thing.
+    fn cancel(&self) -> Vec<Operation> {
+        let cancel = || Operation::cancel_commit(Some(&self.job.persist));
+        self.is_persistent().then(cancel).into_iter().collect()
     }
 
-    /// Cancels the provisional commit, or waits for its timer.
+    /// Cancels what an earlier worker may have left pending, and looks which configuration is in force.
+    /// Where there is no way to cancel, what is there may be provisional until the time of any commit before
+    /// now is over.
+    pub(super) async fn recover(&mut self) -> Answer {
+        let began = Instant::now();
+        let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s) + 5);
+        let found = self
+            .until_known(Step::Undo, Self::cancel, self.job.forward_by, |device, finding| {
+                let is_new = device.work.after(&finding.data);
+                let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
+                    && is_new
+                    && !device.work.before(&finding.data)
+                    && began.elapsed() < timer;
+                let known = finding.settled && !finding.is_busy(Step::Undo) && !may_go_back;
+                let is_part = !is_new && !device.work.before(&finding.data);
+                known.then_some(match (is_new, is_part) {
+                    (true, _) => Answer::Found(InForce::New),
+                    // A part of it, or what somebody else has made of it; see [`Device::take_part_back`].
+                    (false, true) => Answer::Failed { failures: Vec::new(), touched: false },
+                    (false, false) => Answer::Found(InForce::Old),
+                })
+            })
+            .await;
+        match found {
+            Answer::Failed { failures, touched: false } if failures.is_empty() => {
+                self.is_partial = self.guarantee == Some(Guarantee::WritableRunning);
+                Answer::Found(InForce::Old)
+            }
+            found => found,
+        }
+    }
+
+    /// Cancels the provisional commit, or waits until it has gone back with its session or by its timer.
     pub(super) async fn undo_by_new_session(&mut self, had_new: bool) -> Answer {
-        let persist = self.job.persist.clone();
-        let cancel = || vec![Operation::cancel_commit(Some(&persist))];
-        self.until_known(Step::Undo, cancel, self.job.total_by, |device, finding| {
+        self.until_known(Step::Undo, Self::cancel, self.job.total_by, |device, finding| {
             if !finding.settled {
                 None
             } else if device.is_as_before(&finding.data, had_new) {
@@ -164,14 +201,19 @@ impl Device<'_> {
     /// After a confirm without answer: confirms what is still pending, and looks what is in force.
     pub(super) async fn settle(&mut self) -> Answer {
         self.drop_session();
-        let persist = self.job.persist.clone();
-        // A confirming commit also commits what others have left in the candidate.
-        let confirm = || vec![Operation::discard_changes(), Operation::commit_confirming(&persist)];
+        // A confirming commit also commits what others have left in the candidate. Without persist id, any
+        // commit confirms what outlives its session.
+        let confirm = |device: &Self| {
+            let confirm = match device.is_persistent() {
+                true => Operation::commit_confirming(&device.job.persist),
+                false => Operation::commit(),
+            };
+            vec![Operation::discard_changes(), confirm]
+        };
         self.until_known(Step::Confirm, confirm, self.job.total_by, |device, finding| {
-            let confirmed = finding.first.is_ok();
-            let others = classify::of_reply(Step::Confirm, &finding.first);
-            let busy = !confirmed && others.iter().any(|f| f.class == FailureClass::Busy);
-            if busy || !(confirmed || finding.settled) {
+            // That the lost session is over doesn't say that its commit has gone back yet.
+            let over = finding.settled && (device.is_persistent() || device.timer_left().is_zero());
+            if finding.is_busy(Step::Confirm) || !(finding.is_done() || over) {
                 None
             } else if device.work.after(&finding.data) {
                 Some(Answer::Found(InForce::New))
@@ -192,15 +234,19 @@ impl Device<'_> {
             Direction::Back => total_by,
         };
         let mut retry = patience();
-        let mut touched = false;
+        let (mut touched, mut tries) = (false, 0);
         loop {
             let failures = match self.apply_once(direction, had_new, &mut touched, by).await {
                 Ok(answer) => return answer,
                 Err(failures) => failures,
             };
-            let again = failures
-                .iter()
-                .all(|failure| failure.class.worth_retrying() || failure.class == FailureClass::InDoubt);
+            tries += 1;
+            // Going back from what is in force for good is the last way there is.
+            let last_way = direction == Direction::Back && tries < self.job.limits.tries;
+            let again = last_way
+                || failures
+                    .iter()
+                    .all(|failure| failure.class.worth_retrying() || failure.class == FailureClass::InDoubt);
             if !again || !self.pause(&mut retry, by).await {
                 self.drop_session();
                 return Answer::Failed { failures, touched };
@@ -222,11 +268,15 @@ impl Device<'_> {
                 Err(NotReopened::Failed(failure)) => return Err(vec![failure]),
             }
         }
+        if self.session.is_some() && !self.clean {
+            // Locks that were kept until all devices have it.
+            let give_back = self.give_back();
+            self.let_go(&give_back, by).await;
+        }
         let data = self.lock(by).await?;
         if self.is_reached(direction, &data, had_new) {
-            let [candidate, running] =
-                [Operation::unlock(Datastore::Candidate), Operation::unlock(Datastore::Running)];
-            self.let_go(&[candidate, running], by).await;
+            let unlocks = self.unlocks();
+            self.let_go(&unlocks, by).await;
             return Ok(Answer::Done);
         }
         // The lock may have been waited for behind the very worker that has taken over.
@@ -238,36 +288,35 @@ impl Device<'_> {
             }
             Err(NotReopened::Failed(failure)) => return Err(vec![failure]),
         }
-        self.put_edit(direction, by).await?;
-        let asks = [
-            Operation::commit(),
-            self.work.read(),
-            Operation::unlock(Datastore::Candidate),
-            Operation::unlock(Datastore::Running),
-        ];
-        let replies = self.send(Step::Commit.name(), &asks, by).await.map_err(|failure| {
+        let (step, change) = self.change(direction, &data);
+        if step == Step::Commit {
+            self.put_edit(direction, &data, by).await?;
+        }
+        let is_change = change.is_some();
+        let mut asks: Vec<Operation> = change.into_iter().chain([self.work.read()]).collect();
+        asks.extend(self.unlocks());
+        let replies = self.send(step.name(), &asks, by).await.map_err(|failure| {
             *touched = true;
-            vec![classify::in_doubt(Step::Commit, &failure)]
+            vec![classify::in_doubt(step, &failure)]
         })?;
-        let refused =
-            |reply: Option<&Reply>| classify::of_reply(Step::Commit, reply.unwrap_or(&Reply::default()));
-        match replies.first() {
-            Some(reply) if reply.is_ok() => {}
-            reply => {
-                // The edit is still in the candidate; it goes with the session.
-                self.drop_session();
-                return Err(refused(reply));
-            }
+        let mut replies = replies.into_iter();
+        let changed = if is_change { replies.next().unwrap_or_default() } else { Reply::ok() };
+        if !changed.is_ok() {
+            // What is in the candidate goes with the session; of an edit of running a part may stay.
+            *touched |= step == Step::Edit;
+            self.drop_session();
+            return Err(classify::of_reply(step, &changed));
         }
         *touched = true;
-        self.clean = replies.iter().skip(2).all(|reply| !reply.is_error());
+        let data = replies.next().and_then(Reply::into_data);
+        self.clean = replies.all(|reply| !reply.is_error());
         if !self.clean {
             self.drop_session();
         }
-        match replies.get(1).and_then(Reply::data) {
-            Some(data) if self.is_reached(direction, data, had_new) => Ok(Answer::Done),
+        match data {
+            Some(data) if self.is_reached(direction, &data, had_new) => Ok(Answer::Done),
             _ => {
-                let text = "the device answered ok to the commit, but reading back shows no change";
+                let text = "the device answered ok to the change, but reading back does not show it";
                 Err(vec![Failure::new(FailureClass::BrokenPeer, Step::Check.name(), text)])
             }
         }

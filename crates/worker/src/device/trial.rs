@@ -7,7 +7,7 @@ use turnup_netconf::{
     operation::{Datastore, Operation},
 };
 
-use super::{Device, phases::unlocks};
+use super::Device;
 use crate::{
     classify::{self, Step},
     work::Direction,
@@ -19,14 +19,14 @@ impl Device<'_> {
     /// (RFC 6241 §8.3.5.2).
     pub(crate) async fn try_edit(&mut self, by: Instant) -> Result<(), Vec<Failure>> {
         self.open(by, true).await.map_err(|failure| vec![failure])?;
-        self.lock(by).await?;
-        let tried = match self.put_edit(Direction::Forward, by).await {
+        let data = self.lock(by).await?;
+        let tried = match self.put_edit(Direction::Forward, &data, by).await {
             Ok(()) => self.validate(by).await,
             Err(failures) => Err(failures),
         };
         if self.session.is_some() && !self.clean {
-            let [candidate, running] = unlocks();
-            self.let_go(&[Operation::discard_changes(), candidate, running], by).await;
+            let give_back = self.give_back();
+            self.let_go(&give_back, by).await;
         }
         if !self.clean {
             self.drop_session();

@@ -9,10 +9,7 @@ use turnup_core::{
     name::CredentialRef,
     settle::order_event,
 };
-use turnup_device_sim::{
-    Profile,
-    behaviour::{Act, Behaviour, Fault, Lie, PhantomLock, Refusal},
-};
+use turnup_device_sim::behaviour::{Act, Behaviour, Fault, Lie, PhantomLock, Refusal};
 use turnup_netconf::message::ErrorTag;
 
 use super::lab::*;
@@ -150,15 +147,6 @@ async fn no_pinned_key_no_credential_unknown_credential() {
     assert!(report.orders[0].failures[0].message.contains("[credentials.other]"), "{report:?}");
     deployment.devices[0].host_key = Some("ssh-rsa rubbish".to_owned());
     assert_eq!(classes(&lab.deploy(&deployment).await, 0), [FailureClass::Misconfigured]);
-}
-
-#[tokio::test]
-async fn devices_that_cannot_hold_a_provisional_commit_are_refused() {
-    for profile in [Profile::Candidate, Profile::ConfirmedCommit10, Profile::WritableRunning] {
-        let (_, report) = fails(Behaviour { profile, ..Behaviour::default() }).await;
-        assert_culprit(&report, FailureClass::Misconfigured, "connect");
-        assert!(report.orders[0].failures[0].message.contains("confirmed-commit:1.1"));
-    }
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ struct Device {
     kept: InForce,
     /// A commit of ours is pending.
     pending: bool,
+    /// How it can be changed.
+    guarantee: Guarantee,
 }
 
 /// Makes every choice: the first run takes 0 everywhere, the next ones all others in turn.
@@ -62,7 +64,7 @@ impl Device {
         match phase {
             Phase::Prepare => {
                 if choose(2) == 0 {
-                    Answer::Done
+                    Answer::Ready(self.guarantee)
                 } else {
                     failed(false)
                 }
@@ -84,13 +86,27 @@ impl Device {
                     failed(true)
                 }
             },
+            Phase::CommitForGood => match choose(4) {
+                0 => {
+                    self.kept = New;
+                    Answer::Done
+                }
+                1 => failed(false),
+                2 => failed(true),
+                // A part of it is in, or all.
+                _ => {
+                    self.kept = New;
+                    failed(true)
+                }
+            },
+            Phase::Confirm if !self.guarantee.goes_back_by_itself() => Answer::Done,
             Phase::Confirm => match choose(4) {
                 0 => {
-                    *self = Self { kept: New, pending: false };
+                    *self = Self { kept: New, pending: false, ..*self };
                     Answer::Done
                 }
                 1 => {
-                    *self = Self { kept: New, pending: false };
+                    *self = Self { kept: New, pending: false, ..*self };
                     failed(true)
                 }
                 2 => failed(true),
@@ -113,7 +129,7 @@ impl Device {
             }
             Phase::Settle => {
                 if self.pending {
-                    *self = Self { kept: New, pending: false }
+                    *self = Self { kept: New, pending: false, ..*self }
                 }
                 Answer::Found(self.kept)
             }
@@ -133,16 +149,38 @@ impl Device {
     }
 }
 
+/// What is committed for good comes when all else is provisionally in force, one at a time; what is
+/// provisional is confirmed when all the rest is in.
+fn check_order(phase: Phase, at: &[usize], devices: &[Device], in_for_good: usize, phases: &[Phase]) {
+    let provisional = |d: &Device| d.guarantee.goes_back_by_itself();
+    match phase {
+        Phase::Commit => assert!(at.iter().all(|d| provisional(&devices[*d]))),
+        Phase::CommitForGood => {
+            assert!(at.len() == 1 && !provisional(&devices[at[0]]));
+            assert!(devices.iter().filter(|d| provisional(d)).all(|d| d.pending), "{phases:?}: {devices:?}");
+        }
+        Phase::Confirm => {
+            let for_good = devices.iter().filter(|d| !provisional(d)).count();
+            assert_eq!(in_for_good, for_good, "{phases:?}: {devices:?}");
+        }
+        _ => {}
+    }
+}
+
 /// One run; panics when something is wrong. Returns how it ended.
 fn run(mut devices: Vec<Device>, recovery: bool, mute: bool, choose: &mut dyn FnMut(usize) -> usize) -> End {
     let (mut transaction, mut next) = Transaction::new(devices.len(), recovery);
-    let mut phases = Vec::new();
+    let (mut phases, mut in_for_good) = (Vec::new(), 0);
     let end = loop {
-        assert!(phases.len() < 20, "no end: {phases:?}");
+        assert!(phases.len() < 30, "no end: {phases:?}");
         next = match next {
             Next::Run(phase, at) => {
                 phases.push(phase);
-                let answers = at.iter().map(|d| (*d, devices[*d].obey(phase, mute, choose))).collect();
+                check_order(phase, &at, &devices, in_for_good, &phases);
+                let answers: Vec<(usize, Answer)> =
+                    at.iter().map(|d| (*d, devices[*d].obey(phase, mute, choose))).collect();
+                let is_in = phase == Phase::CommitForGood && answers[0].1 == Answer::Done;
+                in_for_good += usize::from(is_in);
                 transaction.answered(phase, answers)
             }
             Next::Ask(phase) => {
@@ -181,12 +219,19 @@ fn run(mut devices: Vec<Device>, recovery: bool, mute: bool, choose: &mut dyn Fn
 }
 
 fn starts(recovery: bool) -> Vec<Device> {
-    let clean = Device { kept: InForce::Old, pending: false };
-    if recovery {
-        vec![clean, Device { pending: true, ..clean }, Device { kept: InForce::New, pending: false }]
-    } else {
-        vec![clean]
+    use Guarantee::{Candidate, ConfirmedCommit11, WritableRunning};
+    let mut starts = Vec::new();
+    for guarantee in [ConfirmedCommit11, Candidate, WritableRunning] {
+        let clean = Device { kept: InForce::Old, pending: false, guarantee };
+        starts.push(clean);
+        if recovery {
+            starts.push(Device { kept: InForce::New, ..clean });
+        }
+        if recovery && guarantee.goes_back_by_itself() {
+            starts.push(Device { pending: true, ..clean });
+        }
     }
+    starts
 }
 
 fn exhaust(recovery: bool, mute: bool) -> usize {
@@ -221,7 +266,7 @@ fn of_devices_that_fall_silent_nothing_wrong_is_said() {
 proptest! {
     #[test]
     fn more_devices(
-        starts in prop::collection::vec(0_usize..3, 1..7),
+        starts in prop::collection::vec(0_usize..7, 1..7),
         recovery: bool,
         mute: bool,
         picks in prop::collection::vec(0_usize..60, 200),
@@ -245,6 +290,46 @@ fn all_new_on_recovery_is_committed_without_touching_anything() {
 #[test]
 fn only_what_was_prepared_is_undone() {
     let (mut transaction, _) = Transaction::new(3, false);
-    let answers = vec![(0, Answer::Done), (1, failed(false)), (2, Answer::Done)];
+    let ready = Answer::Ready(Guarantee::ConfirmedCommit11);
+    let answers = vec![(0, ready.clone()), (1, failed(false)), (2, ready)];
     assert_eq!(transaction.answered(Phase::Prepare, answers), Next::Run(Phase::Undo, vec![0, 2]));
+}
+
+#[test]
+fn the_likeliest_to_refuse_commits_for_good_first_and_what_was_provisional_is_confirmed_last() {
+    use Guarantee::{Candidate, ConfirmedCommit10, ConfirmedCommit11, WritableRunning};
+    let guarantees = [Candidate, WritableRunning, ConfirmedCommit11, Candidate, ConfirmedCommit10];
+    let (mut transaction, _) = Transaction::new(guarantees.len(), false);
+    let ready = guarantees.into_iter().map(Answer::Ready).enumerate().collect();
+    assert_eq!(transaction.answered(Phase::Prepare, ready), Next::Ask(Phase::Commit));
+    assert_eq!(transaction.gated(Phase::Commit, Gate::Open), Next::Run(Phase::Commit, vec![2, 4]));
+    let mut next = transaction.answered(Phase::Commit, vec![(2, Answer::Done), (4, Answer::Done)]);
+    for device in [1, 0, 3] {
+        assert_eq!(next, Next::Ask(Phase::CommitForGood));
+        let run = transaction.gated(Phase::CommitForGood, Gate::Open);
+        assert_eq!(run, Next::Run(Phase::CommitForGood, vec![device]));
+        next = transaction.answered(Phase::CommitForGood, vec![(device, Answer::Done)]);
+    }
+    assert_eq!(next, Next::Ask(Phase::Confirm));
+    assert_eq!(transaction.gated(Phase::Confirm, Gate::Open), Next::Run(Phase::Confirm, vec![0, 1, 2, 3, 4]));
+}
+
+#[test]
+fn when_one_refuses_what_is_provisional_is_cancelled_and_what_is_in_for_good_is_reverted() {
+    use Guarantee::{Candidate, ConfirmedCommit11};
+    let (mut transaction, _) = Transaction::new(3, false);
+    let ready = [ConfirmedCommit11, Candidate, Candidate].into_iter().map(Answer::Ready).enumerate();
+    transaction.answered(Phase::Prepare, ready.collect());
+    transaction.gated(Phase::Commit, Gate::Open);
+    transaction.answered(Phase::Commit, vec![(0, Answer::Done)]);
+    transaction.gated(Phase::CommitForGood, Gate::Open);
+    transaction.answered(Phase::CommitForGood, vec![(1, Answer::Done)]);
+    transaction.gated(Phase::CommitForGood, Gate::Open);
+    // The first is cancelled, the last let go of, and then the one that is in taken back.
+    let next = transaction.answered(Phase::CommitForGood, vec![(2, failed(false))]);
+    assert_eq!(next, Next::Run(Phase::Undo, vec![0, 2]));
+    let next = transaction.answered(Phase::Undo, vec![(0, Answer::Done), (2, Answer::Done)]);
+    assert_eq!(next, Next::Run(Phase::Revert, vec![1]));
+    assert_eq!(transaction.answered(Phase::Revert, vec![(1, Answer::Done)]), Next::End(End::Known));
+    assert!(transaction.seats().iter().all(|seat| seat.in_force == InForce::Old));
 }
