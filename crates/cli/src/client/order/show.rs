@@ -1,7 +1,7 @@
 //! One order for people to read.
 
 use serde_json::Value;
-use turnup_core::lifecycle::OrderState;
+use turnup_core::{lifecycle::OrderState, message::Guarantee};
 
 use crate::client::{
     output::{field, fields, items, text},
@@ -111,7 +111,16 @@ fn of_deployment(deployment: &Value, paint: Paint) -> Vec<String> {
             format!("{} {took:.1} ms", text(step.get("step")))
         };
         let steps: Vec<String> = items(&device["steps"]).iter().map(step).collect();
-        out.push(format!("  {}  in force: {}", text(device.get("device")), text(device.get("in_force"))));
+        let guarantee = device["guarantee"].as_str().map(|word| {
+            let known = word.parse::<Guarantee>().map(Guarantee::title);
+            format!("  guarantee: {}", known.unwrap_or(word))
+        });
+        out.push(format!(
+            "  {}  in force: {}{}",
+            text(device.get("device")),
+            text(device.get("in_force")),
+            guarantee.unwrap_or_default()
+        ));
         out.push(format!("    {}", steps.join(", ")));
         for error in items(&device["failures"]) {
             out.push(format!("    {}", failure(error)));
@@ -170,7 +179,7 @@ mod tests {
             "resources": [{"pool": "vlan", "scope": "pe1/ge-0/0/1", "value": "100"}, {"pool": "vc", "scope": "", "value": "7"}],
             "history": [{"seq": 1, "at": "T", "to": "requested", "by": "crm"}],
             "deployments": [{"id": "D", "state": "committed", "attempt": 1, "worker": "w",
-                "devices": [{"device": "pe1", "in_force": "new", "steps": [{"step": "connect", "took_us": 1500}]}]}],
+                "devices": [{"device": "pe1", "in_force": "new", "guarantee": "confirmed_commit_1_1", "steps": [{"step": "connect", "took_us": 1500}]}]}],
         });
         assert_eq!(
             lines(&order, Paint::plain()),
@@ -189,7 +198,7 @@ mod tests {
                 "history",
                 "    1  T  Requested      by crm",
                 "deployment   D  committed  attempt 1  worker w",
-                "  pe1  in force: new",
+                "  pe1  in force: new  guarantee: confirmed commit",
                 "    connect 1.5 ms",
             ]
         );
