@@ -27,6 +27,9 @@ INSERT INTO footprints (service_id, device, footprint, in_force, strays)
 SELECT service_id, device, 'null', in_force,
        CASE WHEN footprint IS NULL THEN '[]' ELSE json_build_array(footprint) END
 FROM part
+-- Nothing is known of a device that the attempt was to leave as it was, without the service.
+WHERE footprint IS NOT NULL
+   OR EXISTS (SELECT FROM footprints WHERE footprints.service_id = part.service_id AND footprints.device = part.device)
 ON CONFLICT (service_id, device) DO UPDATE
 SET in_force = excluded.in_force,
     -- Each once, the newest four, oldest first.

@@ -11,6 +11,7 @@ mod events;
 mod library;
 mod lives;
 mod pool;
+mod random_lives;
 mod relay;
 mod resource_stress;
 mod resources;
