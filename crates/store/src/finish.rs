@@ -1,6 +1,6 @@
 //! What is decided about a batch of due orders, written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -53,6 +53,7 @@ impl Starting {
             self.update_orders(client, decisions, now).await?;
             self.take_leases(client, decisions, now).await?;
             self.queue_waiting(client, decisions).await?;
+            self.leave_queues(client).await?;
             // Last, as others of this batch may wait for what an Invalid order was to have.
             nudge(client, &self.given_up(decisions)).await?;
             dispatch(client, &self.orders, decisions, now).await?;
@@ -109,10 +110,38 @@ impl Starting {
         self.decided(decisions).filter(invalid).map(|(due, _)| due)
     }
 
-    /// The devices of Invalid orders: they were first in line for them, or would have been.
+    /// The devices of Invalid orders, which were first in line for them or would have been, and those for which
+    /// an order has waited that doesn't need them any more.
     fn given_up(&self, decisions: &[Decision]) -> Vec<String> {
-        let devices: BTreeSet<&DeviceName> = self.invalid(decisions).flat_map(|due| &due.devices).collect();
+        let devices = self.invalid(decisions).flat_map(|due| &due.devices);
+        let devices: BTreeSet<&DeviceName> =
+            devices.chain(self.in_vain().map(|(device, _)| device)).collect();
         devices.into_iter().map(DeviceName::to_string).collect()
+    }
+
+    /// Where orders stand in a queue for a device that their service has left since.
+    fn in_vain(&self) -> impl Iterator<Item = (&DeviceName, OrderId)> {
+        self.orders.iter().filter(|due| due.ticket.is_some()).flat_map(|due| {
+            let stands = |queue: &BTreeMap<i64, OrderId>| {
+                due.ticket.is_some_and(|ticket| queue.get(&ticket) == Some(&due.order.id))
+            };
+            let queues = self.board.waiting.iter().filter(move |(_, queue)| stands(queue));
+            queues
+                .map(|(device, _)| device)
+                .filter(|device| !due.devices.contains(*device))
+                .map(|device| (device, due.order.id))
+        })
+    }
+
+    /// Nobody is to wait behind one that waits in vain.
+    async fn leave_queues(&self, client: &deadpool_postgres::Object) -> Result<(), StoreError> {
+        let (devices, orders): (Vec<&str>, Vec<Uuid>) =
+            self.in_vain().map(|(device, order)| (device.as_str(), order.0)).unzip();
+        if !devices.is_empty() {
+            let leave = statement!(client, "leave_queues");
+            client.execute(&leave, &[&devices, &orders]).await?;
+        }
+        Ok(())
     }
 
     /// The services of Invalid orders.

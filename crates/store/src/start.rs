@@ -99,6 +99,8 @@ pub struct Starting {
     pub services: HashMap<ServiceId, ServiceAtStart>,
     /// Footprints of those services.
     pub footprints: HashMap<ServiceId, BTreeMap<DeviceName, StoredFootprint>>,
+    /// Devices for which orders of the batch wait already.
+    pub(crate) queued: BTreeSet<DeviceName>,
     /// Orders whose service came to another device while we waited for the leases: id, revision, due.
     pub(crate) moved: Vec<(OrderId, i32, Option<Timestamp>)>,
 }
@@ -160,6 +162,7 @@ impl Store {
                 devices: HashMap::new(),
                 services: HashMap::new(),
                 footprints: HashMap::new(),
+                queued: BTreeSet::new(),
                 moved: Vec::new(),
                 orders,
             };
@@ -177,16 +180,24 @@ impl Starting {
     /// An order of a service needs the devices on which that is now as well.
     async fn add_devices_of_services(&mut self) -> Result<(), StoreError> {
         let of_services = self.orders.iter().filter(|due| due.order.kind != OrderKind::Provision);
-        let services: Vec<Uuid> = of_services.map(|due| due.order.service_id.0).collect();
+        let (services, orders): (Vec<Uuid>, Vec<Uuid>) =
+            of_services.map(|due| (due.order.service_id.0, due.order.id.0)).unzip();
         if services.is_empty() {
             return Ok(());
         }
         let client = self.tx.client()?;
         let statement = statement!(client, "start_footprint_devices");
         let mut devices: HashMap<ServiceId, BTreeSet<DeviceName>> = HashMap::new();
-        for row in client.query(&statement, &[&services]).await? {
+        for row in client.query(&statement, &[&services, &orders]).await? {
             let device = DeviceName::new(row.get::<_, String>(1))?;
-            devices.entry(ServiceId(row.get(0))).or_default().insert(device);
+            match row.get::<_, Option<Uuid>>(0) {
+                Some(service) => {
+                    devices.entry(ServiceId(service)).or_default().insert(device);
+                }
+                None => {
+                    self.queued.insert(device);
+                }
+            }
         }
         for due in &mut self.orders {
             due.devices.extend(devices.get(&due.order.service_id).into_iter().flatten().cloned());
@@ -211,7 +222,8 @@ impl Starting {
 
     async fn load(&mut self) -> Result<(), StoreError> {
         let client = self.tx.client()?;
-        let names: BTreeSet<&DeviceName> = self.orders.iter().flat_map(|due| &due.devices).collect();
+        let needed = self.orders.iter().flat_map(|due| &due.devices);
+        let names: BTreeSet<&DeviceName> = needed.chain(&self.queued).collect();
         let names: Vec<&str> = names.into_iter().map(DeviceName::as_str).collect();
         let leases = statement!(client, "lock_leases");
         for row in client.query(&leases, &[&names]).await? {

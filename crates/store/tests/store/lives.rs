@@ -338,3 +338,34 @@ async fn holders_are_found_within_what_is_claimed() {
     assert_eq!(nodes(&[of("/p[n='a/b']/t")], &[of("/p[n='a/b']/t")]).await.len(), 2);
     assert!(nodes(&[("d2".to_owned(), "/q".to_owned())], &[of("/t")]).await.is_empty());
 }
+
+/// One that waits for a device which its service has left since waits there in vain: whoever is behind it must
+/// not wait for its end, which has nothing to do with that device.
+#[tokio::test]
+async fn nobody_waits_behind_one_that_waits_in_vain() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1", "d2"]).await;
+    let service = provisioned(store, &["d1"]).await.facts.service_id;
+    let early = accept(store, of(service, OrderKind::Redeploy, &["d1"])).await;
+    let late = accept(store, of(service, OrderKind::Redeploy, &["d1"])).await;
+    let there = accept(store, of(service, OrderKind::Modify, &["d1", "d2"])).await;
+    let there = start(store, &[(there, 1)]).await;
+    settle(store, &there, &[]).await;
+    let back = accept(store, of(service, OrderKind::Modify, &["d1", "d2"])).await;
+    let d1 = json!({"of": "back"});
+    let back = start_with(store, back, &[("d1", d1, &[], None), ("d2", Value::Null, &[], None)]).await;
+    assert!(start(store, &[(early, 1), (late, 1)]).await.is_empty());
+    let other = accept(store, order(&["d2"])).await;
+    assert!(start(store, &[(other, 1)]).await.is_empty());
+    settle(store, &[back], &[]).await;
+    let lease = store.lead_relay().await.unwrap().unwrap();
+    let seen = lease.last_row().await.unwrap();
+    // The first one starts, the second one waits on: neither needs d2.
+    let started = start(store, &[(early, 1), (late, 1)]).await;
+    assert_eq!(started.len(), 1);
+    assert_eq!(woken(&lease, seen).await, [(other, 1)]);
+    assert_eq!(start(store, &[(other, 1)]).await.len(), 1);
+    settle(store, &started, &[]).await;
+    assert_eq!(start(store, &[(late, 1)]).await.len(), 1);
+}

@@ -64,6 +64,9 @@ UNION SELECT 'a lease of an order that does not run' FROM leases
     WHERE order_id IS NOT NULL AND order_id NOT IN (SELECT id FROM running)
 UNION SELECT 'an order in a queue that is not scheduled' FROM lease_waits
     WHERE order_id NOT IN (SELECT id FROM orders WHERE state = 'scheduled')
+UNION SELECT 'an order in the queue for a device that it never needed' FROM lease_waits
+    WHERE NOT EXISTS (SELECT FROM order_devices
+                      WHERE order_devices.order_id = lease_waits.order_id AND order_devices.device = lease_waits.device)
 UNION SELECT 'numbers of a service''s events' FROM services WHERE sequence <> (
     SELECT count(*) FROM events WHERE entity = 'service' AND entity_id = services.id::text)
     OR sequence <> (SELECT max(sequence) FROM events WHERE entity = 'service' AND entity_id = services.id::text)
