@@ -10,5 +10,6 @@ mod lab;
 mod methods;
 mod questions;
 mod real;
+mod real_lesser;
 mod recovery;
 mod way;

@@ -3,12 +3,22 @@
 
 use std::{path::PathBuf, process::Command, sync::atomic::AtomicBool};
 
+use futures_util::{StreamExt as _, stream};
 use turnup_core::{
     lifecycle::DeploymentEvent,
     message::{Body as _, Deployment},
 };
 
-use super::lab::{self, Lab, Scheduler, Told};
+use turnup_device_sim::{
+    Profile,
+    behaviour::{Act, Fault, Refusal},
+};
+use turnup_netconf::message::ErrorTag;
+
+use super::{
+    lab::{self, Lab, Scheduler, Told},
+    methods::{KINDS, playing},
+};
 use crate::{crash, serve::Shared};
 
 /// Names the folder with the deployment and the password, in the process that is to die.
@@ -27,7 +37,10 @@ async fn the_worker_that_dies() {
 
 /// Has a worker die at this point. Returns the deployment.
 async fn die_at(lab: &Lab, point: &str) -> Deployment {
-    let deployment = lab.deployment(&[1, 2], "one");
+    die_with(lab, point, lab.deployment(&[1, 2], "one")).await
+}
+
+async fn die_with(lab: &Lab, point: &str, deployment: Deployment) -> Deployment {
     std::fs::write(lab.directory.join("deployment"), deployment.encode().unwrap()).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["tests::crash::the_worker_that_dies", "--exact", "--nocapture"]);
@@ -58,4 +71,49 @@ async fn at_every_point_the_next_worker_ends_it() {
         assert_eq!(report.event, DeploymentEvent::Committed, "{point} {report:?}");
         lab.assert_all(&[1, 2], Some("one"));
     }
+}
+
+/// Every two kinds of devices at every point: the next worker puts it in force on both or, where one refuses
+/// it now, on none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_of_any_kind_are_brought_to_an_end_by_the_next_worker() {
+    let kinds = KINDS.map(|(profile, _)| profile);
+    let is_final = |profile: Profile| KINDS[2..].iter().any(|(known, _)| *known == profile);
+    let mut cases = Vec::new();
+    for (a, b) in kinds.into_iter().flat_map(|a| kinds.map(|b| (a, b))).filter(|(a, b)| a != b) {
+        let mut points = vec![crash::AFTER_PREPARE, crash::AFTER_CONFIRM_FIRST];
+        points.extend((is_final(a) || is_final(b)).then_some(crash::AFTER_FOR_GOOD));
+        points.extend((!is_final(a) || !is_final(b)).then_some(crash::AFTER_PROVISIONAL));
+        cases.extend(points.into_iter().flat_map(|point| [(a, b, point, false), (a, b, point, true)]));
+    }
+    // Most of it is waiting.
+    stream::iter(cases).for_each_concurrent(8, |(a, b, point, refused)| ends(a, b, point, refused)).await;
+}
+
+async fn ends(a: Profile, b: Profile, point: &'static str, refused: bool) {
+    let lab = Lab::start(2).await;
+    lab.behave(1, playing(a)).await;
+    lab.behave(2, playing(b)).await;
+    let mut deployment = lab.deployment(&[1, 2], "one");
+    deployment.limits.confirm_timeout_s = 2;
+    let deployment = die_with(&lab, point, deployment).await;
+    if refused {
+        let refusal = Act::Refuse(Refusal::new(ErrorTag::InvalidValue));
+        let mut behaviour = playing(b);
+        behaviour.faults = vec![Fault::before("edit-config", refusal)];
+        lab.behave(2, behaviour).await;
+    }
+    let report = lab.recover(&deployment).await;
+    let say = format!("{a:?} {b:?} {point} refused {refused}: {report:#?}");
+    // Where all of it was in force already, nobody is asked again.
+    let value = lab.value(1);
+    assert_eq!(value, lab.value(2), "a mixture: {say}");
+    let event = match (refused, value.is_some()) {
+        (_, true) => DeploymentEvent::Committed,
+        (true, false) => DeploymentEvent::Rejected,
+        (false, false) => panic!("given up: {say}"),
+    };
+    assert_eq!(report.event, event, "{say}");
+    lab.assert_clean(1);
+    lab.assert_clean(2);
 }

@@ -28,7 +28,7 @@ use crate::{Assignment, CredentialSource, SecretSource, ask::answer, serve::Shar
 const IETF: &str = "urn:ietf:params:xml:ns:yang:ietf-interfaces";
 const IANA: &str = "urn:ietf:params:xml:ns:yang:iana-if-type";
 
-struct Real {
+pub(super) struct Real {
     base: PathBuf,
     port: u16,
     shared: Shared,
@@ -37,21 +37,26 @@ struct Real {
     held: AtomicBool,
 }
 
-fn script(base: &PathBuf, arguments: &[&str]) -> std::process::Output {
+fn script(base: &PathBuf, extra: &str, arguments: &[&str]) -> std::process::Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/netconfd");
-    Command::new(script).args(arguments).env("BASE", base).output().unwrap()
+    Command::new(script).args(arguments).env("BASE", base).env("EXTRA", extra).output().unwrap()
 }
 
 impl Drop for Real {
     fn drop(&mut self) {
-        script(&self.base, &["stop"]);
+        script(&self.base, "", &["stop"]);
         let _ = std::fs::remove_dir_all(&self.base);
     }
 }
 
 impl Real {
     /// Two servers; `None` where there can be none.
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
+        Self::start_as("")
+    }
+
+    /// Two servers with these arguments.
+    pub(super) fn start_as(extra: &str) -> Option<Self> {
         // Ports of which two in a row are free now.
         let port = (0..50)
             .find_map(|_| {
@@ -61,7 +66,7 @@ impl Real {
             })
             .unwrap();
         let base = std::env::temp_dir().join(format!("turnup-wk-{port}"));
-        if !script(&base, &["check"]).status.success() {
+        if !script(&base, "", &["check"]).status.success() {
             assert_ne!(
                 std::env::var("TURNUP_REQUIRE_NETCONFD").as_deref(),
                 Ok("1"),
@@ -70,7 +75,7 @@ impl Real {
             eprintln!("SKIPPED: netconfd is not installed; 'scripts/netconfd install' gets it");
             return None;
         }
-        let output = script(&base, &["start", "2", &port.to_string()]);
+        let output = script(&base, extra, &["start", "2", &port.to_string()]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let username = std::fs::read_to_string(base.join("user")).unwrap().trim().to_owned();
         let source = CredentialSource { username, secret: SecretSource::PrivateKeyFile(base.join("client")) };
@@ -85,13 +90,13 @@ impl Real {
         Some(Self { base, port, shared, scheduler, told: Told::default(), held: AtomicBool::new(true) })
     }
 
-    fn credentials(&self) -> Credentials {
+    pub(super) fn credentials(&self) -> Credentials {
         let read = |file: &str| std::fs::read_to_string(self.base.join(file)).unwrap();
         Credentials::private_key(read("user").trim(), SecretString::from(read("client")))
     }
 
     /// A deployment of one interface of this name and type to both.
-    fn deployment(&self, name: &str, kind: &str) -> Deployment {
+    pub(super) fn deployment(&self, name: &str, kind: &str) -> Deployment {
         let order = OrderId(Uuid::now_v7());
         let known = std::fs::read_to_string(self.base.join("known_hosts")).unwrap();
         let devices = (0..2).map(|n| {
@@ -120,13 +125,13 @@ impl Real {
         }
     }
 
-    async fn run(&self, deployment: &Deployment, is_repeat: bool) -> StateChange {
+    pub(super) async fn run(&self, deployment: &Deployment, is_repeat: bool) -> StateChange {
         let Self { shared, scheduler, told, held, .. } = self;
         reported(lab::run(shared, scheduler, told, held, deployment, is_repeat).await)
     }
 
     /// Names of the interfaces of each.
-    async fn interfaces(&self, deployment: &Deployment) -> Vec<Vec<String>> {
+    pub(super) async fn interfaces(&self, deployment: &Deployment) -> Vec<Vec<String>> {
         let mut found = Vec::new();
         for work in &deployment.devices {
             let mut session = lab::open(work, &self.credentials()).await;
@@ -144,7 +149,7 @@ impl Real {
     }
 }
 
-fn edit(order: OrderId, name: &str, kind: &str) -> DeviceEdit {
+pub(super) fn edit(order: OrderId, name: &str, kind: &str) -> DeviceEdit {
     let interface = |attribute: &str, inside: &str| {
         format!(
             r#"<interfaces xmlns="{IETF}"><interface{attribute}><name>{name}</name>{inside}</interface></interfaces>"#
@@ -324,7 +329,7 @@ async fn netconfd_is_audited() {
     assert!(found[0].checks[0].passed);
     assert!(found[0].checks[1].evidence.contains("\"by hand\", wanted what matches A . B"), "{found:#?}");
 
-    script(&real.base, &["stop"]);
+    script(&real.base, "", &["stop"]);
     for found in audits(&look).await {
         assert_eq!(found.config, ConfigAudit::Unreachable, "{found:#?}");
         assert!(found.checks.iter().all(|check| !check.passed));
