@@ -11,7 +11,7 @@ use turnup_netconf::xml::Element;
 
 use crate::{
     diff::{self, Comparison, Delta, Extent},
-    footprint::Footprint,
+    footprint::{Footprint, step_of},
     shape::Shape,
 };
 
@@ -54,19 +54,25 @@ impl Change {
     /// a session without 1.1, know `delete` alone. Whoever sends to those has to look first what is there.
     #[must_use]
     pub fn edit(&self, order: OrderId, stays: &dyn Fn(&str) -> bool) -> Option<Edit> {
-        let shape = self.shape();
+        let shape = shape_of(self.new.iter().chain(&self.old).chain(&self.strays));
+        let before = shape_of(self.old.iter().chain(&self.strays));
+        let after = shape_of(self.new.iter());
         let tree = |footprint: &Option<Footprint>| -> Vec<Element> {
             footprint.as_ref().map(|footprint| footprint.tree().to_vec()).unwrap_or_default()
         };
         let (old, new) = (tree(&self.old), tree(&self.new));
-        let compare = |extent, before: &[Element], after: &[Element]| {
-            Comparison { shape: &shape, extent, stays }.run(before, after)
+        let compare = |extent, old: &[Element], new: &[Element]| {
+            Comparison { shape: &shape, before: &before, after: &after, extent, stays }.run(old, new)
+        };
+        let undo = |old: &[Element], new: &[Element]| {
+            let extent = Extent::Smallest;
+            Comparison { shape: &shape, before: &after, after: &before, extent, stays }.run(old, new)
         };
         let whole = self.whole || !self.strays.is_empty();
         let forward = if whole {
             let mut there = old.clone();
             for stray in &self.strays {
-                unite(&mut there, stray.tree(), &shape, "");
+                unite(&mut there, stray.tree(), &[&shape, &before, stray.shape()], "");
             }
             compare(Extent::Whole, &there, &new)
         } else {
@@ -75,9 +81,9 @@ impl Change {
         if forward.is_empty() {
             return None;
         }
-        let mut back = compare(Extent::Smallest, &new, &old);
+        let mut back = undo(&new, &old);
         if back.is_empty() {
-            back = compare(Extent::Smallest, &[], &old);
+            back = undo(&[], &old);
         }
         let edit = DeviceEdit {
             order,
@@ -90,29 +96,29 @@ impl Change {
         };
         Some(Edit { edit, text: diff::text(&forward, &shape) })
     }
+}
 
-    /// The declarations of all that is compared. Those of a footprint that was planned by an earlier version
-    /// of its definition may be others; what either regards as owned is.
-    fn shape(&self) -> Shape {
-        let mut all = self.new.iter().chain(&self.old).chain(&self.strays).map(Footprint::shape);
-        let mut shape = all.next().cloned().unwrap_or_default();
-        for other in all {
-            for (list, keys) in &other.keys {
-                shape.keys.entry(list.clone()).or_insert_with(|| keys.clone());
-            }
-            for path in &other.owns {
-                if !shape.owns.contains(path) {
-                    shape.owns.push(path.clone());
-                }
-            }
-            for path in &other.shares {
-                if !shape.shares.contains(path) && !shape.owns.contains(path) {
-                    shape.shares.push(path.clone());
-                }
+/// The declarations of several footprints of one service. Those that were planned by an earlier version of
+/// its definition may be others; the first counts where keys differ, and what any regards as owned is.
+fn shape_of<'f>(footprints: impl Iterator<Item = &'f Footprint>) -> Shape {
+    let mut all = footprints.map(Footprint::shape);
+    let mut shape = all.next().cloned().unwrap_or_default();
+    for other in all {
+        for (list, keys) in &other.keys {
+            shape.keys.entry(list.clone()).or_insert_with(|| keys.clone());
+        }
+        for path in &other.owns {
+            if !shape.owns.contains(path) {
+                shape.owns.push(path.clone());
             }
         }
-        shape
+        for path in &other.shares {
+            if !shape.shares.contains(path) && !shape.owns.contains(path) {
+                shape.shares.push(path.clone());
+            }
+        }
     }
+    shape
 }
 
 fn condition(deltas: &[Delta]) -> Condition {
@@ -125,11 +131,11 @@ fn condition(deltas: &[Delta]) -> Condition {
     }
 }
 
-/// Adds to `tree` the nodes of `more` that it lacks.
-fn unite(tree: &mut Vec<Element>, more: &[Element], shape: &Shape, path: &str) {
-    use crate::footprint::step_of;
+/// Adds to `tree` the nodes of `more` that it lacks. The first of `shapes` that fits an element has its keys.
+fn unite(tree: &mut Vec<Element>, more: &[Element], shapes: &[&Shape], path: &str) {
     let id = |element: &Element| {
-        (step_of(element, shape, path).unwrap_or_default(), element.namespace().to_owned())
+        let step = shapes.iter().find_map(|shape| step_of(element, shape, path).ok());
+        (step.unwrap_or_default(), element.namespace().to_owned())
     };
     let mut places: BTreeMap<(String, String), usize> =
         tree.iter().enumerate().map(|(at, element)| (id(element), at)).collect();
@@ -143,7 +149,7 @@ fn unite(tree: &mut Vec<Element>, more: &[Element], shape: &Shape, path: &str) {
                 let here = format!("{path}/{}", id(element).0);
                 let mut children: Vec<Element> = known.children().cloned().collect();
                 let theirs: Vec<Element> = element.children().cloned().collect();
-                unite(&mut children, &theirs, shape, &here);
+                unite(&mut children, &theirs, shapes, &here);
                 let empty = Element::new(known.namespace_shared(), known.name());
                 *known = empty.with_children(children);
             }

@@ -45,7 +45,12 @@ pub(crate) enum Extent {
 
 /// The comparison of two trees of one shape.
 pub(crate) struct Comparison<'a> {
+    /// What either side declares.
     pub(crate) shape: &'a Shape,
+    /// What was declared when `old` was planned: only what it owns or shares by this is taken away.
+    pub(crate) before: &'a Shape,
+    /// What is declared of `new`: only what it owns by this is written as a whole.
+    pub(crate) after: &'a Shape,
     pub(crate) extent: Extent,
     /// Whether a shared node, by its path, has other holders, and so stays.
     pub(crate) stays: &'a dyn Fn(&str) -> bool,
@@ -55,35 +60,44 @@ impl Comparison<'_> {
     /// What takes `old` to `new`.
     pub(crate) fn run(&self, old: &[Element], new: &[Element]) -> Vec<Delta> {
         let (old, new): (Vec<_>, Vec<_>) = (old.iter().collect(), new.iter().collect());
-        self.above(&old, &new, &mut Vec::new(), "")
+        self.above(&old, &new, &mut Vec::new(), "", false)
     }
 
-    fn above(&self, old: &[&Element], new: &[&Element], names: &mut Vec<String>, path: &str) -> Vec<Delta> {
+    /// `ours`: all that `old` has here was the service's own, so what is not wanted goes.
+    fn above(
+        &self,
+        old: &[&Element],
+        new: &[&Element],
+        names: &mut Vec<String>,
+        path: &str,
+        ours: bool,
+    ) -> Vec<Delta> {
         let mut found = Vec::new();
         for (before, after) in self.pairs(old, new, path) {
             let Some(element) = after.or(before) else { continue };
-            let step = step_of(element, self.shape, path).unwrap_or_default();
-            let here = format!("{path}/{step}");
+            let here = format!("{path}/{}", self.step(element, path));
             names.push(element.name().to_owned());
-            match (self.shape.place(names), before, after) {
+            let was = self.before.place(names);
+            // Where only one is there, only its own declarations say what it is.
+            let place = if after.is_some() { self.after.place(names) } else { was };
+            let whole = self.extent == Extent::Whole;
+            match (place, before, after) {
+                (_, Some(gone), None) if ours => found.push(self.delta(gone, Op::Remove)),
                 (Place::Outside, ..) | (_, None, None) => {} // A key of an entry above.
                 (Place::Above, ..) => {
                     let inside = before.map(children).unwrap_or_default();
                     let wanted = after.map(children).unwrap_or_default();
-                    let deltas = self.above(&inside, &wanted, names, &here);
+                    let ours = ours || was == Place::Owned || (was == Place::Shared && !(self.stays)(&here));
+                    let deltas = self.above(&inside, &wanted, names, &here, ours);
                     if !deltas.is_empty() {
                         found.push(self.delta(element, Op::Within(deltas)));
                     }
                 }
                 (Place::Shared, Some(_), None) if (self.stays)(&here) => {}
                 (Place::Owned | Place::Shared, Some(gone), None) => found.push(self.delta(gone, Op::Remove)),
-                (Place::Owned, _, Some(wanted)) if self.extent == Extent::Whole => {
-                    found.push(self.delta(wanted, Op::Replace));
-                }
+                (Place::Owned, _, Some(wanted)) if whole => found.push(self.delta(wanted, Op::Replace)),
                 // Others may hold it too, so nothing in it is taken away.
-                (Place::Shared, _, Some(wanted)) if self.extent == Extent::Whole => {
-                    found.push(self.delta(wanted, Op::Add));
-                }
+                (Place::Shared, _, Some(wanted)) if whole => found.push(self.delta(wanted, Op::Add)),
                 (Place::Owned | Place::Shared, None, Some(wanted)) => {
                     found.push(self.delta(wanted, Op::Add));
                 }
@@ -96,6 +110,16 @@ impl Comparison<'_> {
         found
     }
 
+    /// The declarations by which the element has its keys: those of its own version, if the other's don't fit.
+    fn shape_of(&self, element: &Element) -> &Shape {
+        let fits = |shape: &&Shape| step_of(element, shape, "").is_ok();
+        [self.shape, self.before, self.after].into_iter().find(fits).unwrap_or(self.shape)
+    }
+
+    fn step(&self, element: &Element, path: &str) -> String {
+        step_of(element, self.shape_of(element), path).unwrap_or_default()
+    }
+
     /// A node that is in both.
     fn both(&self, before: &Element, after: &Element, path: &str) -> Option<Delta> {
         match (before.is_leaf(), after.is_leaf()) {
@@ -105,7 +129,7 @@ impl Comparison<'_> {
             // A container of which nothing is left, or that had nothing.
             (true, false) => Some(self.delta(after, Op::Add)),
             (false, _) => {
-                let here = format!("{path}/{}", step_of(after, self.shape, path).unwrap_or_default());
+                let here = format!("{path}/{}", self.step(after, path));
                 let deltas = self.inside(&children(before), &children(after), &here);
                 (!deltas.is_empty()).then(|| self.delta(after, Op::Within(deltas)))
             }
@@ -131,9 +155,7 @@ impl Comparison<'_> {
         new: &[&'e Element],
         path: &str,
     ) -> Vec<(Option<&'e Element>, Option<&'e Element>)> {
-        let id = |element: &Element| {
-            format!("{} {}", step_of(element, self.shape, path).unwrap_or_default(), element.namespace())
-        };
+        let id = |element: &Element| format!("{} {}", self.step(element, path), element.namespace());
         // Few children as a rule; a map costs more than it saves below some dozens.
         let ids: Vec<String> = old.iter().map(|element| id(element)).collect();
         let mut used = vec![false; old.len()];
@@ -161,7 +183,7 @@ impl Comparison<'_> {
     }
 
     fn delta(&self, element: &Element, op: Op) -> Delta {
-        Delta { element: element.clone(), shell: shell_of(element, self.shape), op }
+        Delta { element: element.clone(), shell: shell_of(element, self.shape_of(element)), op }
     }
 }
 

@@ -1,6 +1,9 @@
 //! A footprint: what one service wants on one device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::{Deserialize, Serialize};
 use turnup_core::name::PlatformName;
@@ -339,7 +342,7 @@ fn split(element: Element, shape: &Shape, path: &str) -> Result<(Element, Vec<El
 pub(crate) fn step_of(element: &Element, shape: &Shape, parent: &str) -> Result<String, BadContent> {
     let mut step = element.name().to_owned();
     if shape.is_leaf_list(element) {
-        step.push_str(&format!("[.={}]", literal(&element.raw_text())));
+        step.push_str(&format!("[.={}]", literal(&key_text(element))));
     }
     for key in shape.keys_of(element).unwrap_or_default() {
         let leaf = element.own_child(key).filter(|leaf| leaf.is_leaf() && !leaf.is_empty());
@@ -347,10 +350,14 @@ pub(crate) fn step_of(element: &Element, shape: &Shape, parent: &str) -> Result<
             let path = format!("{parent}/{}", element.name());
             return Err(BadContent::MissingKey { path, key: key.clone() });
         };
-        let value = if leaf.prefixes().next().is_some() { leaf.expanded_text() } else { leaf.raw_text() };
-        step.push_str(&format!("[{key}={}]", literal(&value)));
+        step.push_str(&format!("[{key}={}]", literal(&key_text(leaf))));
     }
     Ok(step)
+}
+
+/// A key's value. A prefix may be another in another rendering, and means the same.
+fn key_text(leaf: &Element) -> Cow<'_, str> {
+    if leaf.prefixes().next().is_some() { leaf.expanded_text() } else { leaf.raw_text() }
 }
 
 /// A value as XPath 1.0 literal; one with both kinds of quotes as `concat(…)`.
