@@ -24,7 +24,12 @@ WITH part AS MATERIALIZED (
     ON CONFLICT DO NOTHING
 )
 INSERT INTO footprints (service_id, device, footprint, in_force, strays)
-SELECT service_id, device, 'null', in_force,
+-- What the attempt has put in force is not what the service is to have, unless that is the same.
+SELECT service_id, device, 'null',
+       CASE WHEN in_force = 'new' AND footprint::jsonb = (
+                SELECT had.footprint::jsonb FROM footprints AS had
+                WHERE had.service_id = part.service_id AND had.device = part.device)
+            THEN 'new' ELSE 'unknown' END,
        CASE WHEN footprint IS NULL THEN '[]' ELSE json_build_array(footprint) END
 FROM part
 -- Nothing is known of a device that the attempt was to leave as it was, without the service.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     Accepted, Entry, Filled, NewOrder, Store, StoreError, entry,
     pool::{Tx, statement},
-    reserve::{Reserved, reserve},
+    reserve::{Reserved, lock_pools, reserve},
     resource,
 };
 
@@ -101,7 +101,11 @@ pub(crate) async fn store(
     reach_ms: i64,
 ) -> Result<Vec<Accepted>, StoreError> {
     let mut answers: Vec<Option<Accepted>> = vec![None; orders.len()];
-    for wave in waves(orders) {
+    let waves = waves(orders);
+    if waves.len() > 1 {
+        lock_ahead(client, orders).await?;
+    }
+    for wave in waves {
         store_wave(client, orders, &wave, reach_ms, &mut answers).await?;
     }
     let unanswered = || StoreError::Refused("an order was neither stored nor refused".to_owned());
@@ -144,6 +148,17 @@ fn waves(orders: &[NewOrder]) -> Vec<Vec<usize>> {
         waves[wave].push(place);
     }
     waves
+}
+
+/// Locks what all waves will, in the order that a single one does: two batches must not each wait for what
+/// the other's first wave has.
+async fn lock_ahead(client: &Object, orders: &[NewOrder]) -> Result<(), StoreError> {
+    let careful = orders.iter().filter(|order| order.if_busy == IfBusy::Refuse);
+    let services: Vec<Uuid> = careful.map(|order| order.facts.service_id.0).collect();
+    let lock = statement!(client, "lock_services");
+    client.query(&lock, &[&services]).await?;
+    let claiming: Vec<&NewOrder> = orders.iter().filter(|order| !order.claims.is_empty()).collect();
+    lock_pools(client, &claiming).await
 }
 
 fn repeated(order: &NewOrder, (id, known): (OrderId, [u8; 32])) -> Accepted {

@@ -199,6 +199,11 @@ pub(crate) async fn reserve(
     Ok(answers)
 }
 
+/// Keeps others from the pools and scopes that `orders` need, until the transaction ends.
+pub(crate) async fn lock_pools(client: &Object, orders: &[&NewOrder]) -> Result<(), StoreError> {
+    lock_cursors(client, &needs(orders)).await.map(|_| ())
+}
+
 async fn lock_cursors(
     client: &Object,
     needs: &BTreeMap<Within, Need<'_>>,

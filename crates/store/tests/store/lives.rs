@@ -150,7 +150,8 @@ async fn what_failed_attempts_may_have_left_is_kept_and_taken() {
     let [d1, d2] = &footprints[..] else { panic!("{footprints:?}") };
     // Each once, the last four.
     let strays = [3, 2, 4, 5].map(|attempt| json!({"attempt": attempt}));
-    assert_eq!((d1.in_force, &d1.strays[..]), (InForce::New, &strays[..]));
+    // What the last attempt has put in force there isn't what the service is to have.
+    assert_eq!((d1.in_force, &d1.strays[..]), (InForce::Unknown, &strays[..]));
     assert!(d1.footprint["of"].is_string(), "what was in force before");
     assert_eq!((d2.in_force, &d2.footprint, d2.strays.len()), (InForce::Unknown, &Value::Null, 4));
     assert_eq!(
@@ -368,4 +369,27 @@ async fn nobody_waits_behind_one_that_waits_in_vain() {
     assert_eq!(start(store, &[(other, 1)]).await.len(), 1);
     settle(store, &started, &[]).await;
     assert_eq!(start(store, &[(late, 1)]).await.len(), 1);
+}
+
+/// What a failed attempt has put in force is only then "as wanted" when it is the same again.
+#[tokio::test]
+async fn only_what_was_written_again_is_in_force_after_a_failure() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1", "d2"]).await;
+    let service = provisioned(store, &["d1", "d2"]).await.facts.service_id;
+    let had: Vec<Value> =
+        store.footprints(service).await.unwrap().into_iter().map(|row| row.footprint).collect();
+    for (kind, d1, wanted) in [
+        (OrderKind::Redeploy, had[0].clone(), InForce::New),
+        (OrderKind::Decommission, Value::Null, InForce::Unknown),
+    ] {
+        let id = accept(store, of(service, kind, &["d1", "d2"])).await;
+        let parts: [Part<'_>; 2] = [("d1", d1, &[], None), ("d2", had[1].clone(), &[], None)];
+        let started = start_with(store, id, &parts).await;
+        fail(store, started, &[("d1", InForce::New), ("d2", InForce::Old)]).await;
+        let rows = store.footprints(service).await.unwrap();
+        assert_eq!((rows[0].in_force, rows[1].in_force), (wanted, InForce::New), "{kind}");
+        assert_eq!(rows[0].footprint, had[0]);
+    }
 }

@@ -449,3 +449,45 @@ async fn of_careful_orders_at_the_same_time_one_is_taken() {
         cancel(store, created[0]).await;
     }
 }
+
+/// Batches whose orders depend on each other take their pools in the same order, whatever stands first in them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_in_several_steps_never_wait_in_a_circle() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1"]).await;
+    let batch = |scopes: [&str; 2]| -> Vec<NewOrder> {
+        let service = ServiceId(Uuid::now_v7());
+        let order = |scope: &str| {
+            let mut new = claiming(vec![vlan(scope, 1, 4000, None)]);
+            new.facts.service_id = service;
+            new.if_busy = IfBusy::Refuse;
+            with_entries(new)
+        };
+        // The second goes into a step of its own, as the first has its key; that one is refused, so the key is
+        // free for it.
+        let mut orders: Vec<NewOrder> = scopes.map(order).into();
+        for order in &mut orders {
+            order.idempotency_key = Some(service.to_string());
+        }
+        let mut refused = vlan(scopes[0], 1, 4000, None);
+        refused.name = "empty".to_owned();
+        refused.pool.from = 5000;
+        orders[0].claims.push(refused);
+        orders
+    };
+    let writers = [["s1", "s2"], ["s2", "s1"]].map(|scopes| {
+        let (store, batches): (_, Vec<_>) = (store.clone(), (0..40).map(|_| batch(scopes)).collect());
+        tokio::spawn(async move {
+            for batch in batches {
+                store.accept(&batch, REACH_MS).await.unwrap();
+            }
+        })
+    });
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let session = database.session().await.unwrap();
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(session.query_one(deadlocks, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
