@@ -355,6 +355,9 @@ impl Seat {
                 self.failures.extend(failures);
             }
             (Phase::Undo | Phase::Push | Phase::Revert, Answer::Failed { failures, touched }) => {
+                // Nobody but its session could have cancelled it: what is in force is so for good.
+                let stays = phase == Phase::Undo && self.guarantee == Guarantee::ConfirmedCommit10;
+                self.for_good |= touched && stays;
                 if touched {
                     self.in_force = InForce::Unknown;
                 }

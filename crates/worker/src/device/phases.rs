@@ -23,6 +23,8 @@ use crate::{
     work::{Direction, commit_provisionally},
 };
 
+/// Time for the polite end of a session.
+const GOOD_BYE: Duration = Duration::from_secs(2);
 /// Pauses between two tries to get a lock.
 const LOCK_PAUSE_MS: std::ops::Range<u64> = 100..400;
 
@@ -375,8 +377,7 @@ impl Device<'_> {
             return Answer::Done;
         }
         if !self.is_persistent() {
-            // RFC 4741 knows no way to cancel but the end of the session.
-            self.drop_session();
+            self.end_session(by).await;
         }
         if self.session.is_some() {
             let cancel = Operation::cancel_commit(Some(&self.job.persist));
@@ -397,19 +398,31 @@ impl Device<'_> {
         self.undo_by_new_session(had_new).await
     }
 
+    /// RFC 4741 knows no way to cancel a commit but the end of its session. The locks are given back before:
+    /// netconfd doesn't go back when a session ends that holds them, and forgets its timer.
+    async fn end_session(&mut self, by: Instant) {
+        if self.session.is_some() {
+            let give_back = self.give_back();
+            self.let_go(&give_back, by).await;
+        }
+        if let Some(session) = self.session.take() {
+            session.close(by.min(Instant::now() + GOOD_BYE)).await;
+        }
+    }
+
     /// Takes back what this very session holds, and nothing that may be another worker's.
     pub(crate) async fn release(&mut self, committed: bool) {
         if self.session.is_none() || self.clean {
             return;
         }
+        let by = Instant::now() + Duration::from_millis(self.job.limits.rpc_timeout_ms);
         if committed && !self.is_persistent() {
-            return self.drop_session();
+            return self.end_session(by).await;
         }
         let mut asks = self.give_back();
         if committed {
             asks.insert(0, Operation::cancel_commit(Some(&self.job.persist)));
         }
-        let by = Instant::now() + Duration::from_millis(self.job.limits.rpc_timeout_ms);
         self.let_go(&asks, by).await;
     }
 

@@ -191,6 +191,11 @@ impl Device<'_> {
             } else if device.timer_left().is_zero() && device.work.after(&finding.data) {
                 // Not provisional after all.
                 Some(Answer::Found(InForce::New))
+            } else if device.timer_left().is_zero() && !device.is_persistent() {
+                // Nothing that could be waited for is left.
+                let text = "the commit has not gone back, neither with its session nor by its timer";
+                let failures = vec![Failure::new(FailureClass::InDoubt, Step::Undo.name(), text)];
+                Some(Answer::Failed { failures, touched: true })
             } else {
                 None
             }

@@ -120,6 +120,13 @@ impl Device {
                 self.pending = false;
                 Answer::Found(self.kept)
             }
+            // Its session has ended and its timer too, and it is neither here nor there.
+            Phase::Undo
+                if self.pending && self.guarantee == Guarantee::ConfirmedCommit10 && choose(2) == 1 =>
+            {
+                *self = Self { kept: New, pending: false, ..*self };
+                failed(true)
+            }
             Phase::Undo => {
                 let committed = self.pending;
                 self.pending = false;
@@ -141,7 +148,8 @@ impl Device {
                 _ => failed(false),
             },
             Phase::Revert => {
-                self.kept = Old;
+                // Its commit ends whatever is pending.
+                *self = Self { kept: Old, pending: false, ..*self };
                 Answer::Done
             }
             Phase::Release => Answer::Done,
@@ -219,9 +227,9 @@ fn run(mut devices: Vec<Device>, recovery: bool, mute: bool, choose: &mut dyn Fn
 }
 
 fn starts(recovery: bool) -> Vec<Device> {
-    use Guarantee::{Candidate, ConfirmedCommit11, WritableRunning};
+    use Guarantee::{Candidate, ConfirmedCommit10, ConfirmedCommit11, WritableRunning};
     let mut starts = Vec::new();
-    for guarantee in [ConfirmedCommit11, Candidate, WritableRunning] {
+    for guarantee in [ConfirmedCommit11, ConfirmedCommit10, Candidate, WritableRunning] {
         let clean = Device { kept: InForce::Old, pending: false, guarantee };
         starts.push(clean);
         if recovery {
@@ -266,7 +274,7 @@ fn of_devices_that_fall_silent_nothing_wrong_is_said() {
 proptest! {
     #[test]
     fn more_devices(
-        starts in prop::collection::vec(0_usize..7, 1..7),
+        starts in prop::collection::vec(0_usize..10, 1..7),
         recovery: bool,
         mute: bool,
         picks in prop::collection::vec(0_usize..60, 200),
