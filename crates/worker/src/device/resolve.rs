@@ -319,7 +319,13 @@ impl Device<'_> {
             self.drop_session();
         }
         match data {
-            Some(data) if self.is_reached(direction, &data, had_new) => Ok(Answer::Done),
+            Some(data) if self.is_reached(direction, &data, had_new) => {
+                // What is in startup may be what is gone by now.
+                if self.capabilities().is_some_and(|can| can.startup()) {
+                    self.save(by).await;
+                }
+                Ok(Answer::Done)
+            }
             _ => {
                 let text = "the device answered ok to the change, but reading back does not show it";
                 Err(vec![Failure::new(FailureClass::BrokenPeer, Step::Check.name(), text)])

@@ -11,7 +11,10 @@ use turnup_device_sim::{
     Profile,
     behaviour::{Act, Behaviour, Fault, Lie, Moment, Refusal},
 };
-use turnup_netconf::message::ErrorTag;
+use turnup_netconf::{
+    message::ErrorTag,
+    operation::{Datastore, EditConfig, Operation},
+};
 
 use super::lab::*;
 
@@ -354,7 +357,7 @@ async fn a_part_that_a_dead_worker_has_left_is_taken_back() {
             r#"<interfaces xmlns="urn:turnup:sim"><interface><name>ge-0</name><description>{text}</description></interface></interfaces>"#
         )
     };
-    for refused in [false, true] {
+    for refused in [None, Some(1), Some(2)] {
         let lab = Lab::start(2).await;
         lab.behave(1, playing(Profile::Candidate)).await;
         lab.behave(2, playing(Profile::WritableRunningBare)).await;
@@ -372,16 +375,40 @@ async fn a_part_that_a_dead_worker_has_left_is_taken_back() {
         // One half is as it shall be, the other as it was.
         lab.device(2).edit_running(&description("one")).unwrap();
         lab.device(2).edit_running(&old).unwrap();
-        if refused {
-            let refusal = Fault::before("commit", refuse(ErrorTag::InvalidValue)).at(0);
-            lab.behave(1, faulty(Profile::Candidate, vec![refusal])).await;
+        let refusal = |operation: &str| Fault::before(operation, refuse(ErrorTag::InvalidValue));
+        match refused {
+            None => {}
+            Some(1) => lab.behave(1, faulty(Profile::Candidate, vec![refusal("commit").at(0)])).await,
+            // The first edit takes the part back.
+            Some(_) => {
+                let faults = vec![refusal("edit-config").at(2)];
+                lab.behave(2, faulty(Profile::WritableRunningBare, faults)).await;
+            }
         }
         let report = lab.recover(&deployment).await;
-        let (event, text, vlan) = match refused {
+        let (event, text, vlan) = match refused.is_some() {
             true => (DeploymentEvent::Rejected, "none", "8"),
             false => (DeploymentEvent::Committed, "one", "9"),
         };
         assert_eq!(report.event, event, "{report:#?}");
         assert_eq!((lab.value(2).as_deref(), found(&lab, 2)[0].as_deref()), (Some(text), Some(vlan)));
     }
+}
+
+/// On the device the dead worker's session lives on, and its commit until the timer has run out.
+#[tokio::test]
+async fn what_may_still_go_back_is_not_taken_for_done() {
+    let lab = Lab::start(1).await;
+    lab.behave(1, playing(Profile::ConfirmedCommit10)).await;
+    let mut deployment = lab.deployment(&[1], "one");
+    deployment.limits.confirm_timeout_s = 2;
+    let mut dead = lab.open(1).await;
+    let all = crate::work::parse(&deployment.devices[0].edits[0].edit).unwrap().into_children();
+    ask(&mut dead, Operation::edit_config(EditConfig::new(Datastore::Candidate, all))).await;
+    ask(&mut dead, crate::work::commit_provisionally(None, 2)).await;
+    let report = lab.recover(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    lab.assert_all(&[1], Some("one"));
+    assert_eq!(kinds(&lab, 1), ["provisional", "timed_out", "provisional", "confirmed"]);
+    drop(dead);
 }

@@ -74,6 +74,21 @@ async fn netconfd_whose_running_is_edited() {
 }
 
 #[tokio::test]
+async fn netconfd_whose_running_is_edited_is_saved_to_startup() {
+    let Some(real) = Real::start_as(&format!("{RUNNING} --with-startup=true")) else { return };
+    let deployment = real.deployment("eth1", "ethernetCsmacd");
+    let report = real.run(&deployment, false).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    for (at, work) in deployment.devices.iter().enumerate() {
+        assert!(steps(&report, at).contains(&"copy-config"), "{report:#?}");
+        assert!(report.devices[at].failures.is_empty(), "{report:#?}");
+        let mut session = lab::open(work, &real.credentials()).await;
+        let reply = lab::ask(&mut session, Operation::get_config(Datastore::Startup, None)).await;
+        assert!(reply.data().is_some_and(|data| data.to_xml().contains("eth1")), "{reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn netconfd_whose_running_is_edited_gets_the_inverse() {
     let Some(real) = Real::start_as(RUNNING) else { return };
     let mut deployment = real.deployment("eth1", "ethernetCsmacd");
