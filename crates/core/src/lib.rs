@@ -20,4 +20,5 @@ pub mod policy;
 pub mod problem;
 pub mod resource;
 pub mod settle;
+pub mod transcript;
 pub mod words;

@@ -3,6 +3,7 @@
 //! Architecture invariants:
 //! - Reports are applied in batches, each batch one transaction; a message is acknowledged after
 //!   the commit. A bad message never sinks its batch.
+//! - Transcripts come on the same way and are kept in the same transactions. They decide nothing.
 //! - Only the current attempt of a deployment counts, each report once: what is late, repeated or
 //!   reordered changes nothing ([`apply`]).
 //! - Deciding what a report means is pure; the store guards the same once more in SQL.
@@ -18,12 +19,15 @@ use tokio_util::sync::CancellationToken;
 use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, ack_many};
 use turnup_core::{
     id::DeploymentId,
-    message::{Body as _, STATE_SHARDS, StateChange},
+    message::{Body as _, STATE_SHARDS, StateChange, Unreadable},
+    transcript::Transcript,
 };
 use turnup_store::{Store, StoreError};
 
 /// Pause after the database was away.
 const RETRY: Duration = Duration::from_millis(500);
+/// A batch with so many bytes takes no more: transcripts are large.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Configuration of the recorder.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,12 +76,41 @@ pub async fn run(settings: Settings, store: Store, broker: Broker, shutdown: Can
     }
 }
 
-type Report = (StateChange, Delivery);
+/// What comes from workers.
+#[derive(Debug)]
+enum Word {
+    Report(StateChange),
+    Transcript(Transcript),
+}
+
+impl Word {
+    fn decode(body: &[u8]) -> Result<Self, Unreadable> {
+        match StateChange::decode(body) {
+            Err(Unreadable::Schema { found, .. }) if found == Transcript::SCHEMA => {
+                Transcript::decode(body).map(Self::Transcript)
+            }
+            report => report.map(Self::Report),
+        }
+    }
+
+    /// What it is, for who reads the parking lot.
+    fn describe(&self) -> String {
+        match self {
+            Self::Report(report) => format!("a report of deployment {}", report.deployment),
+            Self::Transcript(transcript) => format!("a transcript of deployment {}", transcript.deployment),
+        }
+    }
+}
+
+type Report = (Word, Delivery);
 
 fn fill(waiting: &mut mpsc::Receiver<Report>, together: &mut Vec<Report>, batch: usize) {
+    let mut bytes: usize = together.iter().map(|(_, delivery)| delivery.body.len()).sum();
     while together.len() < batch
+        && bytes < BATCH_BYTES
         && let Ok(report) = waiting.try_recv()
     {
+        bytes += report.1.body.len();
         together.push(report);
     }
 }
@@ -101,7 +134,7 @@ async fn read_shard(
             break;
         }
         for delivery in read {
-            match StateChange::decode(&delivery.body) {
+            match Word::decode(&delivery.body) {
                 Ok(report) => {
                     if reports.send((report, delivery)).await.is_err() {
                         return;
@@ -123,12 +156,12 @@ async fn park(delivery: Delivery, reason: &str) {
 
 /// Applies a batch, over an absence of the database. A batch that the database refuses is tried
 /// singly.
-async fn record(store: &Store, batch: Vec<(StateChange, Delivery)>, shutdown: &CancellationToken) {
-    let reports: Vec<&StateChange> = batch.iter().map(|(report, _)| report).collect();
+async fn record(store: &Store, batch: Vec<Report>, shutdown: &CancellationToken) {
+    let words: Vec<&Word> = batch.iter().map(|(word, _)| word).collect();
     let result = loop {
-        match record_once(store, &reports).await {
+        match record_once(store, &words).await {
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, reports = reports.len(), "reports can't be recorded now; trying again");
+                tracing::warn!(%error, reports = words.len(), "reports can't be recorded now; trying again");
                 tokio::select! {
                     // Unacknowledged, so the broker gives them to somebody again.
                     () = shutdown.cancelled() => return,
@@ -150,23 +183,51 @@ async fn record(store: &Store, batch: Vec<(StateChange, Delivery)>, shutdown: &C
             }
         }
         Err(error) => {
-            for (report, delivery) in batch {
-                park(
-                    delivery,
-                    &format!("a report of deployment {} can't be recorded: {error}", report.deployment),
-                )
-                .await;
+            for (word, delivery) in batch {
+                park(delivery, &format!("{} can't be recorded: {error}", word.describe())).await;
             }
         }
     }
 }
 
-async fn record_once(store: &Store, reports: &[&StateChange]) -> Result<(), StoreError> {
+async fn record_once(store: &Store, words: &[&Word]) -> Result<(), StoreError> {
+    let (mut reports, mut transcripts) = (Vec::new(), Vec::new());
+    for word in words {
+        match word {
+            Word::Report(report) => reports.push(report),
+            Word::Transcript(transcript) => transcripts.push(transcript.clone()),
+        }
+    }
     let ids: BTreeSet<DeploymentId> = reports.iter().map(|report| report.deployment).collect();
     let ids: Vec<DeploymentId> = ids.into_iter().collect();
     let settling = store.begin_settle(&ids).await?;
     let now = Timestamp::now();
-    let settled = apply::apply(reports, &settling.deployments, &settling.orders, now);
+    let mut settled = apply::apply(&reports, &settling.deployments, &settling.orders, now);
+    settled.transcripts = transcripts;
     turnup_crashpoint::pass("recorder.before_commit");
     settling.finish(&settled, now).await
+}
+
+#[cfg(test)]
+mod tests {
+    use turnup_core::message::Due;
+
+    use super::*;
+
+    #[test]
+    fn reports_and_transcripts_are_told_apart() {
+        let transcript = Transcript {
+            deployment: DeploymentId(uuid::Uuid::from_u128(7)),
+            attempt: 1,
+            worker: "w".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            devices: Vec::new(),
+        };
+        let word = Word::decode(&transcript.encode().unwrap()).unwrap();
+        assert!(matches!(&word, Word::Transcript(read) if *read == transcript), "{word:?}");
+        assert!(word.describe().contains("transcript of deployment 00000000"), "{}", word.describe());
+        let other = Word::decode(format!(r#"{{"schema":"{}"}}"#, Due::SCHEMA).as_bytes());
+        assert!(matches!(other, Err(Unreadable::Schema { wanted: StateChange::SCHEMA, .. })), "{other:?}");
+        assert!(Word::decode(b"rubbish").is_err());
+    }
 }

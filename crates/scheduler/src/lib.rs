@@ -53,6 +53,10 @@ pub struct Settings {
     pub audit_batch: u32,
     /// Months for which events (and so the history) are kept; 0: for ever.
     pub keep_events_months: i32,
+    /// Days for which transcripts of deployments are kept; 0: for ever.
+    pub keep_transcripts_days: u32,
+    /// A deployment in doubt for longer is made known by an event of its orders, in seconds; 0: never.
+    pub alarm_in_doubt_s: u32,
     /// Deadlines and limits given to deployments.
     pub limits: LimitSettings,
 }
@@ -70,6 +74,8 @@ impl Default for Settings {
             audit_every_ms: 10_000,
             audit_batch: 100,
             keep_events_months: 0,
+            keep_transcripts_days: 30,
+            alarm_in_doubt_s: 300,
             limits: LimitSettings::default(),
         }
     }

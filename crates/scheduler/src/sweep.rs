@@ -30,6 +30,11 @@ pub(crate) async fn run(context: &Context, lease: &RelayLease) -> Result<(), Sto
                 if context.settings.keep_events_months > 0 {
                     context.store.drop_old_events(context.settings.keep_events_months).await?;
                 }
+                if context.settings.keep_transcripts_days > 0 {
+                    let kept = SignedDuration::from_hours(24 * i64::from(context.settings.keep_transcripts_days));
+                    let before = Timestamp::now().checked_sub(kept).unwrap_or(Timestamp::MIN);
+                    context.store.prune_transcripts(before).await?;
+                }
             }
         }
     }

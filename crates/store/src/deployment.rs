@@ -8,7 +8,7 @@ use turnup_core::{
 };
 
 use crate::{
-    StoreError,
+    Store, StoreError,
     order::{optional_time, time},
     pool::statement,
 };
@@ -41,6 +41,26 @@ pub struct DeploymentView {
     /// When it last changed.
     #[serde(serialize_with = "time")]
     pub updated_at: Timestamp,
+}
+
+impl Store {
+    /// One deployment with its orders.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn deployment(
+        &self,
+        id: DeploymentId,
+    ) -> Result<Option<(DeploymentView, Vec<OrderId>)>, StoreError> {
+        self.timed(async {
+            let client = self.client().await?;
+            let statement = statement!(client, "deployment");
+            let Some(row) = client.query_opt(&statement, &[&id.0]).await? else { return Ok(None) };
+            let orders: Vec<uuid::Uuid> = row.get("orders");
+            Ok(Some((view(&row)?, orders.into_iter().map(OrderId).collect())))
+        })
+        .await
+    }
 }
 
 pub(crate) async fn of_order(

@@ -54,6 +54,7 @@ mod sweep;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token;
+mod transcript;
 
 pub use audit::AuditView;
 pub use check::CheckView;
@@ -79,3 +80,4 @@ pub use settle::{DeploymentChange, DeploymentToSettle, OrderToSettle, ServiceCha
 pub use start::{Decision, DueOrder, ServiceAtStart, Start, Starting, StoredFootprint};
 pub use sweep::Swept;
 pub use token::{NewToken, TokenView};
+pub use transcript::TranscriptView;

@@ -6,8 +6,11 @@ use crate::{
 };
 
 /// Forward-only migrations, in order. An applied one is never edited.
-pub(crate) const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_orders.sql"), include_str!("../migrations/0002_plans.sql")];
+pub(crate) const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_orders.sql"),
+    include_str!("../migrations/0002_plans.sql"),
+    include_str!("../migrations/0003_transcripts.sql"),
+];
 
 /// The schema version that this release works with.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of migrations")]

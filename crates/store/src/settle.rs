@@ -12,6 +12,7 @@ use turnup_core::{
     message::{DeviceReport, InForce},
     name::DeviceName,
     order::OrderOptions,
+    transcript::Transcript,
 };
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ use crate::{
     control::nudge,
     entry,
     pool::{Tx, all, statement, timed},
-    resource,
+    resource, transcript,
 };
 
 /// A deployment that a worker reported about, locked until the batch is finished.
@@ -73,6 +74,8 @@ pub struct Settled {
     pub services: Vec<ServiceChange>,
     /// Log entries of orders and services.
     pub entries: Vec<Entry>,
+    /// What was said to devices.
+    pub transcripts: Vec<Transcript>,
 }
 
 /// A deployment's new row.
@@ -219,7 +222,8 @@ impl Settling {
     pub async fn finish(self, settled: &Settled, now: Timestamp) -> Result<(), StoreError> {
         let timeout = self.timeout;
         timed(timeout, async {
-            if settled.deployments.is_empty() && settled.entries.is_empty() {
+            if settled.deployments.is_empty() && settled.entries.is_empty() && settled.transcripts.is_empty()
+            {
                 return self.tx.rollback().await;
             }
             self.write(settled, now).await?;
@@ -230,6 +234,10 @@ impl Settling {
 
     async fn write(&self, settled: &Settled, now: Timestamp) -> Result<(), StoreError> {
         let client = self.tx.client()?;
+        transcript::keep(client, &settled.transcripts).await?;
+        if settled.deployments.is_empty() && settled.entries.is_empty() {
+            return Ok(());
+        }
         self.update_deployments(client, settled, now).await?;
         let ids: Vec<Uuid> = settled.orders.iter().map(|(id, ..)| id.0).collect();
         if !ids.is_empty() {

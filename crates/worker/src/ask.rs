@@ -175,6 +175,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
     let progress = Progress::default();
     let held = || true;
     let job = Job {
+        transcribe: None,
         shared,
         limits: &limits,
         persist: String::new(),

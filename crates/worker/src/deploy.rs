@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use turnup_broker::{Delivery, Headers, Outgoing, PublishError, Publisher};
 use turnup_core::{
     failure::{Failure, FailureClass},
+    lifecycle::DeploymentEvent,
     message::{Deployment, Purpose, REPUBLISHED},
+    transcript::DeviceTranscript,
 };
 
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
     progress::Progress,
     report::{Ending, Parts, Reporter},
     serve::Shared,
+    settings::Transcripts,
     transaction::End,
     work::Work,
 };
@@ -38,8 +41,8 @@ const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 /// What becomes of a delivery.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Publish this, then acknowledge.
-    Report(Box<Outgoing>),
+    /// Publish these in their order, the report last, then acknowledge.
+    Report(Vec<Outgoing>),
     /// Acknowledge: it is another's, or has ended.
     Forget,
     /// Give it back to the broker.
@@ -178,10 +181,10 @@ impl Run<'_> {
             return self.audit(attempt, total_by, objections).await;
         }
         if !objections.is_empty() {
-            return self.report(attempt, 1, Ending::refused(deployment, objections));
+            return self.report(attempt, 1, Ending::refused(deployment, objections), Vec::new());
         }
         if deployment.devices.iter().all(is_null) {
-            return self.report(attempt, 1, Ending::on_paper(deployment));
+            return self.report(attempt, 1, Ending::on_paper(deployment), Vec::new());
         }
         self.transact(attempt, total_by).await
     }
@@ -199,7 +202,7 @@ impl Run<'_> {
             }
         }
         if !bad.is_empty() {
-            return self.report(attempt, 1, Ending::refused(deployment, bad));
+            return self.report(attempt, 1, Ending::refused(deployment, bad), Vec::new());
         }
         let progress = Progress::default();
         let job = self.job(attempt, total_by, &progress);
@@ -216,6 +219,7 @@ impl Run<'_> {
             result
         };
         let ((transaction, end), sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        let said: Vec<DeviceTranscript> = devices.iter_mut().filter_map(Device::take_transcript).collect();
         match end {
             End::Known => {
                 let phase = progress.state().phase.map_or("start", |phase| phase.name());
@@ -229,13 +233,25 @@ impl Run<'_> {
                     device.map(parts).unwrap_or_default()
                 };
                 let ending = Ending::of_transaction(deployment, phase, &transaction, parts);
-                self.report(attempt, sequence, ending)
+                self.report(attempt, sequence, ending, said)
             }
             End::Superseded => {
+                self.tell_transcript(attempt, said).await;
                 tracing::info!(deployment = %deployment.deployment, attempt, "another worker has taken the deployment over");
                 Outcome::Forget
             }
-            End::HandedBack => Outcome::Release,
+            End::HandedBack => {
+                self.tell_transcript(attempt, said).await;
+                Outcome::Release
+            }
+        }
+    }
+
+    /// What was said in an attempt that has no end of its own. Whether this arrives decides nothing.
+    async fn tell_transcript(&self, attempt: i32, said: Vec<DeviceTranscript>) {
+        let Some(message) = self.reporter(attempt).transcript(said) else { return };
+        if let Err(error) = self.context.reports.tell(message).await {
+            tracing::warn!(deployment = %self.deployment.deployment, %error, "a transcript could not be published");
         }
     }
 
@@ -255,6 +271,10 @@ impl Run<'_> {
             currency: Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker)
                 .last_known(if self.is_repeat { Duration::ZERO } else { self.age }),
             progress,
+            transcribe: match shared.settings.transcripts {
+                Transcripts::All | Transcripts::Failures => Some(deployment.devices.len()),
+                Transcripts::None => None,
+            },
             forward_by: total_by.checked_sub(reserve).unwrap_or(total_by),
             total_by,
         }
@@ -271,15 +291,20 @@ impl Run<'_> {
         }
     }
 
-    fn report(&self, attempt: i32, sequence: i32, ending: Ending) -> Outcome {
+    fn report(&self, attempt: i32, sequence: i32, ending: Ending, said: Vec<DeviceTranscript>) -> Outcome {
         let outcome = ending.event.word();
         metrics::counter!("turnup_worker_deployments_total", "outcome" => outcome).increment(1);
         metrics::histogram!("turnup_worker_deployment_seconds").record(self.began.elapsed().as_secs_f64());
         for failure in ending.devices.iter().flat_map(|report| &report.failures) {
             metrics::counter!("turnup_worker_failures_total", "class" => failure.class.word()).increment(1);
         }
-        match self.reporter(attempt).ended(sequence, ending) {
-            Ok(message) => Outcome::Report(Box::new(message)),
+        let smooth = ending.event == DeploymentEvent::Committed
+            && ending.devices.iter().all(|device| device.failures.is_empty());
+        let dull = smooth && self.context.shared.settings.transcripts == Transcripts::Failures;
+        let reporter = self.reporter(attempt);
+        let transcript = if dull { None } else { reporter.transcript(said) };
+        match reporter.ended(sequence, ending) {
+            Ok(message) => Outcome::Report(transcript.into_iter().chain([message]).collect()),
             Err(error) => Outcome::Park(format!("the report on it can't be written: {error}")),
         }
     }

@@ -8,6 +8,7 @@ use turnup_core::{
     failure::{Failure, FailureClass},
     message::{DeviceWork, Guarantee, Limits, Step as ReportedStep},
     name::DeviceName,
+    transcript::DeviceTranscript,
 };
 use turnup_netconf::{
     capability::Capabilities,
@@ -25,6 +26,7 @@ use crate::{
     progress::Progress,
     retry::Retry,
     serve::Shared,
+    transcript::Scribe,
     work::Work,
 };
 
@@ -55,6 +57,8 @@ pub(crate) struct Job<'a> {
     pub(crate) recovery: bool,
     pub(crate) currency: Currency<'a>,
     pub(crate) progress: &'a Progress,
+    /// What is said is written down, for one of so many devices.
+    pub(crate) transcribe: Option<usize>,
     /// Until then it goes forward; after that only to an end.
     pub(crate) forward_by: Instant,
     /// Then it must be over.
@@ -99,6 +103,7 @@ pub(crate) struct Device<'a> {
     /// What is to be reported although it decides nothing.
     pub(crate) notes: Vec<Failure>,
     pub(crate) steps: Vec<ReportedStep>,
+    scribe: Option<Scribe<'a>>,
 }
 
 /// Why there is no new session in the middle of a transaction.
@@ -125,7 +130,14 @@ impl<'a> Device<'a> {
             waited: false,
             notes: Vec::new(),
             steps: Vec::new(),
+            scribe: job.transcribe.map(|devices| Scribe::new(&job.shared.secret_names, devices)),
         }
+    }
+
+    /// What was said to it so far, if that was written down. From then on it is not.
+    pub(crate) fn take_transcript(&mut self) -> Option<DeviceTranscript> {
+        let scribe = self.scribe.take()?;
+        Some(scribe.end(self.asked.device.clone()))
     }
 
     /// The same device, of which less is wanted.
@@ -154,12 +166,14 @@ impl<'a> Device<'a> {
         self.since_commit().map_or(Duration::ZERO, |since| timer.saturating_sub(since))
     }
 
-    fn note_step(&mut self, step: &str, began: Instant) {
+    /// Returns how long it took, in microseconds.
+    fn note_step(&mut self, step: &str, began: Instant) -> u64 {
         if self.steps.len() >= MAX_STEPS {
             self.steps.remove(0);
         }
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.steps.push(ReportedStep { step: step.to_owned(), at: Timestamp::now(), took_us });
+        took_us
     }
 
     /// None: the device's host key is not trusted yet.
@@ -187,7 +201,14 @@ impl<'a> Device<'a> {
         }
         let began = Instant::now();
         let result = self.connect(&identity, by).await;
-        self.note_step(Step::Connect.name(), began);
+        let took_us = self.note_step(Step::Connect.name(), began);
+        if let Some(scribe) = &mut self.scribe {
+            let note = match &result {
+                Ok(session) => format!("session {} opened", session.session_id()),
+                Err(failure) => failure.message.clone(),
+            };
+            scribe.note(Step::Connect.name(), took_us, note);
+        }
         let session = result?;
         metrics::counter!("turnup_worker_sessions_opened_total").increment(1);
         metrics::histogram!("turnup_worker_session_open_seconds").record(began.elapsed().as_secs_f64());
@@ -288,7 +309,10 @@ impl<'a> Device<'a> {
         let limit = if self.untried { limit.min(PROBE_TIMEOUT) } else { limit };
         let began = Instant::now();
         let result = session.pipeline(operations, by.min(began + limit)).await;
-        self.note_step(step, began);
+        let took_us = self.note_step(step, began);
+        if let Some(scribe) = &mut self.scribe {
+            scribe.exchange(step, took_us, operations, &result);
+        }
         match &result {
             Ok(_) => self.untried = false,
             Err(_) => self.drop_session(),

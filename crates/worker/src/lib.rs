@@ -4,7 +4,7 @@
 //!
 //! Layers, from pure to IO: `transaction` (the state machine), `work`, `lacks`, `classify` (what is wanted,
 //! what is there, what an error means); `device` (one device's part), `drive` (all devices' phases);
-//! `deploy` (one delivery), `serve` (all of them), `outbound` (reports). Audits: `audit` (pure),
+//! `deploy` (one delivery), `serve` (all of them), `outbound` (reports). `transcript`: what was said, for people. Audits: `audit` (pure),
 //! `device::look`. Questions about devices: `ask`.
 //!
 //! Architecture invariants:
@@ -18,7 +18,8 @@
 //! - The edit isn't sent before the locks are held; a session in doubt is closed and never used again.
 //! - Audits and questions change nothing: audits only read, and an edit that is tried out is discarded under
 //!   the candidate's lock or with the session.
-//! - Secrets are resolved here, by reference, and are in no message, log or error.
+//! - Secrets are resolved here, by reference, and are in no message, log or error. What looks like one in what is
+//!   said to a device is masked before it is kept.
 
 mod ask;
 mod audit;
@@ -40,6 +41,7 @@ mod retry;
 mod serve;
 mod settings;
 mod transaction;
+mod transcript;
 mod work;
 
 #[cfg(test)]
@@ -48,4 +50,4 @@ mod tests;
 pub use credential::{CredentialSource, SecretSource};
 pub use error::WorkerError;
 pub use serve::{Status, Worker, run};
-pub use settings::{Assignment, Settings, SettleMs};
+pub use settings::{Assignment, Settings, SettleMs, Transcripts};

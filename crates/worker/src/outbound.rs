@@ -16,10 +16,12 @@ const IN_FLIGHT: usize = 4;
 /// How long a batch may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A report and the delivery that it settles.
+/// A report, what goes with it, and the delivery that they settle.
 #[derive(Debug)]
 pub(crate) struct Final {
-    pub(crate) message: Outgoing,
+    /// In their order. They are all published before the delivery is acknowledged; who reads them bears that
+    /// one comes again.
+    pub(crate) messages: Vec<Outgoing>,
     pub(crate) delivery: Delivery,
 }
 
@@ -52,18 +54,22 @@ async fn settle(publisher: Publisher, batch: Vec<Final>, again: bool) -> Vec<Fin
     if again {
         sleep(Retry::new(Duration::from_millis(500), Duration::from_secs(1)).next()).await;
     }
-    let messages = batch.iter().map(|report| report.message.clone()).collect();
-    let results = publisher.publish_all(messages, DEADLINE).await;
+    let messages = batch.iter().flat_map(|report| report.messages.iter().cloned()).collect();
+    let mut results = publisher.publish_all(messages, DEADLINE).await.into_iter();
     let (mut settled, mut failed) = (Vec::with_capacity(batch.len()), Vec::new());
-    for (report, result) in batch.into_iter().zip(results) {
-        match result {
+    for report in batch {
+        // One result per message; the worst decides.
+        let own: Result<Vec<()>, _> =
+            results.by_ref().take(report.messages.len()).collect::<Vec<_>>().into_iter().collect();
+        let message_id = report.messages.last().map(|message| message.message_id.clone());
+        match own.map(drop) {
             Ok(()) => settled.push(report.delivery),
             // Dropping the delivery releases it; whoever gets it finds out how it stands.
             Err(error) if report.delivery.is_stale() || !error.worth_retrying() => {
-                tracing::warn!(message_id = report.message.message_id, %error, "a report could not be published; the deployment goes to another worker");
+                tracing::warn!(?message_id, %error, "a report could not be published; the deployment goes to another worker");
             }
             Err(error) => {
-                tracing::warn!(message_id = report.message.message_id, %error, "a report is not published yet; trying again");
+                tracing::warn!(?message_id, %error, "a report is not published yet; trying again");
                 failed.push(report);
             }
         }

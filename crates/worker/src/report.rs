@@ -13,6 +13,7 @@ use turnup_core::{
     },
     name::DeviceName,
     settle,
+    transcript::{DeviceTranscript, Transcript},
 };
 
 use crate::{
@@ -290,6 +291,27 @@ impl Reporter {
         }
     }
 
+    /// What was said in this attempt; none if nothing was written down.
+    pub(crate) fn transcript(&self, devices: Vec<DeviceTranscript>) -> Option<Outgoing> {
+        if devices.iter().all(|device| device.exchanges.is_empty()) {
+            return None;
+        }
+        let transcript = Transcript {
+            deployment: self.deployment,
+            attempt: self.attempt,
+            worker: self.worker.clone(),
+            at: Timestamp::now(),
+            devices,
+        };
+        match transcript.fit() {
+            Ok(body) => Some(self.outgoing(body)),
+            Err(error) => {
+                tracing::warn!(deployment = %self.deployment, %error, "a transcript is not kept");
+                None
+            }
+        }
+    }
+
     fn message(
         &self,
         sequence: i32,
@@ -309,11 +331,15 @@ impl Reporter {
             devices,
             orders,
         };
+        Ok(self.outgoing(change.encode()?))
+    }
+
+    fn outgoing(&self, body: Vec<u8>) -> Outgoing {
         let key = Names::state_key(self.deployment.0);
-        let mut message = Outgoing::new(self.exchange.as_str(), key, change.encode()?);
+        let mut message = Outgoing::new(self.exchange.as_str(), key, body);
         message.correlation_id = Some(self.correlation.clone());
         message.headers = self.headers.clone();
-        Ok(message)
+        message
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     outbound::{self, Final},
     pool::Pool,
     report::{Ending, Reporter},
+    transcript::SecretNames,
 };
 
 /// Most deliveries taken at once.
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) assignment: Assignment,
     pub(crate) pool: Pool,
+    pub(crate) secret_names: SecretNames,
     in_flight: AtomicUsize,
 }
 
@@ -54,7 +56,8 @@ impl Shared {
     pub(crate) fn new(settings: Settings, assignment: Assignment) -> Self {
         let idle = Duration::from_millis(settings.session_idle_ms);
         let pool = Pool::new(settings.max_warm_sessions, idle);
-        Self { settings, assignment, pool, in_flight: AtomicUsize::new(0) }
+        let secret_names = SecretNames::new(&settings.secret_names);
+        Self { settings, assignment, pool, secret_names, in_flight: AtomicUsize::new(0) }
     }
 }
 
@@ -309,7 +312,7 @@ async fn start(desk: &Arc<Desk>, delivery: Delivery, permit: OwnedSemaphorePermi
             Box::pin(deploy(&context, &delivery, &deployment)).await
         };
         match outcome {
-            Outcome::Report(message) => hand_out(&desk, Final { message: *message, delivery }).await,
+            Outcome::Report(messages) => hand_out(&desk, Final { messages, delivery }).await,
             Outcome::Forget => {
                 delivery.ack().await;
             }
@@ -341,7 +344,7 @@ async fn finish_on_paper(desk: &Desk, delivery: Delivery, deployment: &Deploymen
     match reporter.ended(1, Ending::on_paper(deployment)) {
         Ok(message) => {
             metrics::counter!("turnup_worker_deployments_total", "outcome" => "committed").increment(1);
-            hand_out(desk, Final { message, delivery }).await;
+            hand_out(desk, Final { messages: vec![message], delivery }).await;
         }
         Err(error) => park(delivery, format!("the report on it can't be written: {error}")).await,
     }

@@ -27,9 +27,43 @@ pub struct Settings {
     pub report_after_ms: u64,
     /// Time for running deployments to end after the signal to stop, in milliseconds.
     pub drain_ms: u64,
+    /// Of which deployments it is kept what was said to the devices and what they answered.
+    pub transcripts: Transcripts,
+    /// Names of secrets: elements and attributes whose local name has such a word in it are masked in
+    /// transcripts.
+    pub secret_names: Vec<String>,
     /// Pause between hello and the first request, per platform, in milliseconds.
     pub settle_ms: SettleMs,
 }
+
+/// Which transcripts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transcripts {
+    /// Those of all deployments.
+    #[default]
+    All,
+    /// Those in which something went wrong.
+    Failures,
+    /// None.
+    None,
+}
+
+/// What secrets are called, usually.
+const SECRET_NAMES: [&str; 12] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pass",
+    "secret",
+    "key",
+    "psk",
+    "md5",
+    "community",
+    "token",
+    "credential",
+    "private",
+];
 
 impl Default for Settings {
     fn default() -> Self {
@@ -42,6 +76,8 @@ impl Default for Settings {
             allow_null_platform: false,
             report_after_ms: 500,
             drain_ms: 50_000,
+            transcripts: Transcripts::default(),
+            secret_names: SECRET_NAMES.map(str::to_owned).to_vec(),
             settle_ms: SettleMs::default(),
         }
     }
@@ -103,6 +139,11 @@ impl Settings {
         within("session_idle_ms", self.session_idle_ms, 1, 3_600_000)?;
         within("report_after_ms", self.report_after_ms, 1, 60_000)?;
         within("drain_ms", self.drain_ms, 0, 1_500_000)?;
+        if self.secret_names.iter().any(|name| name.is_empty() || name.len() > 64) {
+            let why = "is a list of words with 1 to 64 characters".to_owned();
+            return Err(WorkerError::Settings { key: "secret_names", why });
+        }
+        within("secret_names", count(self.secret_names.len()), 0, 200)?;
         self.settle_ms.0.values().try_for_each(|ms| within("settle_ms", *ms, 0, 5_000))
     }
 }
@@ -134,10 +175,11 @@ mod tests {
         let good = Settings::default();
         good.validate().unwrap();
         type Spoil = fn(&mut Settings);
-        let bad: [(&str, Spoil); 5] = [
+        let bad: [(&str, Spoil); 6] = [
             ("max_asks", |s| s.max_asks = 0),
             ("concurrency", |s| s.concurrency = 0),
             ("session_idle_ms", |s| s.session_idle_ms = 0),
+            ("secret_names", |s| s.secret_names.push(String::new())),
             ("drain_ms", |s| s.drain_ms = u64::MAX),
             ("settle_ms", |s| s.settle_ms.0.values_mut().for_each(|ms| *ms = 10_000)),
         ];

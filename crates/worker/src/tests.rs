@@ -12,4 +12,5 @@ mod questions;
 mod real;
 mod real_lesser;
 mod recovery;
+mod transcripts;
 mod way;

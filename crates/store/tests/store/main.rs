@@ -23,3 +23,4 @@ mod support;
 mod sweep;
 mod testing;
 mod tokens;
+mod transcripts;

@@ -7,6 +7,7 @@ use turnup_core::{
     audit::DeviceAudit,
     failure::{Failure, FailureClass},
     message::{DeviceWork, Step},
+    transcript::DeviceTranscript,
 };
 
 use super::{Outcome, Run};
@@ -45,11 +46,17 @@ impl Run<'_> {
             seen
         };
         let (seen, sequence) = join(work, self.tell(attempt, &progress, &over)).await;
-        self.report(attempt, sequence, Ending::of_audit(self.deployment, seen))
+        let (seen, said): (Vec<Seen>, Vec<_>) = seen.into_iter().unzip();
+        let said = said.into_iter().flatten().collect();
+        self.report(attempt, sequence, Ending::of_audit(self.deployment, seen), said)
     }
 }
 
-async fn look(job: &Job<'_>, asked: &DeviceWork, objection: Option<Failure>) -> Seen {
+async fn look(
+    job: &Job<'_>,
+    asked: &DeviceWork,
+    objection: Option<Failure>,
+) -> (Seen, Option<DeviceTranscript>) {
     let plan = Plan::new(asked.audit.as_ref());
     let unusable = |failure: Failure| Seen {
         audit: plan.unreachable(&failure.message),
@@ -57,20 +64,23 @@ async fn look(job: &Job<'_>, asked: &DeviceWork, objection: Option<Failure>) -> 
         steps: Vec::new(),
     };
     if let Some(failure) = objection {
-        return unusable(failure);
+        return (unusable(failure), None);
     }
     if is_null(asked) {
-        return Seen { audit: on_paper(asked.audit.as_ref()), notes: Vec::new(), steps: Vec::new() };
+        let audit = on_paper(asked.audit.as_ref());
+        return (Seen { audit, notes: Vec::new(), steps: Vec::new() }, None);
     }
     let work = match Work::new(asked) {
         Ok(work) => work,
         Err(error) => {
-            return unusable(Failure::new(FailureClass::Misconfigured, "check", error.to_string()));
+            let failure = Failure::new(FailureClass::Misconfigured, "check", error.to_string());
+            return (unusable(failure), None);
         }
     };
     let mut device = Device::new(job, asked, &work).needing(Needs::Reading);
     let audit: DeviceAudit = device.look(&plan).await;
     device.finish();
+    let said = device.take_transcript();
     let (notes, steps): (Vec<Failure>, Vec<Step>) = (device.notes, device.steps);
-    Seen { audit, notes, steps }
+    (Seen { audit, notes, steps }, said)
 }

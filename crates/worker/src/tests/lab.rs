@@ -23,6 +23,7 @@ use turnup_core::{
         Limits, Purpose, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
+    transcript::Transcript,
 };
 use turnup_device_sim::{DeviceSpec, Options, SimDevice, Simulator, behaviour::Behaviour};
 use turnup_netconf::{
@@ -86,13 +87,16 @@ impl Claims for Scheduler {
     }
 }
 
-/// Reports on the way.
+/// Reports on the way, and transcripts of what was not brought to an end.
 #[derive(Default)]
-pub(crate) struct Told(Mutex<Vec<StateChange>>);
+pub(crate) struct Told(Mutex<Vec<StateChange>>, pub(crate) Mutex<Vec<Transcript>>);
 
 impl Reports for Told {
     fn tell(&self, message: Outgoing) -> BoxFuture<'_, Result<(), PublishError>> {
-        self.0.lock().unwrap().push(StateChange::decode(&message.body).unwrap());
+        match StateChange::decode(&message.body) {
+            Ok(report) => self.0.lock().unwrap().push(report),
+            Err(_) => self.1.lock().unwrap().push(Transcript::decode(&message.body).unwrap()),
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -334,11 +338,24 @@ pub(crate) fn reversed(edit: DeviceEdit) -> DeviceEdit {
 
 pub(crate) fn reported(outcome: Outcome) -> StateChange {
     match outcome {
-        Outcome::Report(message) => {
+        Outcome::Report(messages) => {
+            let message = messages.last().unwrap();
             assert_eq!(message.headers.text("traceparent"), Some("00-trace"));
             StateChange::decode(&message.body).unwrap()
         }
         other => panic!("no report but {other:?}"),
+    }
+}
+
+/// What was said, where it was written down.
+pub(crate) fn transcript(outcome: Outcome) -> Option<Transcript> {
+    let Outcome::Report(messages) = outcome else { panic!("no report but {outcome:?}") };
+    match &messages[..] {
+        [transcript, report] => {
+            assert_eq!(transcript.routing_key, report.routing_key, "one way for both");
+            Some(Transcript::decode(&transcript.body).unwrap())
+        }
+        _ => None,
     }
 }
 

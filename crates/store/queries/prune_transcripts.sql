@@ -1,0 +1,1 @@
+DELETE FROM transcripts WHERE ctid = ANY (ARRAY (SELECT ctid FROM transcripts WHERE at < $1 LIMIT $2))
