@@ -1,6 +1,7 @@
 //! The client commands: they speak HTTP with an intake, as any other client would.
 
 pub(crate) mod definition;
+pub(crate) mod deployment;
 pub(crate) mod device;
 pub(crate) mod event;
 pub(crate) mod fleet;

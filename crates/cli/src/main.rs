@@ -17,8 +17,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use client::{
-    definition::DefinitionCommand, device::DeviceCommand, event::Events, http::Api, order::OrderCommand,
-    output::Format, paint::Paint, pool::PoolCommand, service::ServiceCommand,
+    definition::DefinitionCommand, deployment::DeploymentCommand, device::DeviceCommand, event::Events,
+    http::Api, order::OrderCommand, output::Format, paint::Paint, pool::PoolCommand, service::ServiceCommand,
 };
 use config::Config;
 use failure::Failure;
@@ -80,6 +80,9 @@ enum Command {
     /// Services
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Deployments: how they went, and what was said to devices
+    #[command(subcommand)]
+    Deployment(DeploymentCommand),
     /// The device inventory
     #[command(subcommand)]
     Device(DeviceCommand),
@@ -140,6 +143,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Reconcile => admin::reconcile(&config()?).await,
         Command::Order(command) => client::order::run(&api()?, format, paint, command).await,
         Command::Service(command) => client::service::run(&api()?, format, paint, command).await,
+        Command::Deployment(command) => client::deployment::run(&api()?, format, paint, command).await,
         Command::Device(command) => client::device::run(&api()?, format, paint, command).await,
         Command::Definition(DefinitionCommand::Check { folder, yang }) => {
             client::definition::check(&folder, yang.as_deref())

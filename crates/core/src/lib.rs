@@ -9,6 +9,7 @@ pub mod ask;
 pub mod audit;
 pub mod delay;
 pub mod event;
+pub mod explain;
 pub mod failure;
 pub mod id;
 pub mod lease;

@@ -14,7 +14,7 @@ use turnup_core::problem::Problem;
 use self::{modify::Modify, plan::Source, show::one_line};
 pub(crate) use self::{
     settle::{settle, settled},
-    show::failure,
+    show::{failure, of_deployment},
 };
 use super::{
     http::{Api, encode, query},
@@ -39,6 +39,8 @@ pub(crate) enum OrderCommand {
         #[arg(long)]
         watch: bool,
     },
+    /// Say in one sentence why an order is where it is, and what can be done
+    Explain { id: String },
     /// Give an order its time: now, or --at
     Schedule {
         id: String,
@@ -201,6 +203,14 @@ pub(crate) async fn run(
                 settle(api, &mut open, |order| line(one_line(order))).await?;
             }
             show(format, paint, &api.get(&path(&id)).await?)
+        }
+        OrderCommand::Explain { id } => {
+            let explained = api.get(&format!("{}/explain", path(&id))).await?;
+            if format == Format::Json {
+                return print_json(&explained);
+            }
+            line(text(explained.get("explanation")));
+            Ok(())
         }
         OrderCommand::Schedule { id, at } => {
             let body = at.map_or_else(|| json!({}), |at| json!({"at": at}));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use turnup_core::{
-    id::{OrderId, ServiceId},
+    id::{DeploymentId, OrderId, ServiceId},
     name::{DefinitionName, DeviceName, near_misses},
     problem::{Fault, Problem, pointer_to},
 };
@@ -68,6 +68,11 @@ impl Call {
     /// The service that the path names.
     pub(crate) fn service_id(&self) -> Result<ServiceId, Problem> {
         self.id("service")
+    }
+
+    /// The deployment that the path names.
+    pub(crate) fn deployment_id(&self) -> Result<DeploymentId, Problem> {
+        self.id("deployment")
     }
 
     /// The device that the path names.

@@ -71,6 +71,13 @@ fn of_orders() -> Value {
     order["properties"]["approved_plan"] = text.clone();
     order["properties"]["audit"] = list(json!({"enum": AuditPart::ALL}));
     order["properties"]["resources"] = list(object(json!({"pool": text, "scope": text, "value": text})));
+    let mut deployment = object(json!({
+        "id": id, "region": text, "generation": number, "attempt": number, "state": {"enum": DeploymentState::ALL},
+        "phase": or_null("string"), "worker": or_null("string"), "devices": list(any_object.clone()),
+        "in_doubt_since": maybe_time, "created_at": time, "updated_at": time,
+    }));
+    // Left out in orders.
+    deployment["properties"]["orders"] = list(id.clone());
     json!({
         "Endpoint": endpoint,
         "OrderRequest": {
@@ -93,10 +100,11 @@ fn of_orders() -> Value {
         },
         "Order": order,
         "OrderPage": page("Order"),
-        "Deployment": object(json!({
-            "id": id, "region": text, "generation": number, "attempt": number, "state": {"enum": DeploymentState::ALL},
-            "phase": or_null("string"), "worker": or_null("string"), "devices": list(any_object.clone()),
-            "in_doubt_since": maybe_time, "created_at": time, "updated_at": time,
+        "Deployment": deployment,
+        "Transcript": transcript(),
+        "Explanation": object(json!({
+            "order": id, "state": {"enum": OrderState::ALL}, "since": time, "actions": list(text.clone()),
+            "explanation": {"type": "string", "description": "One sentence for people; its words may change with any release"},
         })),
         "HistoryEntry": object(json!({
             "seq": number, "from": or_null("string"), "to": {"enum": OrderState::ALL}, "at": time,
@@ -121,6 +129,34 @@ fn of_orders() -> Value {
         "Empty": {"type": "object", "additionalProperties": false},
         "Plan": plan(),
     })
+}
+
+/// What was said to the devices of a deployment.
+fn transcript() -> Value {
+    let text = json!({"type": "string"});
+    let number = json!({"type": "integer"});
+    let time = json!({"type": "string", "format": "date-time"});
+    let rpc = json!({
+        "type": "object", "required": ["request"],
+        "properties": {
+            "request": text,
+            "reply": {"type": "string", "description": "Missing if none came"},
+        },
+    });
+    let exchange = json!({
+        "type": "object", "required": ["step", "at", "took_us"],
+        "properties": {
+            "step": text, "at": time, "took_us": number, "rpcs": list(rpc), "note": text,
+            "left_out_before": {"type": "integer", "description": "So many exchanges before this one are left out"},
+        },
+    });
+    object(json!({
+        "deployment": {"type": "string", "format": "uuid"},
+        "items": list(object(json!({
+            "attempt": number, "device": text, "worker": text, "at": time, "left_out": number,
+            "exchanges": list(exchange),
+        }))),
+    }))
 }
 
 fn of_services() -> Value {

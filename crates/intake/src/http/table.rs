@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use turnup_core::policy::Permission;
 
 use super::{
-    answer::Answer, bulk, call::Call, catalogue, check, devices, events, fleet, orders, plan, services,
-    system,
+    answer::Answer, bulk, call::Call, catalogue, check, deployments, devices, events, explain, fleet, orders,
+    plan, services, system,
 };
 
 /// Who may use a route.
@@ -168,6 +168,13 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
             )
         },
         get("/v1/orders/{id}", read, "One order with its history", order, handler!(orders::show)),
+        get(
+            "/v1/orders/{id}/explain",
+            read,
+            "Why the order is where it is, in one sentence",
+            Gives::Json("Explanation"),
+            handler!(explain::order),
+        ),
         Route {
             query: &["on_device"],
             lasts: Lasts::Devices,
@@ -212,6 +219,24 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
                 "Make a new order from an Invalid one, with corrections",
                 order,
                 handler!(orders::recreate),
+            )
+        },
+        get(
+            "/v1/deployments/{id}",
+            read,
+            "One deployment: each device's steps and failures",
+            Gives::Json("Deployment"),
+            handler!(deployments::show),
+        ),
+        // What devices have beside the services is in here too: for those who may read devices.
+        Route {
+            query: &["device"],
+            ..get(
+                "/v1/deployments/{id}/transcript",
+                device_read,
+                "What was said to the devices and what they answered, secrets masked",
+                Gives::Json("Transcript"),
+                handler!(deployments::transcript),
             )
         },
         Route {
@@ -420,11 +445,14 @@ mod tests {
              GET /v1/orders read\n\
              POST /v1/orders:bulk order_create\n\
              GET /v1/orders/{id} read\n\
+             GET /v1/orders/{id}/explain read\n\
              GET /v1/orders/{id}/plan read\n\
              POST /v1/orders/{id}/schedule order_manage\n\
              POST /v1/orders/{id}/unschedule order_manage\n\
              POST /v1/orders/{id}/cancel order_manage\n\
              POST /v1/orders/{id}/recreate order_create\n\
+             GET /v1/deployments/{id} read\n\
+             GET /v1/deployments/{id}/transcript device_read\n\
              GET /v1/services read\n\
              GET /v1/services/{id} read\n\
              GET /v1/services/{id}/config read\n\

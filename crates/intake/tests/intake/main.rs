@@ -13,6 +13,7 @@ mod ask;
 mod bulk;
 mod crash;
 mod definitions;
+mod deployments;
 mod devices;
 mod events;
 mod idempotency;

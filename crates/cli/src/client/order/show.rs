@@ -97,7 +97,7 @@ fn entry(entry: &Value) -> String {
     format!("  {seq:>3}  {at}  {to:<14} by {by}{why}")
 }
 
-fn of_deployment(deployment: &Value, paint: Paint) -> Vec<String> {
+pub(crate) fn of_deployment(deployment: &Value, paint: Paint) -> Vec<String> {
     let mut out = vec![format!(
         "deployment   {}  {}  attempt {}  worker {}",
         text(deployment.get("id")),

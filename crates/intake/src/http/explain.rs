@@ -1,0 +1,77 @@
+//! Why an order is where it is.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::json;
+use turnup_core::{
+    event,
+    explain::{Deployed, Facts, Front, explain},
+    id::OrderId,
+    lifecycle::OrderState,
+};
+use turnup_store::{DeploymentView, OrderView};
+
+use super::{
+    answer::{Answer, Refusal, ok},
+    call::Call,
+    orders,
+};
+
+/// Most orders in front that are looked up; the sentence names no more.
+const MOST_FRONTS: usize = 4;
+
+pub(super) async fn order(call: Call) -> Answer {
+    let order = orders::find(&call, call.order_id()?).await?;
+    let fronts = fronts(&call, &order).await?;
+    let last = order.history.iter().flatten().last();
+    let since = last.map_or(order.updated_at, |entry| entry.at);
+    // An earlier generation's says nothing about this one.
+    let newest = order.deployments.iter().flatten().rfind(|d| d.generation == order.generation);
+    let facts = Facts {
+        kind: order.kind,
+        state: order.state,
+        since,
+        by: last.map(|entry| entry.by.as_str()),
+        why: last.and_then(|entry| entry.why.as_deref()),
+        scheduled_for: order.scheduled_for,
+        errors: &order.errors,
+        waiting_for: fronts,
+        deployment: newest.map(deployed),
+    };
+    ok(&json!({
+        "order": order.id, "state": order.state, "since": event::time(since),
+        "explanation": explain(&facts, Timestamp::now()), "actions": order.actions,
+    }))
+}
+
+fn deployed(view: &DeploymentView) -> Deployed<'_> {
+    Deployed {
+        state: view.state,
+        region: &view.region,
+        attempt: view.attempt,
+        phase: view.phase.as_deref(),
+        worker: view.worker.as_deref(),
+        devices: &view.devices,
+        in_doubt_since: view.in_doubt_since,
+        created_at: view.created_at,
+        updated_at: view.updated_at,
+    }
+}
+
+/// Who is in front, with the states of the first of them.
+async fn fronts(call: &Call, order: &OrderView) -> Result<Vec<Front>, Refusal> {
+    let mut known: HashMap<OrderId, (OrderState, Timestamp)> = HashMap::new();
+    let mut fronts = Vec::with_capacity(order.waiting_for.len());
+    for front in &order.waiting_for {
+        if known.len() < MOST_FRONTS
+            && !known.contains_key(&front.order)
+            && let Some(other) = call.app.store.order(front.order).await?
+        {
+            known.insert(front.order, (other.state, other.updated_at));
+        }
+        let state = known.get(&front.order).copied();
+        fronts.push(Front { device: front.device.clone(), order: front.order, state });
+    }
+    Ok(fronts)
+}
