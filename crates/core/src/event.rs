@@ -111,6 +111,20 @@ impl OrderFacts {
     /// The event "this order is now `state`", with `more` facts beside those of the order.
     #[must_use]
     pub fn event(&self, id: Uuid, sequence: i32, state: OrderState, at: Timestamp, more: Value) -> Event {
+        self.happening(id, sequence, state.word(), state, at, more)
+    }
+
+    /// The event "this happened to the order", `what` being its last word, while it is `state`.
+    #[must_use]
+    pub fn happening(
+        &self,
+        id: Uuid,
+        sequence: i32,
+        what: &str,
+        state: OrderState,
+        at: Timestamp,
+        more: Value,
+    ) -> Event {
         let mut data = json!({
             "order": self.id,
             "kind": self.kind,
@@ -131,7 +145,7 @@ impl OrderFacts {
             entity: Entity::Order,
             entity_id: self.id.to_string(),
             sequence,
-            what: state.word().to_owned(),
+            what: what.to_owned(),
             at,
             region: self.region.clone(),
             definition: self.definition.clone(),

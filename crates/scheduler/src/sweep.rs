@@ -22,7 +22,10 @@ pub(crate) async fn run(context: &Context, lease: &RelayLease) -> Result<(), Sto
     let mut audits = tokio::time::interval(Duration::from_millis(context.settings.audit_every_ms.max(100)));
     loop {
         tokio::select! {
-            _ = sweep.tick() => find_lost(context).await?,
+            _ = sweep.tick() => {
+                find_lost(context).await?;
+                tell_doubts(context).await?;
+            }
             _ = release.tick() => { lease.release_later(Timestamp::now(), ROUND).await?; }
             _ = audits.tick() => audits::order(context).await?,
             _ = partitions.tick() => {
@@ -65,6 +68,21 @@ async fn find_lost(context: &Context) -> Result<(), StoreError> {
             deployments = swept.deployments,
             "work that had not moved was sent again"
         );
+    }
+    Ok(())
+}
+
+/// Makes known what has been in doubt for long: somebody should look at the devices.
+async fn tell_doubts(context: &Context) -> Result<(), StoreError> {
+    let patience = i64::from(context.settings.alarm_in_doubt_s);
+    if patience == 0 {
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let told = context.store.tell_doubts(now - SignedDuration::from_secs(patience), now, ROUND).await?;
+    if told > 0 {
+        metrics::counter!("turnup_deployments_long_in_doubt_total").increment(told);
+        tracing::warn!(deployments = told, "deployments are in doubt for long; their orders have told so");
     }
     Ok(())
 }

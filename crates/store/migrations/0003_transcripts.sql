@@ -13,5 +13,5 @@ CREATE TABLE transcripts (
 -- As rows come in the order of their times, a few bytes tell which pages are old.
 CREATE INDEX transcripts_at ON transcripts USING brin (at) WITH (autosummarize = on);
 
--- Since when a doubt has been made known: once for each.
-ALTER TABLE deployments ADD COLUMN doubt_told_at timestamptz;
+-- The doubt that was made known last, by its in_doubt_since: each is told once.
+ALTER TABLE deployments ADD COLUMN doubt_told timestamptz;

@@ -32,6 +32,7 @@ mod create;
 mod definition;
 mod deployment;
 mod device;
+mod doubt;
 mod entry;
 mod error;
 mod event;

@@ -103,7 +103,7 @@ impl OrderView {
 /// One change of an order's state.
 #[derive(Debug, Clone, Serialize)]
 pub struct HistoryEntry {
-    /// Gapless from 1.
+    /// Number among the order's events, from 1. One that is missing is that of an event which changes no state.
     pub seq: i32,
     /// State before; none at acceptance.
     pub from: Option<OrderState>,

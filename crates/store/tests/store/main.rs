@@ -7,6 +7,7 @@ mod audits;
 mod claims;
 mod control;
 mod devices;
+mod doubts;
 mod events;
 mod library;
 mod lives;

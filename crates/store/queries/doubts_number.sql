@@ -1,0 +1,1 @@
+UPDATE orders SET sequence = sequence + 1 WHERE id = ANY ($1)
