@@ -17,4 +17,5 @@ mod netconfd;
 mod orders;
 mod properties;
 mod schedule;
+mod transcripts;
 mod workers;

@@ -28,6 +28,7 @@ use turnup_core::{
         Limits, Purpose, REPUBLISHED, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
+    transcript::Transcript,
 };
 use turnup_device_sim::{DeviceSpec, Options as SimOptions, SimDevice, Simulator, behaviour::Behaviour};
 use turnup_worker::{Assignment, CredentialSource, Settings, Worker};
@@ -160,6 +161,23 @@ async fn next(consumer: &mut Consumer) -> Delivery {
 async fn end((shutdown, running): (CancellationToken, JoinHandle<()>)) {
     shutdown.cancel();
     tokio::time::timeout(PATIENCE, running).await.expect("drained in time").unwrap();
+}
+
+/// The next report, and the transcript that came before it.
+async fn next_report(reports: &mut Consumer) -> (StateChange, Option<Transcript>) {
+    let mut transcript = None;
+    loop {
+        let delivery = next(reports).await;
+        let read = StateChange::decode(&delivery.body);
+        if read.is_err() {
+            transcript = Some(Transcript::decode(&delivery.body).unwrap());
+        }
+        // The next one may be in the same shard.
+        delivery.ack().await;
+        if let Ok(report) = read {
+            return (report, transcript);
+        }
+    }
 }
 
 #[test]
@@ -305,10 +323,10 @@ fn a_worker_that_is_to_stop_ends_what_it_has_and_takes_no_more() {
         site.until_begun().await;
         scope.publish(scope.message(&second, DeployClass::Normal)).await;
         end((shutdown, running)).await;
-        let report = StateChange::decode(&next(&mut reports).await.body).unwrap();
+        let report = next_report(&mut reports).await.0;
         assert_eq!(report.deployment, first.deployment);
         let last = match report.event {
-            DeploymentEvent::Progressed => StateChange::decode(&next(&mut reports).await.body).unwrap(),
+            DeploymentEvent::Progressed => next_report(&mut reports).await.0,
             _ => report,
         };
         assert_eq!(last.event, DeploymentEvent::Committed, "{last:?}");
@@ -348,7 +366,7 @@ fn questions_are_answered_while_deployments_run() {
         assert_eq!(first.check.unwrap().trusted, None);
         assert!(second.schemas[0].text.contains("module turnup-sim"));
         let last = loop {
-            let report = StateChange::decode(&next(&mut reports).await.body).unwrap();
+            let (report, _) = next_report(&mut reports).await;
             if report.event != DeploymentEvent::Progressed {
                 break report;
             }
@@ -407,10 +425,10 @@ fn an_audit_goes_through_the_broker_too() {
             };
             let mut reports = scope.reports(&audit);
             scope.publish(scope.message(&audit, DeployClass::Bulk)).await;
-            let delivery = next(&mut reports).await;
-            let report = StateChange::decode(&delivery.body).unwrap();
-            // The next one may be in the same shard.
-            delivery.ack().await;
+            let (report, transcript) = next_report(&mut reports).await;
+            let said = transcript.map(|transcript| (transcript.deployment, transcript.attempt));
+            // On paper nothing is said.
+            assert_eq!(said, (!on_paper).then_some((audit.deployment, audit.attempt)));
             assert_eq!((report.deployment, report.event), (audit.deployment, DeploymentEvent::Committed));
             let wanted = if on_paper { ConfigAudit::InSync } else { ConfigAudit::Drifted };
             assert_eq!(report.devices[0].audit.as_ref().unwrap().config, wanted);
