@@ -108,8 +108,13 @@ fn cut_middle(text: &mut String, most: usize) {
     if text.len() <= most {
         return;
     }
-    let head = text.floor_char_boundary(most / 2);
-    let tail = text.ceil_char_boundary(text.len() - most / 2);
+    let (mut head, mut tail) = (most / 2, text.len() - most / 2);
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
     let note = format!(" <!-- {} bytes left out --> ", tail - head);
     text.replace_range(head..tail, &note);
 }

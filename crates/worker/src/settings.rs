@@ -41,9 +41,9 @@ pub struct Settings {
 #[serde(rename_all = "lowercase")]
 pub enum Transcripts {
     /// Those of all deployments.
-    #[default]
     All,
     /// Those in which something went wrong.
+    #[default]
     Failures,
     /// None.
     None,

@@ -96,7 +96,12 @@ impl Scope {
             regions: vec![RegionName::new(REGION).unwrap()],
             credentials,
         };
-        let settings = Settings { allow_null_platform: true, concurrency, ..Settings::default() };
+        let settings = Settings {
+            allow_null_platform: true,
+            concurrency,
+            transcripts: turnup_worker::Transcripts::All,
+            ..Settings::default()
+        };
         // A handle of its own, as in a process of its own.
         let broker = Broker::new(self.broker.settings().clone()).unwrap();
         let worker = Worker::new(settings, assignment, broker).unwrap();

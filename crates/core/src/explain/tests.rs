@@ -43,6 +43,7 @@ fn device(device: &str, in_force: InForce, steps: &[&str]) -> DeviceReport {
         steps: steps.iter().map(step).collect(),
         failures: vec![],
         audit: None,
+        guarantee: None,
     }
 }
 

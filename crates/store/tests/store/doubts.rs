@@ -12,7 +12,14 @@ use turnup_store::{DeploymentChange, EventFilter, Logged, Settled, Store, testin
 use crate::support::{accept, add, in_s, name, now, order, settle, start};
 
 fn device(device: &str, in_force: InForce) -> DeviceReport {
-    DeviceReport { device: name(device), in_force, steps: vec![], failures: vec![], audit: None }
+    DeviceReport {
+        device: name(device),
+        in_force,
+        steps: vec![],
+        failures: vec![],
+        audit: None,
+        guarantee: None,
+    }
 }
 
 async fn report(store: &Store, id: DeploymentId, sequence: i32, since: Option<Timestamp>) {

@@ -35,7 +35,7 @@ use turnup_netconf::{
 use uuid::Uuid;
 
 use crate::{
-    Assignment, CredentialSource, SecretSource, Settings,
+    Assignment, CredentialSource, SecretSource, Settings, Transcripts,
     currency::Claims,
     deploy::{Context, Outcome, Reports, Run},
     serve::Shared,
@@ -108,7 +108,7 @@ impl Told {
 }
 
 pub(crate) fn settings() -> Settings {
-    Settings { report_after_ms: 50_000, ..Settings::default() }
+    Settings { report_after_ms: 50_000, transcripts: Transcripts::All, ..Settings::default() }
 }
 
 impl Lab {
