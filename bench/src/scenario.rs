@@ -366,7 +366,11 @@ async fn plans() -> Vec<Figure> {
         took[took.len() / 2].as_secs_f64() * 1000.0
     });
     vec![
-        Figure::new("a modify planned (dry run), 10 services on its devices", format!("p50 {few:.2} ms"), None),
+        Figure::new(
+            "a modify planned (dry run), 10 services on its devices",
+            format!("p50 {few:.2} ms"),
+            None,
+        ),
         Figure::new(
             format!("the same with {many} services on them"),
             format!("p50 {most:.2} ms, {:.2} times", most / few),

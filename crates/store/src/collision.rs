@@ -41,6 +41,8 @@ fn view(row: &Row) -> Result<UnfinishedOrder, StoreError> {
 
 impl Store {
     /// Unfinished orders that touch one of `devices`, oldest first, once for each device; at most `limit`.
+    /// Where there are very many, those that are likeliest to collide: running, or due soonest, or the
+    /// latest. The cost does not grow with what the devices have seen.
     ///
     /// # Errors
     /// If the database is away.
