@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use turnup_core::policy::Role;
 
-use crate::support::{eline, run, send};
+use crate::support::{eline, run, send, wait};
 
 #[test]
 fn a_device_is_added_changed_and_removed() {
@@ -108,6 +108,11 @@ fn a_device_in_use_stays() {
 fn the_fleet_shows_queues_and_orders() {
     run(async |_, intake| {
         intake.order(&eline()).await;
+        // It reads its own queue from a moment after it answers HTTP.
+        wait("the intake to read its queue", async || {
+            intake.show("/v1/fleet").await.body["queues"]["intake"]["readers"] == 1
+        })
+        .await;
         let fleet = intake.show("/v1/fleet").await;
         assert_eq!(fleet.status, 200);
         let regions: Vec<&Value> =
