@@ -9,6 +9,7 @@ use std::{
 use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use turnup_device_sim::{behaviour::Behaviour, datastore::Kind};
 use turnup_tests::{Cluster, Options, cluster::eline, wait::until};
 
 /// One line of the result.
@@ -28,7 +29,7 @@ type Running = Pin<Box<dyn Future<Output = Vec<Figure>>>>;
 type Run = fn() -> Running;
 
 /// Name and function of each scenario.
-pub(crate) const ALL: [(&str, Run); 8] = [
+pub(crate) const ALL: [(&str, Run); 9] = [
     ("null", || Box::pin(null())),
     ("netconf", || Box::pin(netconf())),
     ("latency", || Box::pin(latency())),
@@ -37,6 +38,7 @@ pub(crate) const ALL: [(&str, Run); 8] = [
     ("worker-memory", || Box::pin(worker_memory())),
     ("intake", || Box::pin(intake())),
     ("plans", || Box::pin(plans())),
+    ("group", || Box::pin(group())),
 ];
 
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -377,4 +379,47 @@ async fn plans() -> Vec<Figure> {
             Some("<= 1.2 times"),
         ),
     ]
+}
+
+/// Orders that wait for one device which takes its time to commit: together, and one by one.
+async fn group() -> Vec<Figure> {
+    const DELAY_MS: u64 = 2000;
+    let (many, few) = (scaled(100), 5);
+    let mut figures = Vec::new();
+    let mut each = [0.0, 0.0];
+    for (at, (most, count)) in [(100, many), (1, few)].into_iter().enumerate() {
+        let options = Options {
+            regions: vec![(REGION.to_owned(), 2)],
+            config: format!("[scheduler]\ngroup_max_orders = {most}\n"),
+            ladder_levels: 20,
+        };
+        let cluster = Cluster::running(options).await;
+        let device = format!("sim-{REGION}-1");
+        for name in [device.clone(), format!("sim-{REGION}-2")] {
+            let slow = Behaviour { commit_delay_ms: DELAY_MS, ..Behaviour::default() };
+            cluster.behave(&name, slow).await;
+        }
+        let pairs = pairs("sim-eu-west-", 1, 2);
+        let rate = through(&cluster, &orders(0, count, &pairs), 0).await;
+        let journal = cluster.simulator.journal().unwrap();
+        let commits = journal.iter().filter(|r| r.device == device && r.kind == Kind::Provisional).count();
+        each[at] = 1000.0 / rate;
+        let how = if most > 1 { "together" } else { "one by one" };
+        figures.push(Figure::new(
+            format!("{count} orders for one device that takes {DELAY_MS} ms to commit, {how}"),
+            format!(
+                "{commits} commits, {:.1} orders each, {:.1} s in all, {:.0} ms an order",
+                f64::from(count) / commits as f64,
+                f64::from(count) / rate,
+                each[at]
+            ),
+            (most > 1).then_some("<= 4 commits for 100"),
+        ));
+    }
+    figures.push(Figure::new(
+        "of that, together against one by one",
+        format!("{:.0} times as fast", each[1] / each[0]),
+        None,
+    ));
+    figures
 }

@@ -12,6 +12,7 @@ mod amqp;
 mod cli;
 mod devices;
 mod events;
+mod groups;
 mod lives;
 mod netconfd;
 mod orders;

@@ -135,10 +135,12 @@ async fn orders_on_one_device_never_overlap_and_nobody_takes_anothers_nodes() {
         .count(
             "WITH runs AS (SELECT entity_id, min(at) FILTER (WHERE to_state = 'in_progress') AS begun, \
              max(at) FILTER (WHERE from_state = 'in_progress') AS ended FROM events WHERE entity = 'order' GROUP BY entity_id) \
-             SELECT count(*) FROM runs AS a JOIN runs AS b ON a.entity_id < b.entity_id AND a.begun < b.ended AND b.begun < a.ended",
+             SELECT count(*) FROM runs AS a JOIN runs AS b ON a.entity_id < b.entity_id AND a.begun < b.ended AND b.begun < a.ended \
+             WHERE NOT EXISTS (SELECT FROM deployment_orders AS x JOIN deployment_orders AS y USING (deployment_id) \
+             WHERE x.order_id::text = a.entity_id AND y.order_id::text = b.entity_id)",
         )
         .await;
-    assert_eq!(overlaps, 0, "orders on the same devices at the same time");
+    assert_eq!(overlaps, 0, "orders on the same devices at the same time, and not in one deployment");
     invariants::history_is_lawful(&cluster).await;
     invariants::nothing_is_stuck(&cluster).await;
     invariants::network_is_as_recorded(&cluster).await;

@@ -41,8 +41,27 @@ pub struct InFront {
 pub enum Admission {
     /// Takes all its devices now.
     Start,
+    /// Goes along with the candidate at this place, which starts: the devices are theirs together.
+    Join(usize),
     /// Waits; says for whom.
     Wait(Vec<InFront>),
+}
+
+/// Who goes along with whom: [`admit_groups`] asks when the devices would allow it.
+pub trait Company {
+    /// Whether the candidate at place `newcomer` may go along with those at `group`, the first of which is
+    /// the one that starts. If so it is one of them from now on.
+    fn takes(&mut self, group: &[usize], newcomer: usize) -> bool;
+}
+
+/// Everyone goes alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
+
+impl Company for Alone {
+    fn takes(&mut self, _: &[usize], _: usize) -> bool {
+        false
+    }
 }
 
 /// Decides for all `candidates` at once. Those with a ticket come in ticket order, then the others
@@ -50,38 +69,76 @@ pub enum Admission {
 /// waits for it; as tickets order all orders alike on every device, waiting can't be circular.
 #[must_use]
 pub fn admit(candidates: &[Candidate], board: &Board) -> Vec<Admission> {
+    admit_groups(candidates, board, &mut Alone)
+}
+
+/// As [`admit`], with groups: a candidate that would wait only for one that starts now, and shares a device
+/// with that one, goes along with it if `company` takes it. So on every device those who go together are
+/// the first in line, without a gap: nobody is overtaken.
+#[must_use]
+pub fn admit_groups(candidates: &[Candidate], board: &Board, company: &mut dyn Company) -> Vec<Admission> {
     let mut held = board.held.clone();
     let mut newcomers: BTreeMap<&DeviceName, OrderId> = BTreeMap::new();
     let mut answers = vec![Admission::Start; candidates.len()];
     let mut turn: Vec<usize> = (0..candidates.len()).collect();
     turn.sort_by_key(|i| (candidates[*i].ticket.is_none(), candidates[*i].ticket, *i));
     let mut started = BTreeSet::new();
+    // Groups by their first, and whose a device is that was free before.
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut taken: BTreeMap<&DeviceName, usize> = BTreeMap::new();
     for i in turn {
         let candidate = &candidates[i];
+        // Who is in front on a device, but for those who hold it.
+        let queued = |device: &DeviceName| {
+            let earlier = || {
+                board.waiting.get(device)?.iter().find_map(|(ticket, order)| {
+                    let before = candidate.ticket.is_none_or(|own| *ticket < own);
+                    (before && *order != candidate.order && !started.contains(order)).then_some(order)
+                })
+            };
+            earlier().or_else(|| newcomers.get(device)).copied()
+        };
         let in_front: Vec<InFront> = candidate
             .devices
             .iter()
             .filter_map(|device| {
-                let holder = held.get(device).filter(|order| **order != candidate.order);
-                let earlier = || {
-                    board.waiting.get(device)?.iter().find_map(|(ticket, order)| {
-                        let before = candidate.ticket.is_none_or(|own| *ticket < own);
-                        (before && *order != candidate.order && !started.contains(order)).then_some(order)
-                    })
-                };
-                let newcomer = || newcomers.get(device);
-                let order = holder.or_else(earlier).or_else(newcomer)?;
-                Some(InFront { device: device.clone(), order: *order })
+                let holder = held.get(device).filter(|order| **order != candidate.order).copied();
+                let order = holder.or_else(|| queued(device))?;
+                Some(InFront { device: device.clone(), order })
             })
             .collect();
-        if in_front.is_empty() {
-            held.extend(candidate.devices.iter().map(|device| (device.clone(), candidate.order)));
-            started.insert(candidate.order);
+        let first = if in_front.is_empty() {
+            Some(i)
         } else {
-            for device in &candidate.devices {
-                newcomers.entry(device).or_insert(candidate.order);
+            let only = candidate.devices.iter().find_map(|device| taken.get(device)).copied();
+            only.filter(|first| {
+                let shared = candidates[*first].devices.intersection(&candidate.devices).next().is_some();
+                let free = |device: &DeviceName| {
+                    let ours = taken.get(device) == Some(first);
+                    (ours || !held.contains_key(device)) && queued(device).is_none()
+                };
+                shared && candidate.devices.iter().all(free)
+            })
+            .filter(|first| groups.get(first).is_some_and(|group| company.takes(group, i)))
+        };
+        match first {
+            Some(first) => {
+                for device in &candidate.devices {
+                    held.entry(device.clone()).or_insert(candidate.order);
+                    taken.entry(device).or_insert(first);
+                }
+                started.insert(candidate.order);
+                groups.entry(first).or_default().push(i);
+                if first != i {
+                    answers[i] = Admission::Join(first);
+                }
             }
-            answers[i] = Admission::Wait(in_front);
+            None => {
+                for device in &candidate.devices {
+                    newcomers.entry(device).or_insert(candidate.order);
+                }
+                answers[i] = Admission::Wait(in_front);
+            }
         }
     }
     answers
@@ -130,7 +187,94 @@ mod tests {
         assert!(matches!(answers[0], Admission::Wait(_)));
     }
 
+    /// Takes everyone, up to a number.
+    struct UpTo(usize);
+
+    impl Company for UpTo {
+        fn takes(&mut self, group: &[usize], _: usize) -> bool {
+            group.len() < self.0
+        }
+    }
+
+    #[test]
+    fn who_waits_for_the_same_goes_along_and_nobody_is_overtaken() {
+        let candidates = [
+            candidate(1, &[1, 2], None),
+            candidate(2, &[1], None),
+            candidate(3, &[1, 3], None),
+            candidate(4, &[3, 4], None), // Shares nothing with the first.
+            candidate(5, &[1, 4], None), // Behind 4 on device 4.
+            candidate(6, &[2, 5], None), // 5 is held by someone else.
+            candidate(7, &[2], None),    // Behind 6.
+        ];
+        let mut board = Board::default();
+        board.held.insert(device(5), order(99));
+        let answers = admit_groups(&candidates, &board, &mut UpTo(10));
+        assert_eq!(answers[..3], [Admission::Start, Admission::Join(0), Admission::Join(0)]);
+        for (waiting, before, at) in [(3, 3, 3), (5, 99, 5)] {
+            let in_front = Admission::Wait(vec![InFront { device: device(at), order: order(before) }]);
+            match &answers[waiting] {
+                Admission::Wait(all) => {
+                    assert!(all.contains(&InFront { device: device(at), order: order(before) }))
+                }
+                other => panic!("{other:?} and not {in_front:?}"),
+            }
+        }
+        assert!(matches!(answers[4], Admission::Wait(_)) && matches!(answers[6], Admission::Wait(_)));
+        let answers = admit_groups(&candidates[..3], &Board::default(), &mut UpTo(2));
+        assert!(matches!(answers[..], [Admission::Start, Admission::Join(0), Admission::Wait(_)]));
+    }
+
+    #[test]
+    fn nobody_goes_along_past_one_who_waits_and_is_not_of_the_batch() {
+        let mut board = Board::default();
+        board.waiting.insert(device(1), BTreeMap::from([(1, order(1)), (2, order(9)), (3, order(3))]));
+        let candidates = [candidate(1, &[1], Some(1)), candidate(3, &[1], Some(3))];
+        let answers = admit_groups(&candidates, &board, &mut UpTo(10));
+        assert_eq!(answers[0], Admission::Start);
+        assert!(matches!(answers[1], Admission::Wait(_)));
+    }
+
     proptest! {
+        /// Over any history: a device is never shared by two groups, those of a group all share a device
+        /// with its first, and on no device does anyone start before one who asked earlier.
+        #[test]
+        fn groups_are_exclusive_and_fair(
+            wants in proptest::collection::vec((proptest::collection::btree_set(0_u8..6, 1..4), any::<bool>()), 1..30),
+            most in 1_usize..6,
+        ) {
+            let mut board = Board::default();
+            let candidates: Vec<Candidate> = wants.iter().enumerate().map(|(n, (devices, waits))| {
+                let ticket = waits.then_some(n as i64);
+                let c = candidate(n as u128, &devices.iter().copied().collect::<Vec<_>>(), ticket);
+                if let Some(ticket) = ticket {
+                    for d in &c.devices { board.waiting.entry(d.clone()).or_default().insert(ticket, c.order); }
+                }
+                c
+            }).collect();
+            let answers = admit_groups(&candidates, &board, &mut UpTo(most));
+            let first_of = |i: usize| match answers[i] {
+                Admission::Start => Some(i),
+                Admission::Join(first) => Some(first),
+                Admission::Wait(_) => None,
+            };
+            let mut turn: Vec<usize> = (0..candidates.len()).collect();
+            turn.sort_by_key(|i| (candidates[*i].ticket.is_none(), candidates[*i].ticket, *i));
+            for d in (0_u8..6).map(device) {
+                let queue: Vec<Option<usize>> = turn.iter().filter(|i| candidates[**i].devices.contains(&d))
+                    .map(|i| first_of(*i)).collect();
+                let begun: Vec<usize> = queue.iter().copied().map_while(|first| first).collect();
+                prop_assert!(queue[begun.len()..].iter().all(Option::is_none), "somebody was overtaken at {d}");
+                prop_assert!(begun.windows(2).all(|pair| pair[0] == pair[1]), "two groups at {d}");
+            }
+            for (i, first) in (0..candidates.len()).filter_map(|i| Some((i, first_of(i)?))) {
+                prop_assert_eq!(first_of(first), Some(first));
+                prop_assert!(candidates[i].devices.intersection(&candidates[first].devices).next().is_some());
+                let size = (0..candidates.len()).filter(|k| first_of(*k) == Some(first)).count();
+                prop_assert!(size <= most);
+            }
+        }
+
         /// Over any history of asking and giving back: nobody shares a device, and everyone gets
         /// a turn in the end.
         #[test]

@@ -169,6 +169,8 @@ words!(
         RolledBack = "rolled_back" / "Rolled back",
         /// In force on no device, because the orders' content was refused. Final.
         Rejected = "rejected" / "Rejected",
+        /// Each of its orders is in force everywhere or nowhere, and not all are the same. Final.
+        Partly = "partly" / "Partly committed",
         /// Given up: what is in force is recorded per device, and not the same everywhere or not known. Final.
         Unresolved = "unresolved" / "Unresolved",
     }
@@ -178,7 +180,7 @@ impl DeploymentState {
     /// Whether the deployment has ended.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Committed | Self::RolledBack | Self::Rejected | Self::Unresolved)
+        matches!(self, Self::Committed | Self::RolledBack | Self::Rejected | Self::Partly | Self::Unresolved)
     }
 }
 
@@ -195,6 +197,8 @@ words!(
         RolledBack = "rolled_back" / "rolled back",
         /// In force nowhere after a refusal.
         Rejected = "rejected" / "rejected",
+        /// Some of its orders in force wherever they want to be, the others nowhere.
+        PartlyCommitted = "partly_committed" / "partly committed",
         /// Neither could be reached.
         GivenUp = "given_up" / "given up",
     }
@@ -212,8 +216,9 @@ pub const fn deployment_transition(from: DeploymentState, event: DeploymentEvent
         (S::Pending | S::Running | S::InDoubt, E::Committed) => Some(S::Committed),
         (S::Pending | S::Running | S::InDoubt, E::RolledBack) => Some(S::RolledBack),
         (S::Pending | S::Running | S::InDoubt, E::Rejected) => Some(S::Rejected),
+        (S::Pending | S::Running | S::InDoubt, E::PartlyCommitted) => Some(S::Partly),
         (S::Pending | S::Running | S::InDoubt, E::GivenUp) => Some(S::Unresolved),
-        (S::Committed | S::RolledBack | S::Rejected | S::Unresolved, _) => None,
+        (S::Committed | S::RolledBack | S::Rejected | S::Partly | S::Unresolved, _) => None,
     }
 }
 

@@ -273,6 +273,9 @@ words!(
         New = "new" / "new",
         /// Not known.
         Unknown = "unknown" / "in doubt",
+        /// Some orders of the deployment are in force there and the others are not; each order's report
+        /// says which.
+        Partly = "partly" / "in force for some orders",
     }
 );
 
@@ -339,6 +342,10 @@ pub struct OrderReport {
     /// Empty: deployed. Else why not; the gravest class decides between Invalid and Failed Deploy.
     #[serde(default)]
     pub failures: Vec<Failure>,
+    /// Which of the order's own configuration is in force, at each device that it changes: what it deployed
+    /// or not is believed by this, where the deployment's end does not say it for all its orders.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_force: BTreeMap<DeviceName, InForce>,
 }
 
 words!(

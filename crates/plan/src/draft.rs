@@ -129,6 +129,28 @@ impl Draft {
         Self { kind, order, service, devices }
     }
 
+    /// The service.
+    pub(crate) fn service(&self) -> ServiceId {
+        self.service
+    }
+
+    /// What it does on each device.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (&DeviceName, &Change)> {
+        self.devices.iter()
+    }
+
+    /// About how many bytes its edits have in a worker's message.
+    #[must_use]
+    pub fn estimated_bytes(&self) -> usize {
+        let footprints = |change: &Change| {
+            let all = change.old.iter().chain(&change.strays).chain(&change.new);
+            all.map(|footprint| footprint.config().len()).sum::<usize>()
+        };
+        // Each part of it comes in the edit, the inverse, the filter or the conditions, about three times;
+        // quotes are escaped.
+        self.devices.values().map(|change| 1_000 + 4 * footprints(change)).sum()
+    }
+
     /// What is wanted on each device.
     pub fn wanted(&self) -> impl Iterator<Item = (&DeviceName, &Footprint)> {
         self.devices.iter().filter_map(|(device, change)| Some((device, change.new.as_ref()?)))

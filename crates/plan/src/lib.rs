@@ -42,6 +42,7 @@ mod read;
 mod schema;
 mod shape;
 mod template;
+mod together;
 mod yaml;
 mod yang;
 
@@ -58,4 +59,5 @@ pub use mistake::Mistake;
 pub use pools::{PoolRule, Pools};
 pub use question::Questions;
 pub use template::RenderError;
+pub use together::Together;
 pub use yang::{ModuleText, Violation, Yang, YangCache, YangMistake};

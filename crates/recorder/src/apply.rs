@@ -16,7 +16,7 @@ use turnup_core::{
     message::{InForce, OrderReport, StateChange},
     name::DeviceName,
     order::OrderKind,
-    settle::{order_event, service_event},
+    settle::{is_deployed, order_event, service_event},
 };
 use turnup_store::{DeploymentChange, DeploymentToSettle, Entry, OrderToSettle, ServiceChange, Settled};
 use uuid::Uuid;
@@ -88,10 +88,10 @@ fn next_state(current: &DeploymentToSettle, report: &StateChange) -> Option<Depl
     deployment_transition(current.state, report.event)
 }
 
-/// Why an order did not deploy, from its own failures; a deployment that was not committed never
-/// counts as deployed, whatever the report of the order says.
-fn failures(order: &OrderReport, state: DeploymentState) -> Vec<Failure> {
-    if state == DeploymentState::Committed {
+/// Why an order did not deploy; empty if the report proves that it did ([`is_deployed`]). A deployment that
+/// was undone never counts as deployed, whatever the report of the order says.
+fn failures(order: &OrderReport, change: &StateChange, state: DeploymentState) -> Vec<Failure> {
+    if is_deployed(change.event, order, &change.devices) {
         return Vec::new();
     }
     if order.failures.is_empty() {
@@ -109,7 +109,7 @@ fn end_order(
     state: DeploymentState,
     now: Timestamp,
 ) {
-    let failures = failures(report, state);
+    let failures = failures(report, change, state);
     let event = order_event(&failures);
     let Ok(to) = order_transition(order.state, event) else {
         tracing::warn!(order = %report.order, state = %order.state, %event, "the end of an order that is not in progress");
@@ -135,7 +135,7 @@ fn end_order(
         audited(settled, order, change, now);
     }
     if let Some(service) = service_event(order.facts.kind, event) {
-        change_service(settled, order, service, change, to, now);
+        change_service(settled, order, service, (change, report), to, now);
     }
 }
 
@@ -143,7 +143,7 @@ fn change_service(
     settled: &mut Settled,
     order: &OrderToSettle,
     event: ServiceEvent,
-    change: &StateChange,
+    (change, report): (&StateChange, &OrderReport),
     order_state: OrderState,
     now: Timestamp,
 ) {
@@ -156,8 +156,7 @@ fn change_service(
     let (service_change, what) = match (before, after) {
         (None, Some(state)) => (ServiceChange::Create { order: id, deployment }, state.word()),
         (Some(_), Some(state)) if event == ServiceEvent::AttemptFailed => {
-            let known = change.devices.iter().map(|device| (device.device.clone(), device.in_force));
-            let in_force = known.filter(|(_, in_force)| *in_force != InForce::Old).collect();
+            let in_force = in_force(change, report).filter(|(_, found)| *found != InForce::Old).collect();
             (ServiceChange::Fail { service, state, order: id, deployment, sequence, in_force }, state.word())
         }
         (Some(_), Some(state)) => {
@@ -169,6 +168,22 @@ fn change_service(
     settled.services.push(service_change);
     let more = json!({"state": after, "order_state": order_state});
     settled.entries.push(service_entry(order, sequence, what, more, change, now));
+}
+
+/// What is in force of the order's own at its devices. A worker that doesn't say it order by order has
+/// deployed nothing but this one.
+fn in_force<'a>(
+    change: &'a StateChange,
+    report: &'a OrderReport,
+) -> impl Iterator<Item = (DeviceName, InForce)> + 'a {
+    let devices = change.devices.iter().filter(|_| report.in_force.is_empty());
+    let devices = devices.map(|device| (device.device.clone(), device.in_force));
+    let own = report.in_force.iter().map(|(device, found)| (device.clone(), *found));
+    // Of one order's own nothing can be in force in part.
+    own.chain(devices).map(|(device, found)| match found {
+        InForce::Partly => (device, InForce::Unknown),
+        found => (device, found),
+    })
 }
 
 /// A log entry of the order's service.
@@ -300,7 +315,7 @@ mod tests {
             event,
             phase: "x".to_owned(),
             devices: vec![],
-            orders: vec![OrderReport { order: order(), failures }],
+            orders: vec![OrderReport { order: order(), failures, in_force: BTreeMap::new() }],
         }
     }
 
@@ -360,6 +375,48 @@ mod tests {
             assert_eq!(settled.orders[0].1, OrderState::FailedDeploy, "{event}");
             assert!(!settled.orders[0].3.is_empty());
         }
+    }
+
+    #[test]
+    fn orders_of_a_group_end_each_by_its_own() {
+        let (deployments, mut orders) = world(OrderKind::Modify);
+        let mut group = report(2, 1, DeploymentEvent::PartlyCommitted, vec![]);
+        group.orders.clear();
+        group.devices = vec![device("a", InForce::Partly, None), device("z", InForce::Unknown, None)];
+        let bad = Failure::new(FailureClass::Invalid, "edit-config", "mtu out of range");
+        // In force; refused; in doubt at one device; and one that claims more than the device says.
+        let fates = [
+            (vec![("a", InForce::New)], vec![]),
+            (vec![("a", InForce::Old)], vec![bad]),
+            (vec![("a", InForce::New), ("z", InForce::Unknown)], vec![]),
+            (vec![("b", InForce::New)], vec![]),
+        ];
+        for (n, (in_force, failures)) in (10..).zip(fates) {
+            let id = OrderId(Uuid::from_u128(n));
+            let mut stored = orders[&order()].clone();
+            stored.facts.id = id;
+            stored.facts.service_id = ServiceId(Uuid::from_u128(100 + n));
+            orders.insert(id, stored);
+            let in_force = in_force.into_iter();
+            group.orders.push(OrderReport {
+                order: id,
+                failures,
+                in_force: in_force.map(|(name, found)| (DeviceName::new(name).unwrap(), found)).collect(),
+            });
+        }
+        let settled = apply(&[&group], &deployments, &orders, now());
+        let states: Vec<OrderState> = settled.orders.iter().map(|(_, state, ..)| *state).collect();
+        use OrderState::{Completed, FailedDeploy, Invalid};
+        assert_eq!(states, [Completed, Invalid, FailedDeploy, FailedDeploy]);
+        assert_eq!(settled.deployments[0].state, DeploymentState::Partly);
+        let left = |at: usize| match &settled.services[at] {
+            ServiceChange::Fail { in_force, .. } => in_force.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(settled.services[0], ServiceChange::Update { .. }));
+        assert_eq!(left(1), [], "nothing of what was refused is left, though others are in force there");
+        let z = |name: &str, found| (DeviceName::new(name).unwrap(), found);
+        assert_eq!(left(2), [z("a", InForce::New), z("z", InForce::Unknown)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use turnup_core::{
 use turnup_plan::{Catalogue, Yang};
 use turnup_store::{Starting, StoreError};
 
-use crate::{Context, hold::Hold, start};
+use crate::{Context, group::Most, hold::Hold, start};
 
 /// Longest sleep: the wall clock may be set while we sleep.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
@@ -82,18 +82,23 @@ async fn park(delivery: Delivery, reason: &str) {
 }
 
 /// Starts a batch, over an absence of the database. A batch that the database refuses is tried
-/// singly, so that one bad row never sinks the others.
+/// singly and each order alone, so that one bad row never sinks the others.
 async fn start(context: &Context, batch: Vec<Held>) {
+    let settings = &context.settings;
+    start_with(context, batch, Most::new(settings.group_max_orders, settings.group_max_bytes)).await;
+}
+
+async fn start_with(context: &Context, batch: Vec<Held>, most: Most) {
     let due: Vec<(OrderId, i32)> = batch.iter().map(|held| (held.due.order, held.due.revision)).collect();
-    match start_until_answered(context, &due).await {
+    match start_until_answered(context, &due, most).await {
         None => {}
         Some(Ok(())) => {
             turnup_crashpoint::pass("scheduler.after_commit");
             ack_many(batch.into_iter().map(|held| held.delivery).collect()).await;
         }
-        Some(Err(_)) if batch.len() > 1 => {
+        Some(Err(_)) if batch.len() > 1 || most.orders > 1 => {
             for held in batch {
-                Box::pin(start(context, vec![held])).await;
+                Box::pin(start_with(context, vec![held], Most { orders: 1, ..most })).await;
             }
         }
         Some(Err(error)) => {
@@ -105,9 +110,13 @@ async fn start(context: &Context, batch: Vec<Held>) {
 }
 
 /// `None`: shutting down; the messages go back to the broker.
-async fn start_until_answered(context: &Context, due: &[(OrderId, i32)]) -> Option<Result<(), StoreError>> {
+async fn start_until_answered(
+    context: &Context,
+    due: &[(OrderId, i32)],
+    most: Most,
+) -> Option<Result<(), StoreError>> {
     loop {
-        match start_once(context, due).await {
+        match start_once(context, due, most).await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, orders = due.len(), "orders can't be started now; trying again");
                 if !context.pause(RETRY).await {
@@ -119,11 +128,11 @@ async fn start_until_answered(context: &Context, due: &[(OrderId, i32)]) -> Opti
     }
 }
 
-async fn start_once(context: &Context, due: &[(OrderId, i32)]) -> Result<(), StoreError> {
-    let (starting, catalogue) = begin(context, due).await?;
+async fn start_once(context: &Context, due: &[(OrderId, i32)], most: Most) -> Result<(), StoreError> {
+    let (starting, catalogue) = begin(context, due, most).await?;
     let yang = yang(context, &starting).await;
     let knowledge = start::Knowledge { catalogue: &catalogue, yang: &yang };
-    let batch = start::draft(&starting, &knowledge);
+    let batch = start::draft(&starting, &knowledge, most);
     let questions = batch.questions();
     let answers = start::Answers {
         owners: starting.owners(&questions.claimed, &questions.around).await?,
@@ -132,17 +141,21 @@ async fn start_once(context: &Context, due: &[(OrderId, i32)]) -> Result<(), Sto
     };
     let now = Timestamp::now();
     let limits = context.settings.limits.into();
-    let (decisions, entries) = batch.decide(&starting, &answers, &limits, now);
+    let (decisions, entries) = batch.decide(&starting, &answers, &limits, most, now);
     turnup_crashpoint::pass("scheduler.before_commit");
     starting.finish(&decisions, &entries, now).await
 }
 
 /// Locks the batch, with the definitions that it needs at hand. Those that were published a moment ago are
 /// fetched without holding the locks; what is needed may be another when they are held again.
-async fn begin(context: &Context, due: &[(OrderId, i32)]) -> Result<(Starting, Arc<Catalogue>), StoreError> {
+async fn begin(
+    context: &Context,
+    due: &[(OrderId, i32)],
+    most: Most,
+) -> Result<(Starting, Arc<Catalogue>), StoreError> {
     let mut asked = BTreeSet::new();
     loop {
-        let starting = context.store.begin_start(due).await?;
+        let starting = context.store.begin_start_with(due, most.followers()).await?;
         let needed = start::definitions(&starting);
         let catalogue = context.library.now();
         let is_here = |(name, version): &(DefinitionName, u32)| catalogue.version(name, *version).is_some();

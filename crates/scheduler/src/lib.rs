@@ -13,6 +13,7 @@
 mod audits;
 mod claims;
 mod due;
+mod group;
 mod hold;
 mod news;
 mod relay;
@@ -57,6 +58,11 @@ pub struct Settings {
     pub keep_transcripts_days: u32,
     /// A deployment in doubt for longer is made known by an event of its orders, in seconds; 0: never.
     pub alarm_in_doubt_s: u32,
+    /// Most orders that wait for the same devices and are deployed together, in one network transaction;
+    /// 1: each alone. At most 500.
+    pub group_max_orders: u32,
+    /// Most bytes of the message of such a deployment.
+    pub group_max_bytes: usize,
     /// Deadlines and limits given to deployments.
     pub limits: LimitSettings,
 }
@@ -76,6 +82,8 @@ impl Default for Settings {
             keep_events_months: 0,
             keep_transcripts_days: 30,
             alarm_in_doubt_s: 300,
+            group_max_orders: 100,
+            group_max_bytes: 512 * 1024,
             limits: LimitSettings::default(),
         }
     }

@@ -9,7 +9,7 @@ use turnup_core::{
     audit::{AuditPart, AuditWork, ConfigWork},
     failure::{Detail, Failure, FailureClass},
     id::{DeploymentId, ServiceId},
-    lease::{Admission, admit},
+    lease::{Admission, admit_groups},
     lifecycle::{OrderEvent, OrderState, service_transition},
     message::{Body as _, Deployment, DeviceEdit, DeviceWork, Limits, Purpose},
     name::{DefinitionName, DeviceName, PlatformName, RegionName},
@@ -17,9 +17,11 @@ use turnup_core::{
     settle::service_event,
 };
 use turnup_library::planning::{self, Drafted};
-use turnup_plan::{Catalogue, Footprint, Plan, Present, Questions, Yang};
+use turnup_plan::{Catalogue, Footprint, Plan, Present, Questions, Together, Yang};
 use turnup_store::{Decision, DueOrder, Entry, Holder, ServiceAtStart, Start, Starting};
 use uuid::Uuid;
+
+use crate::group::{self, Companions, Most};
 
 /// Who did it, in the history.
 const BY: &str = "scheduler";
@@ -32,7 +34,7 @@ pub(crate) struct Knowledge<'a> {
 }
 
 /// What is begun for one order.
-enum Work {
+pub(crate) enum Work {
     /// Devices change.
     Change(Box<Drafted>),
     /// Devices are looked at.
@@ -42,6 +44,10 @@ enum Work {
 /// Answers to a whole batch, in its order. `Ok(None)`: waits for its devices.
 pub(crate) struct Batch {
     works: Vec<Result<Option<Work>, Vec<Failure>>>,
+    /// With whom each goes: the place of the first of its group, which may be its own.
+    firsts: Vec<Option<usize>>,
+    /// What those who go together touch, by the place of their first.
+    groups: BTreeMap<usize, Together>,
 }
 
 /// The definition and version by which an order is planned, or its service audited; none: it needs none.
@@ -66,27 +72,36 @@ pub(crate) fn definitions(starting: &Starting) -> BTreeSet<(DefinitionName, u32)
         .collect()
 }
 
-/// Decides who may start, and drafts for those.
-pub(crate) fn draft(starting: &Starting, knowledge: &Knowledge<'_>) -> Batch {
+/// Decides who may start and who goes together, and drafts for those.
+pub(crate) fn draft(starting: &Starting, knowledge: &Knowledge<'_>, most: Most) -> Batch {
     let candidates: Vec<_> = starting.orders.iter().map(DueOrder::candidate).collect();
-    let admissions = admit(&candidates, &starting.board);
-    let works = starting
-        .orders
-        .iter()
-        .zip(admissions)
-        .map(|(due, admission)| match admission {
-            Admission::Wait(_) => Ok(None),
-            Admission::Start => begin(due, starting, knowledge).map(Some),
+    let mut companions = Companions::new(starting, knowledge, most);
+    let firsts: Vec<Option<usize>> = admit_groups(&candidates, &starting.board, &mut companions)
+        .into_iter()
+        .enumerate()
+        .map(|(at, admission)| match admission {
+            Admission::Wait(_) => None,
+            Admission::Start => Some(at),
+            Admission::Join(first) => Some(first),
         })
         .collect();
-    Batch { works }
+    let works = firsts.iter().enumerate().map(|(at, first)| match first {
+        None => Ok(None),
+        Some(_) => companions.take(at).transpose(),
+    });
+    let works = works.collect();
+    Batch { works, firsts, groups: companions.into_groups() }
 }
 
 fn invalid(message: impl Into<String>) -> Vec<Failure> {
     vec![Failure::new(FailureClass::Invalid, "plan", message)]
 }
 
-fn begin(due: &DueOrder, starting: &Starting, knowledge: &Knowledge<'_>) -> Result<Work, Vec<Failure>> {
+pub(crate) fn begin(
+    due: &DueOrder,
+    starting: &Starting,
+    knowledge: &Knowledge<'_>,
+) -> Result<Work, Vec<Failure>> {
     let order = &due.order;
     for name in &due.devices {
         if !starting.devices.contains_key(name) {
@@ -189,66 +204,101 @@ impl Batch {
         starting: &Starting,
         answers: &Answers,
         limits: &Limits,
+        most: Most,
         now: Timestamp,
     ) -> (Vec<Decision>, Vec<Entry>) {
-        let mut entries = Vec::new();
-        let decisions = self
-            .works
-            .into_iter()
-            .zip(&starting.orders)
-            .map(|(work, due)| {
-                let started = work.and_then(|work| {
-                    let Some(work) = work else { return Ok(None) };
-                    let parts = match work {
-                        Work::Audit(works) => Parts::audit(works),
-                        Work::Change(drafted) => Parts::change(due, *drafted, answers)?,
-                    };
-                    deployment(due, starting, parts, limits).map(Some)
-                });
-                match started {
-                    Ok(None) => Decision::Wait,
-                    Ok(Some(start)) => {
-                        let generation = due.order.generation + 1;
-                        let more = json!({"generation": generation, "deployment": start.deployment});
-                        entries.push(entry(
-                            due,
-                            1,
-                            OrderState::Scheduled,
-                            OrderState::InProgress,
-                            now,
-                            None,
-                            more,
-                        ));
-                        Decision::Start(vec![start])
-                    }
-                    Err(failures) => {
-                        let why = failures.first().map(|failure| failure.message.clone());
-                        let errors = json!({"errors": failures});
-                        entries.push(entry(
-                            due,
-                            1,
-                            OrderState::Scheduled,
-                            OrderState::InProgress,
-                            now,
-                            None,
-                            json!({}),
-                        ));
-                        entries.push(entry(
-                            due,
-                            2,
-                            OrderState::InProgress,
-                            OrderState::Invalid,
-                            now,
-                            why,
-                            errors,
-                        ));
-                        entries.extend(failed_service(due, starting, now));
-                        Decision::Invalid(failures)
-                    }
+        let Self { works, firsts, groups } = self;
+        let mut decisions: Vec<Decision> = Vec::with_capacity(works.len());
+        let mut going: BTreeMap<usize, Vec<(usize, Parts)>> = BTreeMap::new();
+        for (at, ((work, due), first)) in works.into_iter().zip(&starting.orders).zip(firsts).enumerate() {
+            let parts = work.and_then(|work| match work {
+                None => Ok(None),
+                Some(Work::Audit(works)) => Ok(Some(Parts::audit(works))),
+                Some(Work::Change(drafted)) => {
+                    let together = first.and_then(|first| groups.get(&first));
+                    Parts::change(due, *drafted, answers, together).map(Some)
                 }
-            })
-            .collect();
+            });
+            decisions.push(match parts {
+                Ok(None) => Decision::Wait,
+                Ok(Some(parts)) => {
+                    going.entry(first.unwrap_or(at)).or_default().push((at, parts));
+                    // Until it is decided below.
+                    Decision::Wait
+                }
+                Err(failures) => Decision::Invalid(failures),
+            });
+        }
+        for mut group in going.into_values() {
+            // As they came.
+            group.sort_by_key(|(at, _)| {
+                let ticket = starting.orders.get(*at).and_then(|due| due.ticket);
+                (ticket.is_none(), ticket, *at)
+            });
+            for (at, decision) in start(group, starting, limits, most) {
+                if let Some(place) = decisions.get_mut(at) {
+                    *place = decision;
+                }
+            }
+        }
+        let decided = starting.orders.iter().zip(&decisions);
+        let entries = decided.flat_map(|(due, decision)| entries(due, decision, starting, now)).collect();
         (decisions, entries)
+    }
+}
+
+/// The log entries of a decision.
+fn entries(due: &DueOrder, decision: &Decision, starting: &Starting, now: Timestamp) -> Vec<Entry> {
+    use OrderState::{InProgress, Invalid, Scheduled};
+    let deployment = match decision {
+        Decision::Wait => return Vec::new(),
+        Decision::Start(starts) => starts.first().map(|start| start.deployment),
+        Decision::With(deployment) => Some(*deployment),
+        Decision::Invalid(failures) => {
+            let why = failures.first().map(|failure| failure.message.clone());
+            let errors = json!({"errors": failures});
+            let begun = entry(due, 1, Scheduled, InProgress, now, None, json!({}));
+            let ended = entry(due, 2, InProgress, Invalid, now, why, errors);
+            return [begun, ended].into_iter().chain(failed_service(due, starting, now)).collect();
+        }
+    };
+    let more = json!({"generation": due.order.generation + 1, "deployment": deployment});
+    vec![entry(due, 1, Scheduled, InProgress, now, None, more)]
+}
+
+/// Those of a group that start, and in which deployment. Those for whom there is no room go on waiting, as do
+/// those that change nothing at a device, which go alone.
+fn start(
+    mut group: Vec<(usize, Parts)>,
+    starting: &Starting,
+    limits: &Limits,
+    most: Most,
+) -> Vec<(usize, Decision)> {
+    let idle = |(_, parts): &(usize, Parts)| parts.edits.is_empty() && parts.audits.is_empty();
+    if group.first().is_some_and(idle) {
+        group.truncate(1);
+    } else {
+        group.retain(|one| !idle(one));
+    }
+    loop {
+        match deployment(&group, starting, limits) {
+            Ok(start) if group.len() > 1 && start.message.len() > most.bytes => {}
+            Ok(start) => {
+                let id = start.deployment;
+                let mut starts = vec![start];
+                let decision = |(at, _): (usize, Parts)| match std::mem::take(&mut starts) {
+                    none if none.is_empty() => (at, Decision::With(id)),
+                    first => (at, Decision::Start(first)),
+                };
+                return group.into_iter().map(decision).collect();
+            }
+            Err(failures) if group.len() < 2 => {
+                return group.into_iter().map(|(at, _)| (at, Decision::Invalid(failures.clone()))).collect();
+            }
+            Err(_) => {}
+        }
+        // The later half waits: that is nobody who stands before one who starts.
+        group.truncate(group.len() / 2);
     }
 }
 
@@ -267,8 +317,26 @@ impl Parts {
         Self { purpose: Purpose::Audit, edits: BTreeMap::new(), audits, footprints: Vec::new() }
     }
 
-    fn change(due: &DueOrder, drafted: Drafted, answers: &Answers) -> Result<Self, Vec<Failure>> {
-        let (plan, hash) = drafted.finish(&answers.owners, &answers.holders)?;
+    fn change(
+        due: &DueOrder,
+        drafted: Drafted,
+        answers: &Answers,
+        together: Option<&Together>,
+    ) -> Result<Self, Vec<Failure>> {
+        let beside = together.map(|together| together.holders(drafted.draft())).unwrap_or_default();
+        let beside = beside.into_iter().map(|turnup_plan::Holder { device, node, service, value }| Holder {
+            device,
+            node,
+            service,
+            value,
+        });
+        let mut holders: Vec<Holder> = beside.collect();
+        let (plan, hash) = if holders.is_empty() {
+            drafted.finish(&answers.owners, &answers.holders)?
+        } else {
+            holders.extend_from_slice(&answers.holders);
+            drafted.finish(&answers.owners, &holders)?
+        };
         if let Some(approved) = &due.order.options.approved_plan
             && hash.as_ref() != Some(approved)
         {
@@ -351,53 +419,53 @@ fn failed_service(due: &DueOrder, starting: &Starting, now: Timestamp) -> Option
     Some(Entry { event, change: None, why: None, by: BY.to_owned() })
 }
 
-/// The one deployment of the order: this release deploys an order's devices in one region.
-fn deployment(
-    due: &DueOrder,
-    starting: &Starting,
-    parts: Parts,
-    limits: &Limits,
-) -> Result<Start, Vec<Failure>> {
+/// The one deployment of these orders, in the order of their coming: this release deploys an order's devices
+/// in one region.
+fn deployment(group: &[(usize, Parts)], starting: &Starting, limits: &Limits) -> Result<Start, Vec<Failure>> {
+    let dues: Vec<&DueOrder> = group.iter().filter_map(|(at, _)| starting.orders.get(*at)).collect();
+    let Some(first) = dues.first() else { return Err(invalid("no order is to be deployed")) };
+    let devices = dues.iter().flat_map(|due| &due.devices);
     let regions: BTreeSet<&RegionName> =
-        due.devices.iter().filter_map(|name| Some(&starting.devices.get(name)?.region)).collect();
+        devices.filter_map(|name| Some(&starting.devices.get(name)?.region)).collect();
     let [region] = regions.iter().copied().collect::<Vec<_>>()[..] else {
         let names: Vec<&str> = regions.iter().map(|region| region.as_str()).collect();
         return Err(invalid(format!("its devices are in several regions: {}", names.join(", "))));
     };
-    let Parts { purpose, mut edits, mut audits, footprints } = parts;
-    let touched: BTreeSet<DeviceName> = edits.keys().chain(audits.keys()).cloned().collect();
+    let parts = || group.iter().map(|(_, parts)| parts);
+    let touched: BTreeSet<&DeviceName> =
+        parts().flat_map(|parts| parts.edits.keys().chain(parts.audits.keys())).collect();
     let devices = touched
         .into_iter()
         .filter_map(|name| {
-            let device = starting.devices.get(&name)?;
+            let device = starting.devices.get(name)?;
             Some(DeviceWork {
                 address: device.address.clone(),
                 port: device.port,
                 platform: device.platform.clone(),
                 host_key: device.host_key.clone(),
                 credential: device.credential.clone(),
-                epoch: starting.epochs.get(&name).copied().unwrap_or_default() + 1,
-                edits: edits.remove(&name).into_iter().collect(),
-                audit: audits.remove(&name),
-                device: name,
+                epoch: starting.epochs.get(name).copied().unwrap_or_default() + 1,
+                edits: parts().filter_map(|parts| parts.edits.get(name).cloned()).collect(),
+                audit: parts().find_map(|parts| parts.audits.get(name).cloned()),
+                device: name.clone(),
             })
         })
         .collect();
     let message = Deployment {
         deployment: DeploymentId(Uuid::now_v7()),
         attempt: 1,
-        generation: due.order.generation + 1,
+        generation: dues.iter().map(|due| due.order.generation + 1).max().unwrap_or(1),
         region: region.clone(),
-        orders: vec![due.order.id],
-        purpose,
+        orders: dues.iter().map(|due| due.order.id).collect(),
+        purpose: parts().next().map(|parts| parts.purpose).unwrap_or_default(),
         devices,
-        limits: limits.clone(),
+        limits: group::limits(limits, dues.len()),
     };
     Ok(Start {
         deployment: message.deployment,
         region: region.to_string(),
-        priority: due.order.priority,
+        priority: first.order.priority,
         message: message.encode().map_err(|error| invalid(error.to_string()))?,
-        footprints: Value::Array(footprints),
+        footprints: parts().flat_map(|parts| parts.footprints.iter().cloned()).collect(),
     })
 }

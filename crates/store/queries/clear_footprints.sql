@@ -1,9 +1,14 @@
--- What the deployments replace: all that their services hold on the devices that they name.
-WITH part AS MATERIALIZED (
+-- What these orders' deployments replace: all that their services hold on the devices that are named.
+WITH given AS (
+    SELECT given.deployment_id, orders.service_id
+    FROM unnest($1::uuid[], $2::uuid[]) AS given (deployment_id, order_id)
+    JOIN orders ON orders.id = given.order_id
+), part AS MATERIALIZED (
     SELECT DISTINCT part.service_id, part.device
-    FROM dispatches
+    FROM given
+    JOIN dispatches ON dispatches.deployment_id = given.deployment_id
     CROSS JOIN LATERAL json_to_recordset(dispatches.footprints) AS part (service_id uuid, device text)
-    WHERE dispatches.deployment_id = ANY ($1)
+    WHERE part.service_id = given.service_id
 ), owned AS (
     DELETE FROM owned_nodes USING part
     WHERE owned_nodes.service_id = part.service_id AND owned_nodes.device = part.device

@@ -1,9 +1,15 @@
-WITH part AS MATERIALIZED (
+-- A deployment may have put several services in force, and others not: only those of these orders.
+WITH given AS (
+    SELECT given.deployment_id, orders.service_id
+    FROM unnest($1::uuid[], $2::uuid[]) AS given (deployment_id, order_id)
+    JOIN orders ON orders.id = given.order_id
+), part AS MATERIALIZED (
     SELECT part.service_id, part.device, part.footprint, part.nodes, part.shared
-    FROM dispatches
+    FROM given
+    JOIN dispatches ON dispatches.deployment_id = given.deployment_id
     CROSS JOIN LATERAL json_to_recordset(dispatches.footprints)
                AS part (service_id uuid, device text, footprint json, nodes json, shared json)
-    WHERE dispatches.deployment_id = ANY ($1) AND part.footprint IS NOT NULL
+    WHERE part.service_id = given.service_id AND part.footprint IS NOT NULL
 ), owned AS (
     INSERT INTO owned_nodes (device, node, service_id)
     SELECT part.device, node, part.service_id

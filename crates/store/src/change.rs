@@ -21,10 +21,10 @@ use crate::{ServiceChange, StoreError, pool::statement};
 struct Changes<'a> {
     /// By provision orders, and their deployments.
     created: Vec<Uuid>,
-    /// Deployments that put something in force.
-    committed: Vec<Uuid>,
+    /// Deployments that put something in force, and the orders for which they did.
+    committed: (Vec<Uuid>, Vec<Uuid>),
     /// Of these, those that replace what was there.
-    replacing: Vec<Uuid>,
+    replacing: (Vec<Uuid>, Vec<Uuid>),
     /// Services in another state: state, order, number of the event.
     changed: Vec<(ServiceId, ServiceState, OrderId, i32)>,
     /// Orders that completed on a service that was there.
@@ -44,6 +44,11 @@ struct Audited<'a> {
     devices: &'a Value,
 }
 
+fn push(to: &mut (Vec<Uuid>, Vec<Uuid>), deployment: DeploymentId, order: OrderId) {
+    to.0.push(deployment.0);
+    to.1.push(order.0);
+}
+
 impl<'a> Changes<'a> {
     fn of(services: &'a [ServiceChange]) -> Self {
         let mut changes = Self::default();
@@ -51,13 +56,13 @@ impl<'a> Changes<'a> {
             match change {
                 ServiceChange::Create { order, deployment } => {
                     changes.created.push(order.0);
-                    changes.committed.push(deployment.0);
+                    push(&mut changes.committed, *deployment, *order);
                 }
                 ServiceChange::Update { service, order, deployment, state, sequence } => {
                     changes.changed.push((*service, *state, *order, *sequence));
                     changes.updating.push(order.0);
-                    changes.committed.push(deployment.0);
-                    changes.replacing.push(deployment.0);
+                    push(&mut changes.committed, *deployment, *order);
+                    push(&mut changes.replacing, *deployment, *order);
                 }
                 ServiceChange::Fail { service, state, order, deployment, sequence, in_force } => {
                     changes.changed.push((*service, *state, *order, *sequence));
@@ -118,11 +123,11 @@ pub(crate) async fn services(
         let modify = statement!(client, "modify_services");
         client.execute(&modify, &[&changes.updating]).await?;
         let clear = statement!(client, "clear_footprints");
-        client.execute(&clear, &[&changes.replacing]).await?;
+        client.execute(&clear, &[&changes.replacing.0, &changes.replacing.1]).await?;
     }
-    if !changes.committed.is_empty() {
+    if !changes.committed.0.is_empty() {
         let create = statement!(client, "create_footprints");
-        client.execute(&create, &[&changes.committed]).await?;
+        client.execute(&create, &[&changes.committed.0, &changes.committed.1]).await?;
     }
     fail(client, &changes).await?;
     audit(client, &changes.audited).await?;

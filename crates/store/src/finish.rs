@@ -1,12 +1,12 @@
 //! What is decided about a batch of due orders, written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_postgres::types::Json;
 use turnup_core::{
-    id::{OrderId, ServiceId},
+    id::{DeploymentId, OrderId, ServiceId},
     lifecycle::{OrderEvent, OrderState, service_transition},
     name::DeviceName,
     settle::service_event,
@@ -177,7 +177,7 @@ impl Starting {
         for (due, decision) in self.decided(decisions) {
             let (state, steps, failures) = match decision {
                 Decision::Wait => continue,
-                Decision::Start(_) => (OrderState::InProgress, 1, &[][..]),
+                Decision::Start(_) | Decision::With(_) => (OrderState::InProgress, 1, &[][..]),
                 Decision::Invalid(failures) => (OrderState::Invalid, 2, failures.as_slice()),
             };
             ids.push(due.order.id.0);
@@ -203,14 +203,21 @@ impl Starting {
     ) -> Result<(), StoreError> {
         let (mut devices, mut orders) = (Vec::new(), Vec::new());
         let mut dequeued = Vec::new();
+        // Those of a group that come after the first have devices that the group has taken already.
+        let mut taken: HashMap<DeploymentId, BTreeSet<&DeviceName>> = HashMap::new();
         for (due, decision) in self.decided(decisions) {
-            match decision {
+            let group = match decision {
                 Decision::Wait => continue,
-                Decision::Start(_) => {
-                    devices.extend(due.devices.iter().map(DeviceName::as_str));
-                    orders.extend(due.devices.iter().map(|_| due.order.id.0));
+                Decision::Start(starts) => starts.first().map(|start| start.deployment),
+                Decision::With(deployment) => Some(*deployment),
+                Decision::Invalid(_) => None,
+            };
+            if let Some(group) = group {
+                let taken = taken.entry(group).or_default();
+                for device in due.devices.iter().filter(|device| taken.insert(device)) {
+                    devices.push(device.as_str());
+                    orders.push(due.order.id.0);
                 }
-                Decision::Invalid(_) => {}
             }
             if due.ticket.is_some() {
                 dequeued.push(due.order.id.0);
@@ -273,26 +280,41 @@ async fn dispatch(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut starts = Vec::new();
-    for (due, decision) in orders.iter().zip(decisions) {
+    for decision in decisions {
         if let Decision::Start(deployments) = decision {
-            starts.extend(deployments.iter().map(|start| (due, start)));
+            starts.extend(deployments);
         }
     }
     if starts.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = starts.iter().map(|(_, start)| start.deployment.0).collect();
-    let regions: Vec<&str> = starts.iter().map(|(_, start)| start.region.as_str()).collect();
-    let priorities: Vec<&str> = starts.iter().map(|(_, start)| start.priority.word()).collect();
-    let generations: Vec<i32> = starts.iter().map(|(due, _)| due.order.generation + 1).collect();
-    let messages: Vec<&[u8]> = starts.iter().map(|(_, start)| start.message.as_slice()).collect();
-    let footprints: Vec<Json<&Value>> = starts.iter().map(|(_, start)| Json(&start.footprints)).collect();
-    let order_ids: Vec<Uuid> = starts.iter().map(|(due, _)| due.order.id.0).collect();
+    let ids: Vec<Uuid> = starts.iter().map(|start| start.deployment.0).collect();
+    let regions: Vec<&str> = starts.iter().map(|start| start.region.as_str()).collect();
+    let priorities: Vec<&str> = starts.iter().map(|start| start.priority.word()).collect();
+    let mut generations: HashMap<DeploymentId, i32> = HashMap::new();
+    let (mut linked, mut links) = (Vec::new(), Vec::new());
+    for (due, decision) in orders.iter().zip(decisions) {
+        let deployments: Vec<DeploymentId> = match decision {
+            Decision::Start(deployments) => deployments.iter().map(|start| start.deployment).collect(),
+            Decision::With(deployment) => vec![*deployment],
+            Decision::Wait | Decision::Invalid(_) => continue,
+        };
+        for deployment in deployments {
+            let generation = generations.entry(deployment).or_default();
+            *generation = (*generation).max(due.order.generation + 1);
+            linked.push(due.order.id.0);
+            links.push(deployment.0);
+        }
+    }
+    let generations: Vec<i32> =
+        starts.iter().map(|start| generations.get(&start.deployment).copied().unwrap_or(1)).collect();
+    let messages: Vec<&[u8]> = starts.iter().map(|start| start.message.as_slice()).collect();
+    let footprints: Vec<Json<&Value>> = starts.iter().map(|start| Json(&start.footprints)).collect();
     let statement = statement!(client, "dispatch");
     client
         .execute(
             &statement,
-            &[&ids, &regions, &priorities, &generations, &messages, &footprints, &order_ids, &now],
+            &[&ids, &regions, &priorities, &generations, &messages, &footprints, &now, &linked, &links],
         )
         .await?;
     Ok(())

@@ -6,10 +6,11 @@ use crate::{
 };
 
 /// Forward-only migrations, in order. An applied one is never edited.
-pub(crate) const MIGRATIONS: [&str; 3] = [
+pub(crate) const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_orders.sql"),
     include_str!("../migrations/0002_plans.sql"),
     include_str!("../migrations/0003_transcripts.sql"),
+    include_str!("../migrations/0004_groups.sql"),
 ];
 
 /// The schema version that this release works with.

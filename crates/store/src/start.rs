@@ -3,8 +3,10 @@ use std::{
     time::Duration,
 };
 
+use deadpool_postgres::Object;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio_postgres::Row;
 use turnup_core::{
     failure::Failure,
     id::{DeploymentId, OrderId, ServiceId},
@@ -33,6 +35,12 @@ pub struct DueOrder {
 }
 
 impl DueOrder {
+    fn of(row: &Row) -> Result<Self, StoreError> {
+        let order = order::view(row)?;
+        let devices = order.devices.iter().map(DeviceName::new).collect::<Result<_, _>>()?;
+        Ok(Self { order, devices, ticket: None })
+    }
+
     /// As one who asks for its devices.
     #[must_use]
     pub fn candidate(&self) -> Candidate {
@@ -101,6 +109,8 @@ pub struct Starting {
     pub footprints: HashMap<ServiceId, BTreeMap<DeviceName, StoredFootprint>>,
     /// Devices for which orders of the batch wait already.
     pub(crate) queued: BTreeSet<DeviceName>,
+    /// Those of the orders that came along because they wait for the same devices.
+    followers: BTreeSet<OrderId>,
     /// Orders whose service came to another device while we waited for the leases: id, revision, due.
     pub(crate) moved: Vec<(OrderId, i32, Option<Timestamp>)>,
 }
@@ -112,6 +122,9 @@ pub enum Decision {
     Wait,
     /// Starts: takes its devices, dispatches deployments.
     Start(Vec<Start>),
+    /// Starts in the deployment that another order of the batch starts with; takes what devices of its own
+    /// that has not.
+    With(DeploymentId),
     /// Is Invalid, found out before any device was touched.
     Invalid(Vec<Failure>),
 }
@@ -140,6 +153,19 @@ impl Store {
     /// # Errors
     /// If the database is away.
     pub async fn begin_start(&self, due: &[(OrderId, i32)]) -> Result<Starting, StoreError> {
+        self.begin_start_with(due, 0).await
+    }
+
+    /// The same, and up to `followers` of those who wait for each of the devices are of the batch as well,
+    /// as far as they and their devices can be locked at once: they could start together.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn begin_start_with(
+        &self,
+        due: &[(OrderId, i32)],
+        followers: u32,
+    ) -> Result<Starting, StoreError> {
         self.timed(async {
             let ids: Vec<Uuid> = due.iter().map(|(id, _)| id.0).collect();
             let revisions: Vec<i32> = due.iter().map(|(_, revision)| *revision).collect();
@@ -148,9 +174,7 @@ impl Store {
             let statement = statement!(client, "start_lock_orders");
             let mut orders = Vec::with_capacity(due.len());
             for row in client.query(&statement, &[&ids, &revisions]).await? {
-                let order = order::view(&row)?;
-                let devices = order.devices.iter().map(DeviceName::new).collect::<Result<_, _>>()?;
-                orders.push(DueOrder { order, devices, ticket: None });
+                orders.push(DueOrder::of(&row)?);
             }
             // As they came: first due, first served.
             orders.sort_by_key(|due| (due.order.scheduled_for, due.order.id));
@@ -164,10 +188,13 @@ impl Store {
                 footprints: HashMap::new(),
                 queued: BTreeSet::new(),
                 moved: Vec::new(),
+                followers: BTreeSet::new(),
                 orders,
             };
             if !starting.orders.is_empty() {
-                starting.add_devices_of_services().await?;
+                starting.queued =
+                    add_devices_of_services(starting.tx.client()?, &mut starting.orders).await?;
+                starting.lock(followers).await?;
                 starting.load().await?;
             }
             Ok(starting)
@@ -177,34 +204,6 @@ impl Store {
 }
 
 impl Starting {
-    /// An order of a service needs the devices on which that is now as well.
-    async fn add_devices_of_services(&mut self) -> Result<(), StoreError> {
-        let of_services = self.orders.iter().filter(|due| due.order.kind != OrderKind::Provision);
-        let (services, orders): (Vec<Uuid>, Vec<Uuid>) =
-            of_services.map(|due| (due.order.service_id.0, due.order.id.0)).unzip();
-        if services.is_empty() {
-            return Ok(());
-        }
-        let client = self.tx.client()?;
-        let statement = statement!(client, "start_footprint_devices");
-        let mut devices: HashMap<ServiceId, BTreeSet<DeviceName>> = HashMap::new();
-        for row in client.query(&statement, &[&services, &orders]).await? {
-            let device = DeviceName::new(row.get::<_, String>(1))?;
-            match row.get::<_, Option<Uuid>>(0) {
-                Some(service) => {
-                    devices.entry(ServiceId(service)).or_default().insert(device);
-                }
-                None => {
-                    self.queued.insert(device);
-                }
-            }
-        }
-        for due in &mut self.orders {
-            due.devices.extend(devices.get(&due.order.service_id).into_iter().flatten().cloned());
-        }
-        Ok(())
-    }
-
     /// Puts those aside whose service has come to a device that is not locked: they are sent again.
     fn put_aside_moved(&mut self) {
         let footprints = &self.footprints;
@@ -220,19 +219,54 @@ impl Starting {
             .collect();
     }
 
-    async fn load(&mut self) -> Result<(), StoreError> {
+    /// Locks the leases of all devices, and adds those who could start together with the batch.
+    async fn lock(&mut self, followers: u32) -> Result<(), StoreError> {
         let client = self.tx.client()?;
         let needed = self.orders.iter().flat_map(|due| &due.devices);
         let names: BTreeSet<&DeviceName> = needed.chain(&self.queued).collect();
         let names: Vec<&str> = names.into_iter().map(DeviceName::as_str).collect();
         let leases = statement!(client, "lock_leases");
-        for row in client.query(&leases, &[&names]).await? {
-            let device = DeviceName::new(row.get::<_, String>(0))?;
-            if let Some(holder) = row.get::<_, Option<Uuid>>(1) {
-                self.board.held.insert(device.clone(), OrderId(holder));
-            }
-            self.epochs.insert(device, row.get(2));
+        if followers == 0 {
+            let rows = client.query(&leases, &[&names]).await?;
+            return leases_of(&rows, &mut self.board, &mut self.epochs);
         }
+        let ids: Vec<Uuid> = self.orders.iter().map(|due| due.order.id.0).collect();
+        let waiting = statement!(client, "start_followers");
+        let (most, now) = (i64::from(followers), Timestamp::now());
+        // In one go, one after the other.
+        let (leases, waiting) =
+            futures_util::try_join!(async { client.query(&leases, &[&names]).await }, async {
+                client.query(&waiting, &[&names, &ids, &most, &now]).await
+            },)?;
+        leases_of(&leases, &mut self.board, &mut self.epochs)?;
+        let mut followers = waiting.iter().map(DueOrder::of).collect::<Result<Vec<_>, _>>()?;
+        if followers.is_empty() {
+            return Ok(());
+        }
+        add_devices_of_services(client, &mut followers).await?;
+        let more: BTreeSet<&DeviceName> = followers.iter().flat_map(|due| &due.devices).collect();
+        let more: Vec<&str> = more
+            .into_iter()
+            .filter(|device| !self.epochs.contains_key(*device))
+            .map(DeviceName::as_str)
+            .collect();
+        if !more.is_empty() {
+            // Out of their order, so we must not wait for them.
+            let free = statement!(client, "lock_free_leases");
+            let rows = client.query(&free, &[&more]).await?;
+            leases_of(&rows, &mut self.board, &mut self.epochs)?;
+        }
+        followers.retain(|due| due.devices.iter().all(|device| self.epochs.contains_key(device)));
+        followers.sort_by_key(|due| (due.order.scheduled_for, due.order.id));
+        self.followers = followers.iter().map(|due| due.order.id).collect();
+        self.orders.append(&mut followers);
+        Ok(())
+    }
+
+    async fn load(&mut self) -> Result<(), StoreError> {
+        let client = self.tx.client()?;
+        let names: BTreeSet<&DeviceName> = self.orders.iter().flat_map(|due| &due.devices).collect();
+        let names: Vec<&str> = names.into_iter().map(DeviceName::as_str).collect();
         // Only now, as a ticket is drawn under the locks that we have by this statement's snapshot.
         let waits = statement!(client, "start_waits");
         let ids: Vec<Uuid> = self.orders.iter().map(|due| due.order.id.0).collect();
@@ -256,6 +290,13 @@ impl Starting {
         for due in &mut self.orders {
             due.ticket = tickets.get(&due.order.id).copied();
         }
+        // Those that have left the queue, or stand in one in vain by now, are brought by their own message.
+        let (followers, waiting) = (&self.followers, &self.board.waiting);
+        self.orders.retain(|due| {
+            let mut queues = waiting.iter().filter(|(_, queue)| queue.values().any(|id| *id == due.order.id));
+            !followers.contains(&due.order.id)
+                || (due.ticket.is_some() && queues.all(|(device, _)| due.devices.contains(device)))
+        });
         for row in devices {
             let device = device::view(&row)?;
             self.devices.insert(device.name.clone(), device);
@@ -315,4 +356,51 @@ impl Starting {
     ) -> Result<Vec<Holder>, StoreError> {
         timed(self.timeout, async { node::holders(self.tx.client()?, nodes, within).await }).await
     }
+}
+
+/// An order of a service needs the devices on which that is now as well.
+/// Gives the devices for which they wait already.
+async fn add_devices_of_services(
+    client: &Object,
+    orders: &mut [DueOrder],
+) -> Result<BTreeSet<DeviceName>, StoreError> {
+    let of_services = orders.iter().filter(|due| due.order.kind != OrderKind::Provision);
+    let (services, ids): (Vec<Uuid>, Vec<Uuid>) =
+        of_services.map(|due| (due.order.service_id.0, due.order.id.0)).unzip();
+    let mut queued = BTreeSet::new();
+    if services.is_empty() {
+        return Ok(queued);
+    }
+    let statement = statement!(client, "start_footprint_devices");
+    let mut devices: HashMap<ServiceId, BTreeSet<DeviceName>> = HashMap::new();
+    for row in client.query(&statement, &[&services, &ids]).await? {
+        let device = DeviceName::new(row.get::<_, String>(1))?;
+        match row.get::<_, Option<Uuid>>(0) {
+            Some(service) => {
+                devices.entry(ServiceId(service)).or_default().insert(device);
+            }
+            None => {
+                queued.insert(device);
+            }
+        }
+    }
+    for due in orders {
+        due.devices.extend(devices.get(&due.order.service_id).into_iter().flatten().cloned());
+    }
+    Ok(queued)
+}
+
+fn leases_of(
+    rows: &[Row],
+    board: &mut Board,
+    epochs: &mut HashMap<DeviceName, i64>,
+) -> Result<(), StoreError> {
+    for row in rows {
+        let device = DeviceName::new(row.get::<_, String>(0))?;
+        if let Some(holder) = row.get::<_, Option<Uuid>>(1) {
+            board.held.insert(device.clone(), OrderId(holder));
+        }
+        epochs.insert(device, row.get(2));
+    }
+    Ok(())
 }

@@ -54,6 +54,12 @@ impl Step {
     }
 }
 
+/// Whether a failure in this phase came when a device was given an edit, or was found not to have done it:
+/// then it may be the edit's fault, and another edit may go through.
+pub(crate) fn is_about_an_edit(phase: &str) -> bool {
+    [Step::Edit, Step::Validate, Step::Commit, Step::Check].iter().any(|step| step.name() == phase)
+}
+
 /// Conditions of a data model that the content violates, RFC 7950 §15.
 const CONTENT_APP_TAGS: [&str; 8] = [
     "data-not-unique",

@@ -15,6 +15,8 @@ pub(crate) const AFTER_FOR_GOOD: &str = "worker.after_for_good";
 pub(crate) const AFTER_CONFIRM_FIRST: &str = "worker.after_confirm_first";
 /// All devices are confirmed.
 pub(crate) const AFTER_CONFIRM: &str = "worker.after_confirm";
+/// Some orders of a group are in force or refused, the others have not been tried alone yet.
+pub(crate) const AFTER_PART: &str = "worker.after_part";
 /// The report is published, the delivery not yet acknowledged.
 pub(crate) const AFTER_REPORT: &str = "worker.after_report";
 

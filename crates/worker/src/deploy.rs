@@ -16,7 +16,7 @@ use turnup_core::{
 use crate::{
     currency::{Claims, Currency},
     device::{Device, Job, is_null},
-    drive::drive,
+    drive::{Begin, drive},
     progress::Progress,
     report::{Ending, Parts, Reporter},
     serve::Shared,
@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod audits;
+mod groups;
 
 /// No delivery may be held longer: the broker takes it back after 30 minutes.
 const LONGEST: Duration = Duration::from_secs(24 * 60);
@@ -186,7 +187,10 @@ impl Run<'_> {
         if deployment.devices.iter().all(is_null) {
             return self.report(attempt, 1, Ending::on_paper(deployment), Vec::new());
         }
-        self.transact(attempt, total_by).await
+        match deployment.orders.len() {
+            0 | 1 => self.transact(attempt, total_by).await,
+            _ => self.transact_group(attempt, total_by).await,
+        }
     }
 
     async fn transact(&self, attempt: i32, total_by: Instant) -> Outcome {
@@ -213,8 +217,9 @@ impl Run<'_> {
             .map(|(asked, work)| Device::new(&job, asked, work))
             .collect();
         let over = CancellationToken::new();
+        let begin = if self.is_repeat { Begin::Recovery } else { Begin::Fresh };
         let work = async {
-            let result = drive(&job, &mut devices).await;
+            let result = drive(&job, &mut devices, begin).await;
             over.cancel();
             result
         };

@@ -22,9 +22,24 @@ const RECHECK_AFTER: Duration = Duration::from_secs(5);
 /// How long the answer may take while devices wait with their locks held.
 const RECHECK_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How a transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// At once: nobody else has been at the devices for it.
+    Fresh,
+    /// As one of several: it is asked first whether it may.
+    Another,
+    /// By finding out what an earlier worker has left.
+    Recovery,
+}
+
 /// Runs the transaction to its end.
-pub(crate) async fn drive(job: &Job<'_>, devices: &mut [Device<'_>]) -> (Transaction, End) {
-    let (mut transaction, mut next) = Transaction::new(devices.len(), job.recovery);
+pub(crate) async fn drive(job: &Job<'_>, devices: &mut [Device<'_>], begin: Begin) -> (Transaction, End) {
+    let recovery = begin == Begin::Recovery;
+    let (mut transaction, mut next) = Transaction::new(devices.len(), recovery);
+    if begin == Begin::Another && !devices.is_empty() {
+        next = Next::Ask(Phase::Prepare);
+    }
     loop {
         next = match next {
             Next::Run(phase, at) => {
@@ -43,7 +58,7 @@ pub(crate) async fn drive(job: &Job<'_>, devices: &mut [Device<'_>]) -> (Transac
                 let next = transaction.answered(phase, answers);
                 job.progress.learn(transaction.seats());
                 let doubtful = |(at, seat): (usize, &crate::transaction::Seat)| {
-                    seat.in_force == InForce::Unknown && (job.recovery || transaction.committed(at))
+                    seat.in_force == InForce::Unknown && (recovery || transaction.committed(at))
                 };
                 if phase != Phase::Commit && !transaction.seats().iter().enumerate().any(doubtful) {
                     job.progress.set_doubt(false);

@@ -3,7 +3,8 @@
 //! else.
 //!
 //! Layers, from pure to IO: `transaction` (the state machine), `work`, `lacks`, `classify` (what is wanted,
-//! what is there, what an error means); `device` (one device's part), `drive` (all devices' phases);
+//! what is there, what an error means); `ledger`, `search` (which
+//! orders of a group are guilty); `device` (one device's part), `drive` (all devices' phases);
 //! `deploy` (one delivery), `serve` (all of them), `outbound` (reports). `transcript`: what was said, for people. Audits: `audit` (pure),
 //! `device::look`. Questions about devices: `ask`.
 //!
@@ -33,15 +34,18 @@ mod device;
 mod drive;
 mod error;
 mod lacks;
+mod ledger;
 mod outbound;
 mod pool;
 mod progress;
 mod report;
 mod retry;
+mod search;
 mod serve;
 mod settings;
 mod transaction;
 mod transcript;
+mod unite;
 mod work;
 
 #[cfg(test)]

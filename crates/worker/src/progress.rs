@@ -12,6 +12,8 @@ use crate::transaction::{Phase, Seat};
 pub(crate) struct Progress {
     state: Mutex<State>,
     known: Mutex<Vec<(InForce, Vec<Failure>)>>,
+    /// Which of the deployment's devices the driver is at, where it isn't at all of them.
+    places: Mutex<Option<Vec<usize>>>,
     doubted: Notify,
 }
 
@@ -42,10 +44,27 @@ impl Progress {
         }
     }
 
+    /// The driver goes on to these of the deployment's `devices`.
+    pub(crate) fn go_to(&self, places: Vec<usize>, devices: usize) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.resize(devices, (InForce::Old, Vec::new()));
+        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = Some(places);
+    }
+
     /// What is known of the devices by now.
     pub(crate) fn learn(&self, seats: &[Seat]) {
-        let known = seats.iter().map(|seat| (seat.in_force, seat.failures.clone())).collect();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        let news = seats.iter().map(|seat| (seat.in_force, seat.failures.clone()));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*self.places.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => *known = news.collect(),
+            Some(places) => {
+                for (at, new) in places.iter().zip(news) {
+                    if let Some(seat) = known.get_mut(*at) {
+                        *seat = new;
+                    }
+                }
+            }
+        }
     }
 
     /// What was known of the devices after the last phase; empty in the first.

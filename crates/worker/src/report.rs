@@ -1,5 +1,7 @@
 //! From what is known of the devices to the messages that say it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use turnup_broker::{Headers, Names, Outgoing};
 use turnup_core::{
@@ -81,7 +83,7 @@ impl Ending {
                 DeviceReport { device, in_force, steps, failures, audit: None, guarantee }
             })
             .collect();
-        let orders = deployment
+        let orders: Vec<OrderReport> = deployment
             .orders
             .iter()
             .map(|order| {
@@ -100,10 +102,11 @@ impl Ending {
                         failures.push(undone(phase, &culprits));
                     }
                 }
-                OrderReport { order: *order, failures }
+                let in_force = own.iter().map(|report| (report.device.clone(), report.in_force)).collect();
+                OrderReport { order: *order, failures, in_force }
             })
             .collect();
-        Self { event: settle::outcome(&devices), phase, devices, orders }
+        Self { event: settle::outcome(&devices, &orders), phase, devices, orders }
     }
 
     /// Of a transaction that has been run.
@@ -159,9 +162,13 @@ impl Ending {
             guarantee: None,
         });
         let devices: Vec<DeviceReport> = devices.collect();
-        let orders =
-            deployment.orders.iter().map(|order| OrderReport { order: *order, failures: Vec::new() });
-        Self { event: settle::outcome(&devices), phase: AUDIT, devices, orders: orders.collect() }
+        let orders = deployment.orders.iter().map(|order| OrderReport {
+            order: *order,
+            failures: Vec::new(),
+            in_force: BTreeMap::new(),
+        });
+        let orders: Vec<OrderReport> = orders.collect();
+        Self { event: settle::outcome(&devices, &orders), phase: AUDIT, devices, orders }
     }
 
     /// Of a deployment to devices that exist on paper only.
@@ -210,7 +217,7 @@ fn shorten(report: &mut DeviceReport, (differences, bytes): (usize, usize)) {
     }
 }
 
-fn undone(phase: &str, culprits: &[DeviceName]) -> Failure {
+pub(crate) fn undone(phase: &str, culprits: &[DeviceName]) -> Failure {
     let names: Vec<&str> = culprits.iter().take(5).map(DeviceName::as_str).collect();
     let more = culprits.len().saturating_sub(names.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };

@@ -6,6 +6,7 @@ mod crash;
 mod doubt;
 mod edits;
 mod failures;
+mod groups;
 mod lab;
 mod methods;
 mod questions;

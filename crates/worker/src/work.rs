@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use turnup_core::message::{Condition, DeviceEdit, DeviceWork};
+use turnup_core::message::{Condition, DeviceEdit, DeviceWork, InForce};
 use turnup_netconf::{
     capability::Capabilities,
     compare,
@@ -13,7 +13,11 @@ use turnup_netconf::{
     xml::{Element, Limits, XmlError, parse_str},
 };
 
-use crate::{base_1_0::without_remove, lacks::lacks};
+use crate::{
+    base_1_0::without_remove,
+    lacks::lacks,
+    unite::{Of, unite},
+};
 
 /// Why a deployment can't be carried out as it was written.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,13 @@ impl Work {
         for edit in work.edits.iter().rev() {
             inverse.extend(fragment("inverse edit", edit, &edit.inverse)?.into_children());
         }
+        if work.edits.len() > 1 {
+            let keys: BTreeMap<String, Vec<String>> =
+                work.edits.iter().flat_map(|edit| edit.keys.clone()).collect();
+            forward = unite(forward, &keys, Of::Edits);
+            inverse = unite(inverse, &keys, Of::Edits);
+            filter = unite(filter, &keys, Of::Filters);
+        }
         Ok(Self {
             target: Target::new(work.address.clone(), work.port),
             host_key,
@@ -163,6 +174,17 @@ impl Work {
     /// Whether all edits are in force.
     pub(crate) fn after(&self, data: &Element) -> bool {
         self.goals.iter().all(|goal| goal.after.holds(data, &goal.keys))
+    }
+
+    /// What is in force of each edit, in their order; [`InForce::Partly`] of one that is neither in force nor
+    /// as it was before.
+    pub(crate) fn each(&self, data: &Element) -> Vec<InForce> {
+        let each = self.goals.iter().map(|goal| match goal.after.holds(data, &goal.keys) {
+            true => InForce::New,
+            false if goal.before.holds(data, &goal.keys) => InForce::Old,
+            false => InForce::Partly,
+        });
+        each.collect()
     }
 
     /// Whether no edit is in force.

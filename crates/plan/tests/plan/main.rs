@@ -19,6 +19,7 @@ mod shared;
 mod shipped;
 mod simulator;
 mod templates;
+mod together;
 mod versions;
 
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};

@@ -9,6 +9,7 @@ mod control;
 mod devices;
 mod doubts;
 mod events;
+mod groups;
 mod library;
 mod lives;
 mod pool;

@@ -209,7 +209,7 @@ impl Actor {
             let gone = due.order.kind != OrderKind::Provision
                 && !starting.services.contains_key(&due.order.service_id);
             decisions.push(match admission {
-                Admission::Wait(_) => Decision::Wait,
+                Admission::Wait(_) | Admission::Join(_) => Decision::Wait,
                 Admission::Start if gone || self.random.random_bool(0.1) => {
                     entries.push(moved(due, 1, OrderState::Scheduled, OrderState::InProgress, at));
                     entries.push(moved(due, 2, OrderState::InProgress, OrderState::Invalid, at));

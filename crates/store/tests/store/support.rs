@@ -200,7 +200,7 @@ pub(crate) fn decide(starting: &Starting, at: Timestamp) -> (Vec<Decision>, Vec<
         .into_iter()
         .zip(&starting.orders)
         .map(|(admission, due)| match admission {
-            Admission::Wait(_) => Decision::Wait,
+            Admission::Wait(_) | Admission::Join(_) => Decision::Wait,
             Admission::Start => {
                 entries.push(moved(due, 1, OrderState::Scheduled, OrderState::InProgress, at));
                 Decision::Start(vec![deployment(due, starting)])

@@ -1,7 +1,10 @@
 //! Finding out, on new sessions, what became of what was sent, and bringing it to an end. Nothing here is
 //! guessed: it goes on until the device has answered or the time is up.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use turnup_core::{
@@ -19,7 +22,7 @@ use crate::{
     classify::{self, Step},
     retry::Retry,
     transaction::Answer,
-    work::Direction,
+    work::{Direction, Work},
 };
 
 /// Pauses between two questions. More than a second apart: some servers' rollback timers don't fire while
@@ -153,16 +156,28 @@ impl Device<'_> {
     /// Where there is no way to cancel, what is there may be provisional until the time of any commit before
     /// now is over.
     pub(super) async fn recover(&mut self) -> Answer {
+        self.recover_and(|_, data, work| work.after(data), |_, _| ()).await
+    }
+
+    /// The same. What `may_be_new` says may still be provisional; `look` sees what the device has in the end.
+    async fn recover_and(
+        &mut self,
+        may_be_new: impl Fn(&Self, &Element, &Work) -> bool,
+        look: impl Fn(&Self, &Element),
+    ) -> Answer {
         let began = Instant::now();
         let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s) + 5);
         let found = self
             .until_known(Step::Undo, Self::cancel, self.job.forward_by, |device, finding| {
                 let is_new = device.work.after(&finding.data);
                 let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
-                    && is_new
+                    && may_be_new(device, &finding.data, device.work)
                     && !device.work.before(&finding.data)
                     && began.elapsed() < timer;
                 let known = finding.settled && !finding.is_busy(Step::Undo) && !may_go_back;
+                if known {
+                    look(device, &finding.data);
+                }
                 let is_part = !is_new && !device.work.before(&finding.data);
                 known.then_some(match (is_new, is_part) {
                     (true, _) => Answer::Found(InForce::New),
@@ -178,6 +193,24 @@ impl Device<'_> {
                 Answer::Found(InForce::Old)
             }
             found => found,
+        }
+    }
+
+    /// As [`Self::recover`], for each edit: whether it is in force, was not, or neither can be said.
+    pub(crate) async fn survey(&mut self, edits: usize) -> Result<Vec<InForce>, Answer> {
+        if self.is_null() {
+            return Ok(vec![InForce::Old; edits]);
+        }
+        let found = Mutex::new(Vec::new());
+        let answer = self.recover_and(
+            |_, data, work| work.each(data).contains(&InForce::New),
+            |device, data| {
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = device.work.each(data);
+            },
+        );
+        match answer.await {
+            Answer::Found(_) => Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            other => Err(other),
         }
     }
 

@@ -1,0 +1,98 @@
+//! Which orders may be planned side by side, and that undoing one takes nothing from another.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use turnup_core::{
+    id::{OrderId, ServiceId},
+    name::DeviceName,
+    order::OrderKind,
+};
+use turnup_plan::{Draft, Footprint, Present, Together};
+use uuid::Uuid;
+
+use crate::{check, definition, shipped};
+
+/// A line's footprints, with unit and bandwidth.
+fn line(n: u128, vlan: u32, bandwidth: Option<u32>) -> BTreeMap<DeviceName, Footprint> {
+    let eline = definition(shipped(), "eline");
+    let mut attributes = json!({"vc_id": 1000 + n as u64});
+    if let Some(bandwidth) = bandwidth {
+        attributes["bandwidth"] = json!(bandwidth);
+    }
+    let end = |role: &str, device: &str| json!({"role": role, "device": device, "attributes": {"port": "ge-0/0/1", "vlan": vlan}});
+    let given = Value::Array(vec![end("a", "pe1"), end("z", "pe2")]);
+    let checked = check(eline, attributes, given, "sim").unwrap();
+    eline.footprints(service(n), &checked.attributes, &checked.endpoints, &checked.platforms).unwrap()
+}
+
+fn service(n: u128) -> ServiceId {
+    ServiceId(Uuid::from_u128(n))
+}
+
+fn provision(n: u128, vlan: u32, bandwidth: Option<u32>) -> Draft {
+    let order = OrderId(Uuid::from_u128(500 + n));
+    Draft::new(OrderKind::Provision, order, service(n), BTreeMap::new(), line(n, vlan, bandwidth))
+}
+
+fn decommission(n: u128, vlan: u32, bandwidth: Option<u32>) -> Draft {
+    let present = line(n, vlan, bandwidth)
+        .into_iter()
+        .map(|(device, footprint)| (device, Present { footprint: Some(footprint), ..Present::default() }));
+    let order = OrderId(Uuid::from_u128(500 + n));
+    Draft::new(OrderKind::Decommission, order, service(n), present.collect(), BTreeMap::new())
+}
+
+fn may_join(first: &Draft, second: &Draft) -> bool {
+    let both = |a: &Draft, b: &Draft| {
+        let mut together = Together::default();
+        together.add(a);
+        together.may_join(b)
+    };
+    assert_eq!(both(first, second), both(second, first), "it doesn't matter who comes first");
+    both(first, second)
+}
+
+#[test]
+fn who_touches_what_another_touches_goes_alone() {
+    let one = provision(1, 7, None);
+    assert!(may_join(&one, &provision(2, 8, None)));
+    assert!(!may_join(&one, &provision(2, 7, None)), "both want unit 7");
+    assert!(!may_join(&one, &decommission(2, 7, None)), "one waits for what the other gives up");
+    assert!(may_join(&one, &decommission(2, 8, None)));
+    assert!(!may_join(&one, &provision(1, 8, None)), "the same service");
+}
+
+#[test]
+fn what_is_held_jointly_is_shared_by_those_who_keep_it() {
+    let one = provision(1, 7, Some(5_000));
+    assert!(may_join(&one, &provision(2, 8, Some(5_000))));
+    assert!(may_join(&one, &decommission(2, 8, Some(6_000))), "another profile");
+    assert!(
+        !may_join(&one, &decommission(2, 8, Some(5_000))),
+        "whether the profile goes depends on the other"
+    );
+    let leaving = decommission(1, 7, Some(5_000));
+    assert!(!may_join(&leaving, &decommission(2, 8, Some(5_000))), "the last one would have to remove it");
+}
+
+#[test]
+fn undoing_one_leaves_what_another_holds_with_it() {
+    let (one, two, three) =
+        (provision(1, 7, Some(5_000)), provision(2, 8, Some(5_000)), provision(3, 9, Some(6_000)));
+    let mut together = Together::default();
+    for draft in [&one, &two, &three] {
+        assert!(together.may_join(draft));
+        together.add(draft);
+    }
+    let inverses = |draft: Draft| -> Vec<String> {
+        let holders = together.holders(&draft);
+        let plan = draft.finish(&[], &holders).unwrap();
+        plan.devices.into_values().map(|device| device.edit.unwrap().edit.inverse).collect()
+    };
+    for draft in [one, two] {
+        let inverses = inverses(draft);
+        assert!(inverses.iter().all(|inverse| !inverse.contains("kbps-5000")), "{inverses:?}");
+    }
+    assert!(inverses(three).iter().all(|inverse| inverse.contains("kbps-6000")), "nobody else holds that");
+}

@@ -1,0 +1,179 @@
+//! A deployment of several orders: one network transaction for all of them, and if the content of one is
+//! refused, further ones until it is alone.
+
+use futures_util::future::{join, join_all};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    message::InForce,
+};
+
+use super::{Outcome, Run};
+use crate::{
+    crash,
+    device::{Device, Job},
+    drive::{Begin, drive},
+    ledger::{Found, Ledger},
+    progress::Progress,
+    report::Parts,
+    search::Search,
+    transaction::{Answer, End, Phase},
+    work::Work,
+};
+
+impl Run<'_> {
+    /// Deploys the orders, each in force everywhere or nowhere, whatever becomes of the others.
+    pub(super) async fn transact_group(&self, attempt: i32, total_by: Instant) -> Outcome {
+        let deployment = self.deployment;
+        let mut ledger = Ledger::new(deployment);
+        // Everything is parsed before the first device hears of it.
+        for order in ledger.left() {
+            let works = ledger.part(&[order]);
+            let bad = works.iter().find_map(|(_, work)| Some((work, Work::new(work).err()?)));
+            let text = match bad {
+                Some((work, error)) => format!("{}: {error}", work.device),
+                None if works.is_empty() => "the deployment has nothing to do for this order".to_owned(),
+                None => continue,
+            };
+            let failure = Failure::new(FailureClass::Misconfigured, "check", text);
+            ledger.end(order, vec![failure], |_| InForce::Old);
+        }
+        let progress = Progress::default();
+        let job = self.job(attempt, total_by, &progress);
+        let over = CancellationToken::new();
+        let work = async {
+            let end = Box::pin(self.parts(&job, &mut ledger)).await;
+            over.cancel();
+            end
+        };
+        let (end, sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        match end {
+            End::Known => {
+                let phase = progress.state().phase.map_or("start", |phase| phase.name());
+                self.report(attempt, sequence, ledger.ending(phase))
+            }
+            End::Superseded => {
+                tracing::info!(deployment = %deployment.deployment, attempt, "another worker has taken the deployment over");
+                Outcome::Forget
+            }
+            End::HandedBack => Outcome::Release,
+        }
+    }
+
+    /// Tries parts until it is over for every order.
+    async fn parts(&self, job: &Job<'_>, ledger: &mut Ledger<'_>) -> End {
+        let mut begin = Begin::Fresh;
+        if self.is_repeat {
+            begin = Begin::Another;
+            let halfway = match self.survey(job, ledger).await {
+                Ok(halfway) => halfway,
+                Err(end) => return end,
+            };
+            // Of one transaction that was being confirmed: forward together, or back.
+            if !halfway.is_empty() {
+                match self.part(job, ledger, &halfway, Begin::Recovery).await {
+                    Ok(found) => {
+                        ledger.judge(&halfway, &found, phase_of(job));
+                        ledger.shut_out();
+                    }
+                    Err(end) => return end,
+                }
+            }
+        }
+        let mut search = Search::new(ledger.left());
+        while let Some(part) = search.next().map(<[usize]>::to_vec) {
+            let found = match self.part(job, ledger, &part, begin).await {
+                Ok(found) => found,
+                Err(end) => return end,
+            };
+            begin = Begin::Another;
+            search.tried(ledger.judge(&part, &found, phase_of(job)));
+            search.forget(&ledger.shut_out());
+            metrics::counter!("turnup_worker_group_parts_total").increment(1);
+            crash::pass(crash::AFTER_PART);
+        }
+        End::Known
+    }
+
+    /// One network transaction over these orders' devices.
+    async fn part(
+        &self,
+        job: &Job<'_>,
+        ledger: &mut Ledger<'_>,
+        orders: &[usize],
+        begin: Begin,
+    ) -> Result<Vec<Found>, End> {
+        let asked = ledger.part(orders);
+        let places: Vec<usize> = asked.iter().map(|(place, _)| *place).collect();
+        // They were parsed before.
+        let works: Result<Vec<Work>, _> = asked.iter().map(|(_, work)| Work::new(work)).collect();
+        let works = match works {
+            Ok(works) => works,
+            Err(error) => {
+                let failure = Failure::new(FailureClass::Misconfigured, "check", error.to_string());
+                let found = |place| Found { place, in_force: InForce::Old, failures: vec![failure.clone()] };
+                return Ok(places.into_iter().map(found).collect());
+            }
+        };
+        job.progress.go_to(places.clone(), self.deployment.devices.len());
+        let devices = asked.iter().zip(&works);
+        let mut devices: Vec<Device<'_>> =
+            devices.map(|((_, asked), work)| Device::new(job, asked, work)).collect();
+        let (transaction, end) = Box::pin(drive(job, &mut devices, begin)).await;
+        for (place, device) in places.iter().zip(&mut devices) {
+            ledger.saw(*place, parts_of(device));
+        }
+        if end != End::Known {
+            return Err(end);
+        }
+        let found = places.into_iter().zip(transaction.seats()).map(|(place, seat)| Found {
+            place,
+            in_force: seat.in_force,
+            failures: seat.failures.clone(),
+        });
+        Ok(found.collect())
+    }
+
+    /// Finds out what an earlier worker has left, which may have been in the middle of any part: what is
+    /// pending is cancelled, and each order is read back at each of its devices. Those in force everywhere
+    /// are done. Gives those that are in force at some devices only.
+    async fn survey(&self, job: &Job<'_>, ledger: &mut Ledger<'_>) -> Result<Vec<usize>, End> {
+        let left = ledger.left();
+        let asked = ledger.part(&left);
+        let Ok(works) = asked.iter().map(|(_, work)| Work::new(work)).collect::<Result<Vec<Work>, _>>()
+        else {
+            return Ok(Vec::new());
+        };
+        job.progress.enter(Phase::Recover);
+        let mut devices: Vec<Device<'_>> =
+            asked.iter().zip(&works).map(|((_, asked), work)| Device::new(job, asked, work)).collect();
+        let surveys = devices
+            .iter_mut()
+            .zip(&asked)
+            .map(|(device, (_, work))| Box::pin(async { device.survey(work.edits.len()).await }));
+        let answers = join_all(surveys).await;
+        job.progress.set_doubt(false);
+        let superseded = answers.iter().any(|answer| matches!(answer, Err(Answer::Superseded)));
+        for ((place, _), device) in asked.iter().zip(&mut devices) {
+            ledger.saw(*place, parts_of(device));
+            if superseded { device.abandon() } else { device.finish() }
+        }
+        if superseded {
+            return Err(End::Superseded);
+        }
+        Ok(ledger.surveyed(&left, &asked, answers))
+    }
+}
+
+fn parts_of(device: &mut Device<'_>) -> Parts {
+    Parts {
+        notes: std::mem::take(&mut device.notes),
+        steps: std::mem::take(&mut device.steps),
+        guarantee: device.guarantee,
+    }
+}
+
+fn phase_of(job: &Job<'_>) -> &'static str {
+    job.progress.state().phase.map_or("start", Phase::name)
+}

@@ -1,0 +1,396 @@
+//! What is known of each order of a group, and what a part that was tried says of them: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    message::{Deployment, DeviceReport, DeviceWork, InForce, OrderReport},
+    name::DeviceName,
+    settle,
+};
+
+use crate::{
+    classify::{self, shorten},
+    report::{Ending, Parts, undone},
+    search::Tried,
+    transaction::Answer,
+};
+
+/// Most failures told of one device.
+const MAX_FAILURES: usize = 10;
+/// Most steps told of one device; the last ones say what happened.
+const MAX_STEPS: usize = 100;
+/// After so many orders that a device refused alone, and not for their content, it isn't asked again.
+const MAX_STRIKES: u32 = 2;
+
+/// How it ended for an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// None: deployed.
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) in_force: BTreeMap<DeviceName, InForce>,
+}
+
+/// What a transaction has left at a device, by its place in the deployment.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) place: usize,
+    pub(crate) in_force: InForce,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// The orders of a deployment, by their place in it.
+#[derive(Debug)]
+pub(crate) struct Ledger<'a> {
+    deployment: &'a Deployment,
+    /// The places of each order's devices.
+    places: Vec<Vec<usize>>,
+    fates: Vec<Option<Fate>>,
+    /// Devices that aren't asked again, and why.
+    shut: BTreeMap<usize, Vec<Failure>>,
+    strikes: BTreeMap<usize, u32>,
+    sights: Vec<Parts>,
+}
+
+/// Whether it may be the content of one order that the device has answered like this. Else it is the
+/// device's own trouble, and others would fare no better.
+fn may_be_content(failure: &Failure) -> bool {
+    failure.class == FailureClass::Invalid
+        || (failure.class != FailureClass::InDoubt && classify::is_about_an_edit(&failure.phase))
+}
+
+impl<'a> Ledger<'a> {
+    pub(crate) fn new(deployment: &'a Deployment) -> Self {
+        let has = |work: &DeviceWork, order| work.edits.iter().any(|edit| edit.order == order);
+        let places = deployment.orders.iter().map(|order| {
+            let devices = deployment.devices.iter().enumerate();
+            devices.filter(|(_, work)| has(work, *order)).map(|(place, _)| place).collect()
+        });
+        Self {
+            deployment,
+            places: places.collect(),
+            fates: vec![None; deployment.orders.len()],
+            shut: BTreeMap::new(),
+            strikes: BTreeMap::new(),
+            sights: deployment.devices.iter().map(|_| Parts::default()).collect(),
+        }
+    }
+
+    /// The orders for which it is not over.
+    pub(crate) fn left(&self) -> Vec<usize> {
+        (0..self.fates.len()).filter(|order| self.fates[*order].is_none()).collect()
+    }
+
+    /// The devices of these orders, with their edits and no others'.
+    pub(crate) fn part(&self, orders: &[usize]) -> Vec<(usize, DeviceWork)> {
+        let ids: BTreeSet<_> = orders.iter().filter_map(|order| self.deployment.orders.get(*order)).collect();
+        let devices = self.deployment.devices.iter().enumerate();
+        let cut = devices.map(|(place, work)| {
+            let edits = work.edits.iter().filter(|edit| ids.contains(&edit.order)).cloned().collect();
+            let DeviceWork { device, address, port, platform, host_key, credential, epoch, .. } = work;
+            let work = DeviceWork {
+                device: device.clone(),
+                address: address.clone(),
+                port: *port,
+                platform: platform.clone(),
+                host_key: host_key.clone(),
+                credential: credential.clone(),
+                epoch: *epoch,
+                edits,
+                audit: None,
+            };
+            (place, work)
+        });
+        cut.filter(|(_, work)| !work.edits.is_empty()).collect()
+    }
+
+    /// Adds what was told of a device.
+    pub(crate) fn saw(&mut self, place: usize, told: Parts) {
+        let Some(sight) = self.sights.get_mut(place) else { return };
+        sight.notes.extend(told.notes);
+        sight.notes.truncate(MAX_FAILURES);
+        sight.guarantee = told.guarantee.or(sight.guarantee);
+        sight.steps.extend(told.steps);
+        let excess = sight.steps.len().saturating_sub(MAX_STEPS);
+        sight.steps.drain(..excess);
+    }
+
+    /// It is over for this order: `in_force` tells for the places of its devices.
+    pub(crate) fn end(&mut self, order: usize, failures: Vec<Failure>, in_force: impl Fn(usize) -> InForce) {
+        let (Some(fate), Some(places)) = (self.fates.get_mut(order), self.places.get(order)) else { return };
+        let name = |place: &usize| Some(self.deployment.devices.get(*place)?.device.clone());
+        let in_force = places.iter().filter_map(|place| Some((name(place)?, in_force(*place)))).collect();
+        *fate = Some(Fate { failures, in_force });
+    }
+
+    /// The device at this place isn't asked again.
+    pub(crate) fn shut(&mut self, place: usize, failures: Vec<Failure>) {
+        self.shut.entry(place).or_insert(failures);
+    }
+
+    /// Ends the orders that need a device which isn't asked again, and tells which.
+    pub(crate) fn shut_out(&mut self) -> Vec<usize> {
+        let mut out = Vec::new();
+        for order in self.left() {
+            let shut = self.places[order].iter().filter_map(|place| Some((*place, self.shut.get(place)?)));
+            let failures: Vec<Failure> = shut
+                .flat_map(|(place, failures)| failures.iter().take(1).map(move |f| (place, f)))
+                .map(|(place, failure)| {
+                    let text = format!(
+                        "not tried, as the device failed for other orders of the same transaction: {}",
+                        failure.message
+                    );
+                    let class = match failure.class {
+                        FailureClass::InDoubt => FailureClass::Unreachable,
+                        class => class,
+                    };
+                    self.at(place, Failure { class, message: shorten(&text), ..failure.clone() })
+                })
+                .collect();
+            if !failures.is_empty() {
+                self.end(order, failures, |_| InForce::Old);
+                out.push(order);
+            }
+        }
+        out
+    }
+
+    fn at(&self, place: usize, failure: Failure) -> Failure {
+        match self.deployment.devices.get(place) {
+            Some(work) => failure.at(work.device.clone()),
+            None => failure,
+        }
+    }
+
+    /// What a transaction of these orders says of them.
+    pub(crate) fn judge(&mut self, part: &[usize], found: &[Found], phase: &str) -> Tried {
+        let at: BTreeMap<usize, &Found> = found.iter().map(|found| (found.place, found)).collect();
+        let in_force = |place: usize| at.get(&place).map_or(InForce::Unknown, |found| found.in_force);
+        let all = |wanted| found.iter().all(|found| found.in_force == wanted);
+        if all(InForce::New) {
+            for order in part {
+                self.end(*order, Vec::new(), |_| InForce::New);
+            }
+            return Tried::Over;
+        }
+        if !all(InForce::Old) {
+            return self.judge_mixed(part, found, phase);
+        }
+        let own_trouble = |found: &&Found| found.failures.iter().any(|failure| !may_be_content(failure));
+        let trouble: Vec<usize> = found.iter().filter(own_trouble).map(|found| found.place).collect();
+        if !trouble.is_empty() {
+            let touches = |order: &&usize| self.places[**order].iter().any(|place| trouble.contains(place));
+            let gone: Vec<usize> = part.iter().filter(touches).copied().collect();
+            for order in &gone {
+                let failures = self.failures_of(*order, &at, |place| trouble.contains(&place));
+                self.end(*order, failures, in_force);
+            }
+            for found in found.iter().filter(|found| trouble.contains(&found.place)) {
+                self.shut(found.place, found.failures.clone());
+            }
+            return if gone.len() == part.len() { Tried::Over } else { Tried::Without(gone) };
+        }
+        if found.iter().all(|found| found.failures.is_empty()) {
+            let failure = undone(phase, &[]);
+            for order in part {
+                self.end(*order, vec![failure.clone()], in_force);
+            }
+            return Tried::Over;
+        }
+        if let [order] = part {
+            let failures = self.failures_of(*order, &at, |_| true);
+            self.end(*order, failures, in_force);
+            for found in found {
+                if found.failures.iter().any(|failure| failure.class != FailureClass::Invalid) {
+                    let strikes = self.strikes.entry(found.place).or_default();
+                    *strikes += 1;
+                    if *strikes >= MAX_STRIKES {
+                        self.shut(found.place, found.failures.clone());
+                    }
+                }
+            }
+            return Tried::Refused(None);
+        }
+        Tried::Refused(self.suspect(part, found))
+    }
+
+    /// It went wrong after the decision: each order by what is in force at its own devices. Nobody goes on
+    /// at a device of which something isn't known.
+    fn judge_mixed(&mut self, part: &[usize], found: &[Found], phase: &str) -> Tried {
+        let at: BTreeMap<usize, &Found> = found.iter().map(|found| (found.place, found)).collect();
+        let in_force = |place: usize| at.get(&place).map_or(InForce::Unknown, |found| found.in_force);
+        let unwell = found.iter().filter(|found| !found.failures.is_empty());
+        let culprits: Vec<DeviceName> = unwell
+            .filter_map(|found| Some(self.deployment.devices.get(found.place)?.device.clone()))
+            .collect();
+        for order in part {
+            let mut failures = Vec::new();
+            if self.places[*order].iter().any(|place| in_force(*place) != InForce::New) {
+                failures = self.failures_of(*order, &at, |_| true);
+                if failures.is_empty() {
+                    failures.push(undone(phase, &culprits));
+                }
+            }
+            self.end(*order, failures, in_force);
+        }
+        for found in found {
+            if found.in_force == InForce::Unknown || !found.failures.is_empty() {
+                let unknown =
+                    || Failure::new(FailureClass::InDoubt, phase, "it is not known what is in force");
+                let told = Some(found.failures.clone()).filter(|failures| !failures.is_empty());
+                self.shut(found.place, told.unwrap_or_else(|| vec![unknown()]));
+            }
+        }
+        Tried::Over
+    }
+
+    /// What a survey of these orders at these devices says of them: those in force everywhere are done, and
+    /// those with a device that doesn't tell are over. Gives those that are in force at some devices
+    /// only, or in part.
+    pub(crate) fn surveyed(
+        &mut self,
+        orders: &[usize],
+        asked: &[(usize, DeviceWork)],
+        answers: Vec<Result<Vec<InForce>, Answer>>,
+    ) -> Vec<usize> {
+        let mut known = BTreeMap::new();
+        let mut silent = BTreeMap::new();
+        for ((place, work), answer) in asked.iter().zip(answers) {
+            match answer {
+                Ok(states) => {
+                    for (edit, state) in work.edits.iter().zip(states) {
+                        known.insert((*place, edit.order), state);
+                    }
+                }
+                Err(answer) => {
+                    let failures = match answer {
+                        Answer::Failed { failures, .. } => failures,
+                        _ => Vec::new(),
+                    };
+                    silent.insert(*place, Found { place: *place, in_force: InForce::Unknown, failures });
+                }
+            }
+        }
+        let at: BTreeMap<usize, &Found> = silent.iter().map(|(place, found)| (*place, found)).collect();
+        let mut halfway = Vec::new();
+        for order in orders {
+            let Some(id) = self.deployment.orders.get(*order).copied() else { continue };
+            let in_force = |place: usize| known.get(&(place, id)).copied().unwrap_or(InForce::Unknown);
+            let own: BTreeSet<InForce> = self.places[*order].iter().map(|place| in_force(*place)).collect();
+            if own.contains(&InForce::Unknown) {
+                let mut failures = self.failures_of(*order, &at, |_| true);
+                if failures.is_empty() {
+                    let text = "it could not be found out what is in force";
+                    failures.push(Failure::new(FailureClass::InDoubt, "recover", text));
+                }
+                self.end(*order, failures, in_force);
+            } else if own.iter().all(|found| *found == InForce::New) {
+                self.end(*order, Vec::new(), in_force);
+            } else if own.iter().any(|found| *found != InForce::Old) {
+                halfway.push(*order);
+            }
+        }
+        for (place, found) in silent {
+            self.shut(place, found.failures);
+        }
+        halfway
+    }
+
+    fn failures_of(
+        &self,
+        order: usize,
+        at: &BTreeMap<usize, &Found>,
+        counts: impl Fn(usize) -> bool,
+    ) -> Vec<Failure> {
+        let places = self.places[order].iter().filter(|place| counts(**place));
+        let found = places.filter_map(|place| at.get(place));
+        found
+            .flat_map(|found| found.failures.iter().map(|failure| self.at(found.place, failure.clone())))
+            .collect()
+    }
+
+    /// The one order of the part whose edit has everything that an error names. Only a hint.
+    fn suspect(&self, part: &[usize], found: &[Found]) -> Option<usize> {
+        let named = found.iter().find_map(|found| {
+            let path = found.failures.iter().find_map(|failure| failure.path.as_deref())?;
+            Some((found.place, path))
+        });
+        let (place, path) = named?;
+        let needles = needles(path);
+        let work = self.deployment.devices.get(place).filter(|_| !needles.is_empty())?;
+        let mut fitting = part.iter().filter(|order| {
+            let id = self.deployment.orders.get(**order);
+            let mut own = work.edits.iter().filter(|edit| Some(&edit.order) == id);
+            own.any(|edit| needles.iter().all(|needle| edit.edit.contains(needle)))
+        });
+        let first = fitting.next().copied();
+        first.filter(|_| fitting.next().is_none())
+    }
+
+    /// How it ended for the deployment.
+    pub(crate) fn ending(self, phase: &'static str) -> Ending {
+        let Self { deployment, places, fates, sights, .. } = self;
+        let mut known: Vec<BTreeSet<InForce>> = vec![BTreeSet::new(); sights.len()];
+        let mut told: Vec<Vec<Failure>> = vec![Vec::new(); sights.len()];
+        let mut orders = Vec::with_capacity(fates.len());
+        for ((order, fate), places) in deployment.orders.iter().zip(fates).zip(places) {
+            let Fate { failures, in_force } = fate
+                .unwrap_or_else(|| Fate { failures: vec![undone(phase, &[])], in_force: BTreeMap::new() });
+            for place in places {
+                let Some(device) = deployment.devices.get(place).map(|work| &work.device) else { continue };
+                known[place].insert(in_force.get(device).copied().unwrap_or(InForce::Unknown));
+                let own = failures.iter().filter(|failure| failure.device.as_ref() == Some(device));
+                for failure in own {
+                    if told[place].len() < MAX_FAILURES && !told[place].contains(failure) {
+                        told[place].push(failure.clone());
+                    }
+                }
+            }
+            orders.push(OrderReport { order: *order, failures, in_force });
+        }
+        let devices = deployment.devices.iter().zip(sights).zip(known.into_iter().zip(told));
+        let devices: Vec<DeviceReport> = devices
+            .map(|((work, sight), (known, mut failures))| {
+                failures.extend(sight.notes.into_iter().map(|note| note.at(work.device.clone())));
+                DeviceReport {
+                    device: work.device.clone(),
+                    in_force: together(&known),
+                    steps: sight.steps,
+                    failures,
+                    audit: None,
+                    guarantee: sight.guarantee,
+                }
+            })
+            .collect();
+        Ending { event: settle::outcome(&devices, &orders), phase, devices, orders }
+    }
+}
+
+/// What is in force at a device, from what is in force of each order.
+fn together(known: &BTreeSet<InForce>) -> InForce {
+    let mut all = known.iter();
+    match (all.next(), all.next()) {
+        (Some(one), None) => *one,
+        (None, _) => InForce::Old,
+        _ if known.contains(&InForce::Unknown) => InForce::Unknown,
+        _ => InForce::Partly,
+    }
+}
+
+/// The keys in an error-path as they stand in an edit: `…/unit[x:id='7']/…` → `id>7<`.
+fn needles(path: &str) -> Vec<String> {
+    let predicates = path.split('[').skip(1);
+    predicates
+        .filter_map(|predicate| {
+            let (name, rest) = predicate.split_once('=')?;
+            let name = name.rsplit(':').next()?.trim();
+            let rest = rest.trim_start();
+            let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+            let value = rest.get(1..)?.split(quote).next()?;
+            Some(format!("{name}>{value}<"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
