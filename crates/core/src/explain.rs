@@ -193,6 +193,7 @@ fn in_progress(facts: &Facts<'_>, now: Timestamp) -> String {
         DeploymentState::Committed
         | DeploymentState::RolledBack
         | DeploymentState::Rejected
+        | DeploymentState::Partly
         | DeploymentState::Unresolved => {
             format!("{begin}: its deployment has ended ({}), which is being recorded.", of.state.title())
         }

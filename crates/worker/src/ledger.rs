@@ -7,6 +7,7 @@ use turnup_core::{
     message::{Deployment, DeviceReport, DeviceWork, InForce, OrderReport},
     name::DeviceName,
     settle,
+    transcript::DeviceTranscript,
 };
 
 use crate::{
@@ -50,6 +51,7 @@ pub(crate) struct Ledger<'a> {
     shut: BTreeMap<usize, Vec<Failure>>,
     strikes: BTreeMap<usize, u32>,
     sights: Vec<Parts>,
+    transcripts: BTreeMap<usize, DeviceTranscript>,
 }
 
 /// Whether it may be the content of one order that the device has answered like this. Else it is the
@@ -73,6 +75,7 @@ impl<'a> Ledger<'a> {
             shut: BTreeMap::new(),
             strikes: BTreeMap::new(),
             sights: deployment.devices.iter().map(|_| Parts::default()).collect(),
+            transcripts: BTreeMap::new(),
         }
     }
 
@@ -113,6 +116,24 @@ impl<'a> Ledger<'a> {
         sight.steps.extend(told.steps);
         let excess = sight.steps.len().saturating_sub(MAX_STEPS);
         sight.steps.drain(..excess);
+    }
+
+    /// Adds what was said to a device.
+    pub(crate) fn heard(&mut self, place: usize, said: DeviceTranscript) {
+        match self.transcripts.get_mut(&place) {
+            None => {
+                self.transcripts.insert(place, said);
+            }
+            Some(before) => {
+                before.exchanges.extend(said.exchanges);
+                before.left_out = before.left_out.saturating_add(said.left_out);
+            }
+        }
+    }
+
+    /// All that was said.
+    pub(crate) fn take_transcripts(&mut self) -> Vec<DeviceTranscript> {
+        std::mem::take(&mut self.transcripts).into_values().collect()
     }
 
     /// It is over for this order: `in_force` tells for the places of its devices.

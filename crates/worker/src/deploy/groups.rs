@@ -48,16 +48,21 @@ impl Run<'_> {
             end
         };
         let (end, sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        let said = ledger.take_transcripts();
         match end {
             End::Known => {
                 let phase = progress.state().phase.map_or("start", |phase| phase.name());
-                self.report(attempt, sequence, ledger.ending(phase))
+                self.report(attempt, sequence, ledger.ending(phase), said)
             }
             End::Superseded => {
                 tracing::info!(deployment = %deployment.deployment, attempt, "another worker has taken the deployment over");
+                self.tell_transcript(attempt, said).await;
                 Outcome::Forget
             }
-            End::HandedBack => Outcome::Release,
+            End::HandedBack => {
+                self.tell_transcript(attempt, said).await;
+                Outcome::Release
+            }
         }
     }
 
@@ -123,6 +128,9 @@ impl Run<'_> {
         let (transaction, end) = Box::pin(drive(job, &mut devices, begin)).await;
         for (place, device) in places.iter().zip(&mut devices) {
             ledger.saw(*place, parts_of(device));
+            if let Some(said) = device.take_transcript() {
+                ledger.heard(*place, said);
+            }
         }
         if end != End::Known {
             return Err(end);
@@ -157,6 +165,9 @@ impl Run<'_> {
         let superseded = answers.iter().any(|answer| matches!(answer, Err(Answer::Superseded)));
         for ((place, _), device) in asked.iter().zip(&mut devices) {
             ledger.saw(*place, parts_of(device));
+            if let Some(said) = device.take_transcript() {
+                ledger.heard(*place, said);
+            }
             if superseded { device.abandon() } else { device.finish() }
         }
         if superseded {
