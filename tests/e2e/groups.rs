@@ -24,7 +24,8 @@ fn orders(bad: &[u32]) -> Vec<Value> {
 }
 
 async fn slow_cluster() -> Cluster {
-    let options = Options { regions: vec![("eu-west".to_owned(), 4)], ..Options::default() };
+    let config = "[scheduler]\ngroup_max_orders = 100\n".to_owned();
+    let options = Options { regions: vec![("eu-west".to_owned(), 4)], config, ..Options::default() };
     let cluster = Cluster::running(options).await;
     for n in 1..=4 {
         let slow = Behaviour { commit_delay_ms: 2000, ..Behaviour::default() };
@@ -111,7 +112,8 @@ async fn a_worker_dies_in_the_middle_of_the_search() {
     for point in ["worker.after_part:2", "worker.after_provisional", "worker.after_confirm_first"] {
         let options = Options {
             regions: vec![("eu-west".to_owned(), 4)],
-            config: "[scheduler.limits]\nconfirm_timeout_s = 10\n".to_owned(),
+            config: "[scheduler]\ngroup_max_orders = 100\n[scheduler.limits]\nconfirm_timeout_s = 10\n"
+                .to_owned(),
             ..Options::default()
         };
         let mut cluster = Cluster::running(options).await;
@@ -131,12 +133,8 @@ async fn a_worker_dies_in_the_middle_of_the_search() {
 
 /// With the setting at 1 each order goes alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn grouping_can_be_turned_off() {
-    let options = Options {
-        regions: vec![("eu-west".to_owned(), 4)],
-        config: "[scheduler]\ngroup_max_orders = 1\n".to_owned(),
-        ..Options::default()
-    };
+async fn groups_are_off_unless_asked_for() {
+    let options = Options { regions: vec![("eu-west".to_owned(), 4)], ..Options::default() };
     let cluster = Cluster::running(options).await;
     let mut all = orders(&[]);
     all.truncate(10);
