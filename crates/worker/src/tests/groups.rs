@@ -58,7 +58,7 @@ fn group(lab: &Lab, orders: usize, on: impl Fn(usize) -> Vec<usize>, bad: &[usiz
 
 fn has(lab: &Lab, device: usize, order: usize) -> bool {
     let path = format!("/interfaces/interface[name='ge-0']/unit[id='{}']/vlan-id", 1 + order);
-    lab.device(device).running().get(&path).is_some()
+    lab.device(device).running().contains_key(&path)
 }
 
 /// Provisional commits at the first device: each transaction that got so far has one.
