@@ -5,7 +5,8 @@ WITH likely AS (
     UNION
     (SELECT id FROM orders WHERE state = 'scheduled' AND scheduled_for IS NOT NULL ORDER BY scheduled_for LIMIT 500)
     UNION
-    (SELECT id FROM orders WHERE state = 'requested' ORDER BY id DESC LIMIT 500)
+    -- By (state, id), as by id alone all orders would be read backwards in search of one.
+    (SELECT id FROM orders WHERE state = 'requested' ORDER BY state DESC, id DESC LIMIT 500)
     UNION
     SELECT newest.order_id
     FROM unnest($1::text[]) AS given (device)
