@@ -44,7 +44,7 @@ pub(crate) async fn order(context: &Context) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A validate order for now, when nothing else is to be done.
+/// A validate order that is due at once and goes behind all other work (priority bulk).
 fn audit_of(service: &ServiceView, id: OrderId, now: Timestamp) -> NewOrder {
     let facts = OrderFacts {
         id,
