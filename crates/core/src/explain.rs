@@ -190,6 +190,17 @@ fn in_progress(facts: &Facts<'_>, now: Timestamp) -> String {
                 span(doubt, now)
             )
         }
+        DeploymentState::Prepared => format!(
+            "{begin}: provisionally in force in {} since {}; the other regions are waited for, then it is confirmed \
+             everywhere or undone everywhere.",
+            of.region,
+            time(of.updated_at)
+        ),
+        DeploymentState::Confirmed => format!(
+            "{begin}: confirmed in {} since {}; the other regions are waited for.",
+            of.region,
+            time(of.updated_at)
+        ),
         DeploymentState::Committed
         | DeploymentState::RolledBack
         | DeploymentState::Rejected

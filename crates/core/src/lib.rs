@@ -5,6 +5,7 @@
 //! the time and the new ids; every decision here can be repeated and tested without a machine
 //! around it.
 
+pub mod across;
 pub mod ask;
 pub mod audit;
 pub mod delay;
@@ -21,5 +22,6 @@ pub mod policy;
 pub mod problem;
 pub mod resource;
 pub mod settle;
+pub mod transaction;
 pub mod transcript;
 pub mod words;

@@ -155,7 +155,7 @@ pub const fn service_transition(from: Option<ServiceState>, event: ServiceEvent)
 }
 
 words!(
-    /// State of a deployment: one network transaction in one region.
+    /// State of a deployment: one network transaction, or the part of one, in one region.
     DeploymentState, "deployment state" {
         /// Dispatched to the region; no worker has reported yet.
         Pending = "pending" / "Pending",
@@ -163,6 +163,10 @@ words!(
         Running = "running" / "Running",
         /// A commit was sent and its outcome is not known yet; devices are being read back.
         InDoubt = "in_doubt" / "In doubt",
+        /// Provisionally in force on all devices of its region; the other regions are waited for.
+        Prepared = "prepared" / "Prepared",
+        /// In force on all devices of its region; the other regions are waited for.
+        Confirmed = "confirmed" / "Confirmed",
         /// In force on all devices. Final.
         Committed = "committed" / "Committed",
         /// In force on no device, because something failed. Final.
@@ -191,6 +195,10 @@ words!(
         Progressed = "progressed" / "progressed",
         /// A commit's outcome is unknown.
         Doubted = "doubted" / "doubted",
+        /// Provisionally in force on all devices of its region, going back unless it is confirmed.
+        Prepared = "prepared" / "prepared",
+        /// The decision to confirm was carried out on all devices of its region.
+        Confirmed = "confirmed" / "confirmed",
         /// In force everywhere.
         Committed = "committed" / "committed",
         /// In force nowhere after a failure.
@@ -213,12 +221,16 @@ pub const fn deployment_transition(from: DeploymentState, event: DeploymentEvent
     match (from, event) {
         (S::Pending | S::Running | S::InDoubt, E::Progressed) => Some(S::Running),
         (S::Pending | S::Running | S::InDoubt, E::Doubted) => Some(S::InDoubt),
+        (S::Pending | S::Running | S::InDoubt, E::Prepared) => Some(S::Prepared),
+        (S::Pending | S::Running | S::InDoubt, E::Confirmed) => Some(S::Confirmed),
         (S::Pending | S::Running | S::InDoubt, E::Committed) => Some(S::Committed),
         (S::Pending | S::Running | S::InDoubt, E::RolledBack) => Some(S::RolledBack),
         (S::Pending | S::Running | S::InDoubt, E::Rejected) => Some(S::Rejected),
         (S::Pending | S::Running | S::InDoubt, E::PartlyCommitted) => Some(S::Partly),
         (S::Pending | S::Running | S::InDoubt, E::GivenUp) => Some(S::Unresolved),
-        (S::Committed | S::RolledBack | S::Rejected | S::Partly | S::Unresolved, _) => None,
+        // What comes next is decided, not reported.
+        (S::Prepared | S::Confirmed, _)
+        | (S::Committed | S::RolledBack | S::Rejected | S::Partly | S::Unresolved, _) => None,
     }
 }
 

@@ -136,6 +136,54 @@ impl Body for Deployment {
     const SCHEMA: &'static str = "turnup.deployment.v1";
 }
 
+words!(
+    /// What a worker is to do of a network transaction. One over several regions has a part in each region,
+    /// which are taken through the stages together ([`crate::across`]).
+    Stage, "stage" {
+        /// All of it: the devices are in one region, and the worker decides.
+        Whole = "whole" / "whole",
+        /// Up to the provisional commit, which waits for the decision.
+        Prepare = "prepare" / "prepare",
+        /// The decision to go through with it, carried out.
+        Confirm = "confirm" / "confirm",
+        /// The decision to give up, carried out.
+        Undo = "undo" / "undo",
+    }
+);
+
+/// One stage of a part of a transaction over several regions, for a worker of its region. A release that
+/// knows nothing of stages can't read it, and so can't take it for a whole transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The stage.
+    pub stage: Stage,
+    /// Which attempt this message starts: the first of the stage. That of `deployment` does not count.
+    pub attempt: i32,
+    /// The part.
+    pub deployment: Deployment,
+}
+
+impl Body for Part {
+    const SCHEMA: &'static str = "turnup.part.v1";
+}
+
+impl Part {
+    /// Most bytes that [`Part::wrap`] adds.
+    pub const WRAPPING: usize = 128;
+
+    /// The message of a stage, from that of the deployment as [`Body::encode`] has written it.
+    #[must_use]
+    pub fn wrap(stage: Stage, attempt: i32, deployment: &[u8]) -> Vec<u8> {
+        let schema = Self::SCHEMA;
+        let mut body =
+            format!(r#"{{"schema":"{schema}","stage":"{stage}","attempt":{attempt},"deployment":"#)
+                .into_bytes();
+        body.extend_from_slice(deployment);
+        body.push(b'}');
+        body
+    }
+}
+
 /// What is to be done at one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceWork {
@@ -258,6 +306,10 @@ pub struct StateChange {
     /// When the deployment ended: what became of each order.
     #[serde(default)]
     pub orders: Vec<OrderReport>,
+    /// With [`DeploymentEvent::Prepared`], and only then: until when confirming may begin, by the worker's
+    /// clock. Later a device may go back while others are being confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<Timestamp>,
 }
 
 impl Body for StateChange {
@@ -271,6 +323,8 @@ words!(
         Old = "old" / "old",
         /// As the deployment wants it.
         New = "new" / "new",
+        /// As the deployment wants it, until it is confirmed or goes back: the decision is not made yet.
+        Provisional = "provisional" / "provisional",
         /// Not known.
         Unknown = "unknown" / "in doubt",
         /// Some orders of the deployment are in force there and the others are not; each order's report
@@ -420,6 +474,26 @@ mod tests {
         assert!(matches!(Due::decode(b"\xff"), Err(Unreadable::Json { .. })));
         assert!(matches!(Due::decode(br#"{"schema":"turnup.due.v1"}"#), Err(Unreadable::Json { .. })));
         assert!(matches!(Due::decode(&vec![b' '; MAX_BYTES + 1]), Err(Unreadable::TooLarge(_))));
+    }
+
+    #[test]
+    fn a_stage_is_wrapped_around_the_deployment_as_it_was_written() {
+        let deployment = Deployment {
+            deployment: DeploymentId(Uuid::from_u128(7)),
+            attempt: 1,
+            generation: 2,
+            region: RegionName::new("eu-west").unwrap(),
+            orders: vec![OrderId(Uuid::from_u128(8))],
+            purpose: Purpose::Change,
+            devices: vec![],
+            limits: Limits::default(),
+        };
+        let bytes = deployment.encode().unwrap();
+        let wrapped = Part::wrap(Stage::Confirm, i32::MAX, &bytes);
+        assert!(wrapped.len() - bytes.len() <= Part::WRAPPING);
+        let part = Part::decode(&wrapped).unwrap();
+        assert_eq!(part, Part { stage: Stage::Confirm, attempt: i32::MAX, deployment });
+        assert!(matches!(Deployment::decode(&wrapped), Err(Unreadable::Schema { .. })));
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub fn is_deployed(event: DeploymentEvent, order: &OrderReport, devices: &[Devic
         }
         DeploymentEvent::Progressed
         | DeploymentEvent::Doubted
+        | DeploymentEvent::Prepared
+        | DeploymentEvent::Confirmed
         | DeploymentEvent::RolledBack
         | DeploymentEvent::Rejected => false,
     }

@@ -316,6 +316,7 @@ mod tests {
             phase: "x".to_owned(),
             devices: vec![],
             orders: vec![OrderReport { order: order(), failures, in_force: BTreeMap::new() }],
+            confirm_by: None,
         }
     }
 

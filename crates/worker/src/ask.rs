@@ -175,6 +175,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
     let progress = Progress::default();
     let held = || true;
     let job = Job {
+        stage: turnup_core::message::Stage::Whole,
         transcribe: None,
         shared,
         limits: &limits,

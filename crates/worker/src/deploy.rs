@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{Delivery, Headers, Outgoing, PublishError, Publisher};
 use turnup_core::{
     failure::{Failure, FailureClass},
     lifecycle::DeploymentEvent,
-    message::{Deployment, Purpose, REPUBLISHED},
+    message::{Deployment, InForce, Part, Purpose, REPUBLISHED, Stage},
+    transaction::End,
     transcript::DeviceTranscript,
 };
 
@@ -21,7 +23,6 @@ use crate::{
     report::{Ending, Parts, Reporter},
     serve::Shared,
     settings::Transcripts,
-    transaction::End,
     work::Work,
 };
 
@@ -124,12 +125,14 @@ pub(crate) fn objections(deployment: &Deployment, shared: &Shared) -> Vec<(usize
 }
 
 /// Runs a deployment that was delivered.
-pub(crate) async fn deploy(context: &Context<'_>, delivery: &Delivery, deployment: &Deployment) -> Outcome {
+pub(crate) async fn deploy(context: &Context<'_>, delivery: &Delivery, part: &Part) -> Outcome {
     let held = || !delivery.is_stale();
     let began = Instant::from_std(delivery.received_at);
     let run = Run {
         context,
-        deployment,
+        deployment: &part.deployment,
+        stage: part.stage,
+        attempt: part.attempt,
         headers: trace_of(delivery),
         is_repeat: may_be_a_repeat(delivery),
         held: &held,
@@ -143,6 +146,10 @@ pub(crate) async fn deploy(context: &Context<'_>, delivery: &Delivery, deploymen
 pub(crate) struct Run<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) deployment: &'a Deployment,
+    /// What is to be done of it.
+    pub(crate) stage: Stage,
+    /// The attempt that its message starts.
+    pub(crate) attempt: i32,
     pub(crate) headers: Headers,
     pub(crate) is_repeat: bool,
     /// Whether the broker still regards the delivery as ours.
@@ -160,20 +167,15 @@ impl Run<'_> {
         let attempt = if self.is_repeat {
             let claim_by = Instant::now() + total.min(CLAIM_PATIENCE);
             let worker = &self.context.shared.assignment.worker_name;
-            let currency = Currency::new(
-                self.context.claims,
-                self.held,
-                deployment.deployment,
-                deployment.attempt,
-                worker,
-            );
+            let currency =
+                Currency::new(self.context.claims, self.held, deployment.deployment, self.attempt, worker);
             match currency.take_over(claim_by).await.map(|answer| answer.attempt) {
                 None => return Outcome::Release,
                 Some(None) => return Outcome::Forget,
                 Some(Some(attempt)) => attempt,
             }
         } else {
-            deployment.attempt
+            self.attempt
         };
         // The time for the devices begins now, but the broker's patience began with the delivery.
         let total_by = (Instant::now() + total).min(self.began + LONGEST);
@@ -182,15 +184,24 @@ impl Run<'_> {
             return self.audit(attempt, total_by, objections).await;
         }
         if !objections.is_empty() {
-            return self.report(attempt, 1, Ending::refused(deployment, objections), Vec::new());
+            return self.report(attempt, 1, self.refused(objections), Vec::new());
         }
-        if deployment.devices.iter().all(is_null) {
+        if self.stage == Stage::Whole && deployment.devices.iter().all(is_null) {
             return self.report(attempt, 1, Ending::on_paper(deployment), Vec::new());
         }
         match deployment.orders.len() {
             0 | 1 => self.transact(attempt, total_by).await,
             _ => self.transact_group(attempt, total_by).await,
         }
+    }
+
+    /// The devices are not contacted. Where that was done before, nobody knows what they have.
+    fn refused(&self, failures: Vec<(usize, Failure)>) -> Ending {
+        let in_force = match self.stage {
+            Stage::Whole | Stage::Prepare => InForce::Old,
+            Stage::Confirm | Stage::Undo => InForce::Unknown,
+        };
+        Ending::refused(self.deployment, in_force, failures)
     }
 
     async fn transact(&self, attempt: i32, total_by: Instant) -> Outcome {
@@ -206,7 +217,7 @@ impl Run<'_> {
             }
         }
         if !bad.is_empty() {
-            return self.report(attempt, 1, Ending::refused(deployment, bad), Vec::new());
+            return self.report(attempt, 1, self.refused(bad), Vec::new());
         }
         let progress = Progress::default();
         let job = self.job(attempt, total_by, &progress);
@@ -224,9 +235,11 @@ impl Run<'_> {
             result
         };
         let ((transaction, end), sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        let since = devices.iter().filter_map(Device::since_commit).max().unwrap_or_default();
+        let confirm_by = Timestamp::now() + job.half_of_timer().saturating_sub(since);
         let said: Vec<DeviceTranscript> = devices.iter_mut().filter_map(Device::take_transcript).collect();
         match end {
-            End::Known => {
+            End::Known | End::Prepared => {
                 let phase = progress.state().phase.map_or("start", |phase| phase.name());
                 let parts = |at: usize| {
                     let device = devices.get_mut(at);
@@ -237,7 +250,10 @@ impl Run<'_> {
                     };
                     device.map(parts).unwrap_or_default()
                 };
-                let ending = Ending::of_transaction(deployment, phase, &transaction, parts);
+                let ending = match end {
+                    End::Prepared => Ending::prepared(deployment, phase, confirm_by, parts),
+                    _ => Ending::of_transaction(deployment, self.stage, phase, &transaction, parts),
+                };
                 self.report(attempt, sequence, ending, said)
             }
             End::Superseded => {
@@ -270,6 +286,7 @@ impl Run<'_> {
             (confirm + Duration::from_secs(30)).min(total_by.saturating_duration_since(Instant::now()) / 2);
         Job {
             shared,
+            stage: self.stage,
             limits: &deployment.limits,
             persist: deployment.deployment.to_string(),
             recovery: self.is_repeat,

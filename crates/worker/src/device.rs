@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::{DeviceWork, Guarantee, Limits, Step as ReportedStep},
+    message::{DeviceWork, Guarantee, Limits, Stage, Step as ReportedStep},
     name::DeviceName,
     transcript::DeviceTranscript,
 };
@@ -50,6 +50,8 @@ const MAX_STEPS: usize = 100;
 /// What all devices of a deployment share.
 pub(crate) struct Job<'a> {
     pub(crate) shared: &'a Shared,
+    /// What is to be done of the transaction.
+    pub(crate) stage: Stage,
     pub(crate) limits: &'a Limits,
     /// The `persist` id: the deployment's.
     pub(crate) persist: String,
@@ -63,6 +65,14 @@ pub(crate) struct Job<'a> {
     pub(crate) forward_by: Instant,
     /// Then it must be over.
     pub(crate) total_by: Instant,
+}
+
+impl Job<'_> {
+    /// With less of the devices' confirm timer left, confirming is not begun: some device might go back
+    /// while others are being confirmed.
+    pub(crate) fn half_of_timer(&self) -> Duration {
+        Duration::from_secs(u64::from(self.limits.confirm_timeout_s)) / 2
+    }
 }
 
 /// What a device must be able to do for what is asked of it.

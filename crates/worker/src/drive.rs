@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use turnup_core::{
     failure::{Failure, FailureClass},
     message::InForce,
+    transaction::{Answer, End, Gate, Next, Phase, Seat, Transaction},
 };
 
 use crate::{
     crash,
     currency::Verdict,
     device::{Device, Job},
-    transaction::{Answer, End, Gate, Next, Phase, Transaction},
 };
 
 /// After so long without being known to be current, the attempt is checked before the next phase.
@@ -36,7 +36,7 @@ pub(crate) enum Begin {
 /// Runs the transaction to its end.
 pub(crate) async fn drive(job: &Job<'_>, devices: &mut [Device<'_>], begin: Begin) -> (Transaction, End) {
     let recovery = begin == Begin::Recovery;
-    let (mut transaction, mut next) = Transaction::new(devices.len(), recovery);
+    let (mut transaction, mut next) = Transaction::part(job.stage, devices.len(), recovery);
     if begin == Begin::Another && !devices.is_empty() {
         next = Next::Ask(Phase::Prepare);
     }
@@ -57,7 +57,7 @@ pub(crate) async fn drive(job: &Job<'_>, devices: &mut [Device<'_>], begin: Begi
                 pass_crash_point(phase, &answers);
                 let next = transaction.answered(phase, answers);
                 job.progress.learn(transaction.seats());
-                let doubtful = |(at, seat): (usize, &crate::transaction::Seat)| {
+                let doubtful = |(at, seat): (usize, &Seat)| {
                     seat.in_force == InForce::Unknown && (recovery || transaction.committed(at))
                 };
                 if phase != Phase::Commit && !transaction.seats().iter().enumerate().any(doubtful) {
@@ -122,11 +122,15 @@ fn is_doubtful(answer: &Answer) -> bool {
 }
 
 fn pass_crash_point(phase: Phase, answers: &[(usize, Answer)]) {
+    if matches!(phase, Phase::Recover | Phase::Undo | Phase::Revert) {
+        crash::pass(crash::AFTER_UNDO);
+    }
     if answers.iter().all(|(_, answer)| matches!(answer, Answer::Done | Answer::Ready(_))) {
         match phase {
             Phase::Prepare => crash::pass(crash::AFTER_PREPARE),
             Phase::Commit => crash::pass(crash::AFTER_PROVISIONAL),
             Phase::CommitForGood => crash::pass(crash::AFTER_FOR_GOOD),
+            Phase::Hold => crash::pass(crash::AFTER_HOLD),
             Phase::Confirm => crash::pass(crash::AFTER_CONFIRM),
             _ => {}
         }
@@ -143,7 +147,7 @@ async fn gate(job: &Job<'_>, devices: &mut [Device<'_>], phase: Phase) -> Gate {
         let text = format!("the time for the deployment ran out before {}", phase.name());
         return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), text));
     }
-    let half = Duration::from_secs(u64::from(job.limits.confirm_timeout_s)) / 2;
+    let half = job.half_of_timer();
     let since_commit = |devices: &[Device<'_>]| devices.iter().filter_map(Device::since_commit).max();
     let waited = devices.iter_mut().fold(false, |any, device| std::mem::take(&mut device.waited) | any);
     if waited || job.currency.age() >= RECHECK_AFTER {

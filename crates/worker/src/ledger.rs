@@ -7,6 +7,7 @@ use turnup_core::{
     message::{Deployment, DeviceReport, DeviceWork, InForce, OrderReport},
     name::DeviceName,
     settle,
+    transaction::Answer,
     transcript::DeviceTranscript,
 };
 
@@ -14,7 +15,6 @@ use crate::{
     classify::{self, shorten},
     report::{Ending, Parts, undone},
     search::Tried,
-    transaction::Answer,
 };
 
 /// Most failures told of one device.
@@ -383,7 +383,7 @@ impl<'a> Ledger<'a> {
                 }
             })
             .collect();
-        Ending { event: settle::outcome(&devices, &orders), phase, devices, orders }
+        Ending { event: settle::outcome(&devices, &orders), phase, devices, orders, confirm_by: None }
     }
 }
 

@@ -43,7 +43,6 @@ mod retry;
 mod search;
 mod serve;
 mod settings;
-mod transaction;
 mod transcript;
 mod unite;
 mod work;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use turnup_core::{failure::Failure, message::InForce};
 
-use crate::transaction::{Phase, Seat};
+use turnup_core::transaction::{Phase, Seat};
 
 /// How far a deployment is. Written by the driver, read by who reports.
 #[derive(Debug, Default)]

@@ -5,23 +5,24 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use turnup_broker::{Headers, Names, Outgoing};
 use turnup_core::{
+    across,
     audit::DeviceAudit,
     failure::{Failure, FailureClass},
     id::DeploymentId,
     lifecycle::DeploymentEvent,
     message::{
-        Body as _, Deployment, DeviceReport, DeviceWork, Guarantee, InForce, OrderReport, Purpose,
+        Body as _, Deployment, DeviceReport, DeviceWork, Guarantee, InForce, OrderReport, Purpose, Stage,
         StateChange, Step, Unreadable,
     },
     name::DeviceName,
     settle,
+    transaction::{Seat, Transaction},
     transcript::{DeviceTranscript, Transcript},
 };
 
 use crate::{
     audit::{cut, on_paper},
     progress::{self, Progress},
-    transaction::{Seat, Transaction},
 };
 
 /// The phase of an audit.
@@ -34,6 +35,8 @@ pub(crate) struct Ending {
     pub(crate) phase: &'static str,
     pub(crate) devices: Vec<DeviceReport>,
     pub(crate) orders: Vec<OrderReport>,
+    /// Where devices wait for a decision: until when.
+    pub(crate) confirm_by: Option<Timestamp>,
 }
 
 /// What is known of one device at the end.
@@ -106,12 +109,13 @@ impl Ending {
                 OrderReport { order: *order, failures, in_force }
             })
             .collect();
-        Self { event: settle::outcome(&devices, &orders), phase, devices, orders }
+        Self { event: settle::outcome(&devices, &orders), phase, devices, orders, confirm_by: None }
     }
 
-    /// Of a transaction that has been run.
+    /// Of a transaction that has been run, or a stage of it.
     pub(crate) fn of_transaction(
         deployment: &Deployment,
+        stage: Stage,
         phase: &'static str,
         transaction: &Transaction,
         mut parts: impl FnMut(usize) -> Parts,
@@ -129,14 +133,46 @@ impl Ending {
                 guarantee,
             }
         });
-        Self::of(deployment, phase, known.collect())
+        let ending = Self::of(deployment, phase, known.collect());
+        Self { event: across::event(stage, ending.event), ..ending }
     }
 
-    /// Of a deployment whose devices were not contacted: everywhere as it was, with these failures.
-    pub(crate) fn refused(deployment: &Deployment, mut failures: Vec<(usize, Failure)>) -> Self {
+    /// Of a part that waits for the decision, until `confirm_by`.
+    pub(crate) fn prepared(
+        deployment: &Deployment,
+        phase: &'static str,
+        confirm_by: Timestamp,
+        mut parts: impl FnMut(usize) -> Parts,
+    ) -> Self {
+        let devices = deployment.devices.iter().enumerate().map(|(at, work)| {
+            let Parts { notes, steps, guarantee } = parts(at);
+            DeviceReport {
+                device: work.device.clone(),
+                in_force: InForce::Provisional,
+                steps,
+                failures: notes.into_iter().map(|failure| failure.at(work.device.clone())).collect(),
+                audit: None,
+                guarantee,
+            }
+        });
+        Self {
+            event: DeploymentEvent::Prepared,
+            phase,
+            devices: devices.collect(),
+            orders: Vec::new(),
+            confirm_by: Some(confirm_by),
+        }
+    }
+
+    /// Of a deployment whose devices were not contacted, so that this is in force on them.
+    pub(crate) fn refused(
+        deployment: &Deployment,
+        in_force: InForce,
+        mut failures: Vec<(usize, Failure)>,
+    ) -> Self {
         let known = deployment.devices.iter().enumerate().map(|(at, work)| Known {
             device: work.device.clone(),
-            in_force: InForce::Old,
+            in_force,
             failures: failures
                 .extract_if(.., |(index, _)| *index == at)
                 .map(|(_, failure)| failure)
@@ -168,7 +204,7 @@ impl Ending {
             in_force: BTreeMap::new(),
         });
         let orders: Vec<OrderReport> = orders.collect();
-        Self { event: settle::outcome(&devices, &orders), phase: AUDIT, devices, orders }
+        Self { event: settle::outcome(&devices, &orders), phase: AUDIT, devices, orders, confirm_by: None }
     }
 
     /// Of a deployment to devices that exist on paper only.
@@ -264,14 +300,14 @@ impl Reporter {
         let event = if state.in_doubt { DeploymentEvent::Doubted } else { DeploymentEvent::Progressed };
         let begun = if deployment.purpose == Purpose::Audit { AUDIT } else { "start" };
         let phase = state.phase.map_or(begun, |phase| phase.name());
-        self.message(sequence, event, phase, devices, Vec::new())
+        self.message(sequence, event, phase, (devices, Vec::new(), None))
     }
 
     /// How it ended. Where that is too much for one message, the steps are left out; if that isn't enough,
     /// evidence and differences of audits are cut short.
     pub(crate) fn ended(&self, sequence: i32, ending: Ending) -> Result<Outgoing, Unreadable> {
-        let Ending { event, phase, devices, orders } = ending;
-        match self.message(sequence, event, phase, devices.clone(), orders.clone()) {
+        let Ending { event, phase, devices, orders, confirm_by } = ending;
+        match self.message(sequence, event, phase, (devices.clone(), orders.clone(), confirm_by)) {
             Err(Unreadable::TooLarge(_)) => {
                 let short = |failures: Vec<Failure>| failures.into_iter().take(2).collect::<Vec<_>>();
                 let devices = devices.into_iter().map(|report| DeviceReport {
@@ -284,13 +320,16 @@ impl Reporter {
                     .map(|report| OrderReport { failures: short(report.failures), ..report });
                 let mut devices: Vec<DeviceReport> = devices.collect();
                 let orders: Vec<OrderReport> = orders.collect();
-                let mut result = self.message(sequence, event, phase, devices.clone(), orders.clone());
+                let message = |devices: &[DeviceReport]| {
+                    self.message(sequence, event, phase, (devices.to_vec(), orders.clone(), confirm_by))
+                };
+                let mut result = message(&devices);
                 for most in SHORTER {
                     if !matches!(result, Err(Unreadable::TooLarge(_))) {
                         break;
                     }
                     devices.iter_mut().for_each(|report| shorten(report, most));
-                    result = self.message(sequence, event, phase, devices.clone(), orders.clone());
+                    result = message(&devices);
                 }
                 result
             }
@@ -324,8 +363,7 @@ impl Reporter {
         sequence: i32,
         event: DeploymentEvent,
         phase: &str,
-        devices: Vec<DeviceReport>,
-        orders: Vec<OrderReport>,
+        (devices, orders, confirm_by): (Vec<DeviceReport>, Vec<OrderReport>, Option<Timestamp>),
     ) -> Result<Outgoing, Unreadable> {
         let change = StateChange {
             deployment: self.deployment,
@@ -337,6 +375,7 @@ impl Reporter {
             phase: phase.to_owned(),
             devices,
             orders,
+            confirm_by,
         };
         Ok(self.outgoing(change.encode()?))
     }

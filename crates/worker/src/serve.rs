@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, DeployClass, Publisher};
-use turnup_core::message::{Body as _, Deployment};
+use turnup_core::message::{Body as _, Deployment, Part, Stage, Unreadable};
 
 use crate::{
     Assignment, Settings, WorkerError, ask,
@@ -276,6 +276,15 @@ async fn next_batch(consumers: &mut [Consumer], regions: usize, turn: usize, mos
     .await
 }
 
+/// What is asked for: a whole transaction, or a stage of a part of one.
+fn work_of(body: &[u8]) -> Result<Part, Unreadable> {
+    match Deployment::decode(body) {
+        Ok(deployment) => Ok(Part { stage: Stage::Whole, attempt: deployment.attempt, deployment }),
+        Err(Unreadable::Schema { found, .. }) if found == Part::SCHEMA => Part::decode(body),
+        Err(error) => Err(error),
+    }
+}
+
 /// Starts what a delivery asks for. What contacts no device is done here and now.
 async fn start(desk: &Arc<Desk>, delivery: Delivery, permit: OwnedSemaphorePermit, tasks: &mut JoinSet<()>) {
     if delivery.held() > MAX_WAIT {
@@ -284,19 +293,21 @@ async fn start(desk: &Arc<Desk>, delivery: Delivery, permit: OwnedSemaphorePermi
         });
         return;
     }
-    let deployment = match Deployment::decode(&delivery.body) {
-        Ok(deployment) => deployment,
+    let part = match work_of(&delivery.body) {
+        Ok(part) => part,
         Err(error) => {
             tasks.spawn(park(delivery, error.to_string()));
             return;
         }
     };
-    let on_paper = deployment.devices.iter().all(is_null)
+    let deployment = &part.deployment;
+    let on_paper = part.stage == Stage::Whole
+        && deployment.devices.iter().all(is_null)
         && !may_be_a_repeat(&delivery)
-        && objections(&deployment, &desk.shared).is_empty();
+        && objections(deployment, &desk.shared).is_empty();
     if on_paper {
         drop(permit);
-        finish_on_paper(desk, delivery, &deployment).await;
+        finish_on_paper(desk, delivery, deployment).await;
         return;
     }
     let desk = Arc::clone(desk);
@@ -309,7 +320,7 @@ async fn start(desk: &Arc<Desk>, delivery: Delivery, permit: OwnedSemaphorePermi
                 reports: &desk.publisher,
                 exchange: desk.exchange.clone(),
             };
-            Box::pin(deploy(&context, &delivery, &deployment)).await
+            Box::pin(deploy(&context, &delivery, &part)).await
         };
         match outcome {
             Outcome::Report(messages) => hand_out(&desk, Final { messages, delivery }).await,

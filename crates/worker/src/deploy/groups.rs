@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use turnup_core::{
     failure::{Failure, FailureClass},
     message::InForce,
+    transaction::{Answer, End, Phase},
 };
 
 use super::{Outcome, Run};
@@ -18,7 +19,6 @@ use crate::{
     progress::Progress,
     report::Parts,
     search::Search,
-    transaction::{Answer, End, Phase},
     work::Work,
 };
 
@@ -50,7 +50,8 @@ impl Run<'_> {
         let (end, sequence) = join(work, self.tell(attempt, &progress, &over)).await;
         let said = ledger.take_transcripts();
         match end {
-            End::Known => {
+            // None of these is a part that could be only prepared.
+            End::Known | End::Prepared => {
                 let phase = progress.state().phase.map_or("start", |phase| phase.name());
                 self.report(attempt, sequence, ledger.ending(phase), said)
             }

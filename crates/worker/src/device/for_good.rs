@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use turnup_core::{
     failure::{Failure, FailureClass},
     message::Guarantee,
+    transaction::Answer,
 };
 use turnup_netconf::{
     message::Reply,
@@ -18,7 +19,6 @@ use turnup_netconf::{
 use super::Device;
 use crate::{
     classify::{self, Step},
-    transaction::Answer,
     work::Direction,
 };
 

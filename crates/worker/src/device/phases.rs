@@ -6,7 +6,8 @@ use rand::RngExt as _;
 use tokio::time::{Instant, sleep};
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::{Guarantee, InForce},
+    message::{Guarantee, InForce, Stage},
+    transaction::{Answer, Phase},
 };
 use turnup_netconf::{
     message::{Reply, RpcError},
@@ -19,7 +20,6 @@ use super::Device;
 use crate::{
     classify::{self, Step},
     retry::Retry,
-    transaction::{Answer, Phase},
     work::{Direction, commit_provisionally},
 };
 
@@ -84,6 +84,7 @@ impl Device<'_> {
             Phase::Settle => self.settle().await,
             Phase::Push => self.apply(Direction::Forward, had_new).await,
             Phase::Revert => self.apply(Direction::Back, had_new).await,
+            Phase::Hold => self.hold().await,
             Phase::Release => Answer::Done,
         }
     }
@@ -294,9 +295,52 @@ impl Device<'_> {
         broken(format!("the device answered ok to the commit, but reading back shows that {difference}"))
     }
 
+    /// Lets go of the locks. The commit stays pending, as it belongs to no session (RFC 6241 §8.4.5.1).
+    async fn hold(&mut self) -> Answer {
+        let unlocks = self.unlocks();
+        self.let_go(&unlocks, self.job.total_by).await;
+        Answer::Done
+    }
+
+    /// Confirms what another session, of whichever worker, has left pending. It holds no lock, so others may have
+    /// edited the candidate: what they left there would be committed along.
+    async fn confirm_prepared(&mut self) -> Answer {
+        let by = self.job.total_by;
+        if self.session.is_none()
+            && let Err(failure) = self.open(by, true).await
+        {
+            return Answer::Failed { failures: vec![failure], touched: true };
+        }
+        let confirm = Operation::commit_confirming(&self.job.persist);
+        let asks = [Operation::discard_changes(), confirm, self.work.read()];
+        let replies = match self.send(Step::Confirm.name(), &asks, by).await {
+            Ok(replies) => replies,
+            Err(failure) => {
+                let failures = vec![classify::in_doubt(Step::Confirm, &failure)];
+                return Answer::Failed { failures, touched: true };
+            }
+        };
+        let confirmed = replies.get(1).cloned().unwrap_or_default();
+        if !confirmed.is_ok() {
+            let failures = classify::of_reply(Step::Confirm, &confirmed).into_iter();
+            let doubts = failures.map(|failure| Failure { class: FailureClass::InDoubt, ..failure });
+            return Answer::Failed { failures: doubts.collect(), touched: true };
+        }
+        if !replies.get(2).and_then(Reply::data).is_some_and(|data| self.work.after(data)) {
+            let text = "the device has confirmed, but reading back does not show the change";
+            let failures = vec![Failure::new(FailureClass::InDoubt, Step::Check.name(), text)];
+            return Answer::Failed { failures, touched: true };
+        }
+        if self.session.as_ref().is_some_and(|session| session.capabilities().startup()) {
+            self.save(by).await;
+        }
+        Answer::Done
+    }
+
     async fn confirm(&mut self) -> Answer {
         let by = self.job.total_by;
         let confirm = match self.guarantee {
+            _ if self.job.stage == Stage::Confirm => return self.confirm_prepared().await,
             Some(Guarantee::Candidate | Guarantee::WritableRunning) => return self.conclude().await,
             // On the session that has committed, and on no other.
             Some(Guarantee::ConfirmedCommit10) => Operation::commit(),

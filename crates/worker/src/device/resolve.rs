@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use turnup_core::{
     failure::{Failure, FailureClass},
     message::{Guarantee, InForce},
+    transaction::Answer,
 };
 use turnup_netconf::{
     message::Reply,
@@ -21,7 +22,6 @@ use super::{Device, NotReopened};
 use crate::{
     classify::{self, Step},
     retry::Retry,
-    transaction::Answer,
     work::{Direction, Work},
 };
 

@@ -251,6 +251,8 @@ pub(crate) async fn run(
     let run = Run {
         context: &context,
         deployment,
+        stage: turnup_core::message::Stage::Whole,
+        attempt: deployment.attempt,
         headers: Headers::new().with("traceparent", "00-trace"),
         is_repeat,
         held: &held,

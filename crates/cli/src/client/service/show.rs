@@ -92,7 +92,7 @@ fn which(word: &Value) -> String {
         None => text(Some(word)),
         Some(InForce::New) => "as last deployed".to_owned(),
         Some(InForce::Old) => "as before the last deployment".to_owned(),
-        Some(InForce::Unknown | InForce::Partly) => "not known".to_owned(),
+        Some(InForce::Unknown | InForce::Partly | InForce::Provisional) => "not known".to_owned(),
     }
 }
 

@@ -16,15 +16,18 @@
 //! others commit for good, one after the other, so that when one refuses as few as possible have to be taken
 //! back by the inverse edit; those first whose refusal is likeliest. Only when all of them are in are the
 //! provisional commits confirmed. Until then every refusal ends in the old configuration everywhere.
+//!
+//! A transaction over several regions has a part in each, and each part runs in stages that
+//! [`crate::across`] decides upon: see [`Transaction::part`].
 
-use turnup_core::{
-    failure::Failure,
-    message::{Guarantee, InForce},
+use crate::{
+    failure::{Failure, FailureClass},
+    message::{Guarantee, InForce, Stage},
 };
 
 /// A phase; between two of them all devices are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Find out what an earlier worker left.
     Recover,
     /// Lock, and put the edit into the candidate.
@@ -33,6 +36,8 @@ pub(crate) enum Phase {
     Commit,
     /// Commit for good; read back, if need be on a new session. One device at a time.
     CommitForGood,
+    /// Let go of the locks; what was committed provisionally waits for the decision.
+    Hold,
     /// The decision to go through with it, carried out.
     Confirm,
     /// The decision to give up, carried out.
@@ -49,12 +54,13 @@ pub(crate) enum Phase {
 
 impl Phase {
     /// The word in reports.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Recover => "recover",
             Self::Prepare => "prepare",
             Self::Commit => "commit",
             Self::CommitForGood => "commit-for-good",
+            Self::Hold => "hold",
             Self::Confirm => "confirm",
             Self::Undo => "undo",
             Self::Settle => "settle",
@@ -67,7 +73,7 @@ impl Phase {
 
 /// What a device made of a phase's command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// As told.
     Done,
     /// Prepared, to be changed like this.
@@ -87,7 +93,7 @@ pub(crate) enum Answer {
 
 /// Whether the next phase may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub enum Gate {
     /// It may.
     Open,
     /// Another worker has taken over: it owns whatever is pending under our persist id.
@@ -100,7 +106,7 @@ pub(crate) enum Gate {
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// This phase at these devices; then [`Transaction::answered`].
     Run(Phase, Vec<usize>),
     /// May this phase begin? Then [`Transaction::gated`].
@@ -111,9 +117,11 @@ pub(crate) enum Next {
 
 /// How it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub enum End {
     /// What is known of the devices is the result, to be reported.
     Known,
+    /// Provisionally in force on all devices, which go back by themselves unless it is confirmed.
+    Prepared,
     /// Another worker has it: nothing to report.
     Superseded,
     /// To be given back to the broker without a report.
@@ -122,11 +130,11 @@ pub(crate) enum End {
 
 /// What is known of one device.
 #[derive(Debug, Clone)]
-pub(crate) struct Seat {
+pub struct Seat {
     /// Which configuration is in force for good, as far as known.
-    pub(crate) in_force: InForce,
+    pub in_force: InForce,
     /// What went wrong.
-    pub(crate) failures: Vec<Failure>,
+    pub failures: Vec<Failure>,
     /// The new configuration was in force when this worker began.
     had_new: bool,
     /// Locks and candidate are ours.
@@ -147,52 +155,73 @@ impl Seat {
 
 /// The state machine.
 #[derive(Debug)]
-pub(crate) struct Transaction {
+pub struct Transaction {
     seats: Vec<Seat>,
     end: End,
+    stage: Stage,
 }
 
 impl Transaction {
     /// For so many devices. With `recovery` an earlier worker may have left anything.
-    pub(crate) fn new(devices: usize, recovery: bool) -> (Self, Next) {
+    #[must_use]
+    pub fn new(devices: usize, recovery: bool) -> (Self, Next) {
+        Self::part(Stage::Whole, devices, recovery)
+    }
+
+    /// One stage of a transaction at so many devices, with `recovery` as above:
+    /// - [`Stage::Whole`]: all of it.
+    /// - [`Stage::Prepare`]: up to the provisional commit, which stays pending ([`End::Prepared`]).
+    /// - [`Stage::Confirm`]: what was prepared is confirmed; put in force again where a timer was faster.
+    ///   Where that is refused, it is taken back on all these devices.
+    /// - [`Stage::Undo`]: what is pending is cancelled; the inverse edit where it is in force for good.
+    ///
+    /// The last two may be repeated as they are, so they need no recovery.
+    #[must_use]
+    pub fn part(stage: Stage, devices: usize, recovery: bool) -> (Self, Next) {
+        let decided = matches!(stage, Stage::Confirm | Stage::Undo);
         let seat = Seat {
-            in_force: if recovery { InForce::Unknown } else { InForce::Old },
+            in_force: if recovery || decided { InForce::Unknown } else { InForce::Old },
             failures: Vec::new(),
             had_new: false,
             prepared: false,
-            committed: false,
+            committed: decided,
             for_good: false,
             guarantee: Guarantee::ConfirmedCommit11,
         };
-        let transaction = Self { seats: vec![seat; devices], end: End::Known };
-        let first = if recovery { Phase::Recover } else { Phase::Prepare };
+        let transaction = Self { seats: vec![seat; devices], end: End::Known, stage };
+        let first = match stage {
+            Stage::Confirm => Phase::Confirm,
+            Stage::Undo => Phase::Recover,
+            Stage::Whole | Stage::Prepare if recovery => Phase::Recover,
+            Stage::Whole | Stage::Prepare => Phase::Prepare,
+        };
         let next =
             if devices == 0 { Next::End(End::Known) } else { Next::Run(first, (0..devices).collect()) };
         (transaction, next)
     }
 
     /// What is known of the devices.
-    pub(crate) fn seats(&self) -> &[Seat] {
+    pub fn seats(&self) -> &[Seat] {
         &self.seats
     }
 
     /// Whether a commit was sent to this device that may be pending.
-    pub(crate) fn committed(&self, device: usize) -> bool {
+    pub fn committed(&self, device: usize) -> bool {
         self.seats.get(device).is_some_and(|seat| seat.committed)
     }
 
     /// Whether the new configuration was in force at this device when this worker began.
-    pub(crate) fn had_new(&self, device: usize) -> bool {
+    pub fn had_new(&self, device: usize) -> bool {
         self.seats.get(device).is_some_and(|seat| seat.had_new)
     }
 
     /// Whether another worker owns what is pending.
-    pub(crate) fn is_superseded(&self) -> bool {
+    pub fn is_superseded(&self) -> bool {
         self.end == End::Superseded
     }
 
     /// All devices have answered.
-    pub(crate) fn answered(&mut self, phase: Phase, answers: Vec<(usize, Answer)>) -> Next {
+    pub fn answered(&mut self, phase: Phase, answers: Vec<(usize, Answer)>) -> Next {
         let superseded = answers.iter().any(|(_, answer)| *answer == Answer::Superseded);
         let mut all_done = true;
         for (device, answer) in answers {
@@ -205,18 +234,21 @@ impl Transaction {
             return self.release(End::Superseded);
         }
         match phase {
-            Phase::Recover if self.all(InForce::New) => Next::End(End::Known),
+            Phase::Recover if self.stage == Stage::Undo => self.revert(),
+            Phase::Recover if self.stage == Stage::Whole && self.all(InForce::New) => Next::End(End::Known),
             Phase::Recover if self.any(InForce::Unknown) => Next::End(End::Known),
             Phase::Recover => Next::Ask(Phase::Prepare),
+            Phase::Prepare if all_done && !self.may_wait() => self.undo(),
             Phase::Prepare if all_done && self.seats.iter().any(Seat::is_provisional) => {
                 Next::Ask(Phase::Commit)
             }
             Phase::Prepare | Phase::Commit | Phase::CommitForGood if all_done => self.go_on(),
             Phase::Prepare | Phase::Commit | Phase::CommitForGood => self.undo(),
+            Phase::Hold => Next::End(End::Prepared),
             Phase::Confirm if all_done => Next::End(End::Known),
             Phase::Confirm => self.run(Phase::Settle, |seat| seat.in_force == InForce::Unknown),
-            // Forward where it is not, because it is in force elsewhere.
-            Phase::Settle if self.any(InForce::New) => {
+            // Forward where it is not, because it is in force elsewhere, or may be.
+            Phase::Settle if self.any(InForce::New) || self.stage == Stage::Confirm => {
                 self.run(Phase::Push, |seat| seat.in_force == InForce::Old)
             }
             Phase::Settle => Next::End(End::Known),
@@ -228,7 +260,7 @@ impl Transaction {
     }
 
     /// Whether the phase that was asked for may begin.
-    pub(crate) fn gated(&mut self, phase: Phase, gate: Gate) -> Next {
+    pub fn gated(&mut self, phase: Phase, gate: Gate) -> Next {
         match gate {
             Gate::Open if phase == Phase::Commit => self.run(phase, Seat::is_provisional),
             Gate::Open if phase == Phase::CommitForGood => match self.next_for_good() {
@@ -250,7 +282,9 @@ impl Transaction {
 
     /// What can go back by itself is in force; the others follow one by one, then everything is confirmed.
     fn go_on(&self) -> Next {
-        if self.next_for_good().is_some() {
+        if self.stage == Stage::Prepare {
+            self.run(Phase::Hold, |_| true)
+        } else if self.next_for_good().is_some() {
             Next::Ask(Phase::CommitForGood)
         } else if self.seats.iter().any(Seat::is_provisional) {
             Next::Ask(Phase::Confirm)
@@ -258,6 +292,23 @@ impl Transaction {
             // In force everywhere: nobody can forbid it any more.
             self.run(Phase::Confirm, |_| true)
         }
+    }
+
+    /// Whether all devices can do what their stage needs; those that can't get the reason as their failure.
+    fn may_wait(&mut self) -> bool {
+        if self.stage != Stage::Prepare {
+            return true;
+        }
+        let mut may = true;
+        for seat in &mut self.seats {
+            if seat.guarantee != Guarantee::ConfirmedCommit11 {
+                may = false;
+                let text = "an order over several regions needs the capability :confirmed-commit:1.1 (RFC 6241 \
+                            §8.4) on each of its devices, and this one lacks it; make one order per region";
+                seat.failures.push(Failure::new(FailureClass::Misconfigured, Phase::Prepare.name(), text));
+            }
+        }
+        may
     }
 
     /// The device that is to commit for good next: the likeliest to refuse, as running is edited only then.
@@ -306,7 +357,7 @@ impl Seat {
     fn learn(&mut self, phase: Phase, answer: Answer) {
         let before = if self.had_new { InForce::New } else { InForce::Old };
         match (phase, answer) {
-            (_, Answer::Superseded) | (Phase::Release, _) => {}
+            (_, Answer::Superseded) | (Phase::Release | Phase::Hold, _) => {}
             (Phase::Recover, Answer::Found(found)) => {
                 self.in_force = found;
                 self.had_new = found == InForce::New;

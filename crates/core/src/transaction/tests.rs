@@ -4,8 +4,6 @@
 
 use proptest::prelude::*;
 
-use turnup_core::failure::FailureClass;
-
 use super::*;
 
 /// A device as it really is.
@@ -152,7 +150,7 @@ impl Device {
                 *self = Self { kept: Old, pending: false, ..*self };
                 Answer::Done
             }
-            Phase::Release => Answer::Done,
+            Phase::Hold | Phase::Release => Answer::Done,
         }
     }
 }
