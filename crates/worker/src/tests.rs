@@ -13,5 +13,6 @@ mod questions;
 mod real;
 mod real_lesser;
 mod recovery;
+mod stages;
 mod transcripts;
 mod way;

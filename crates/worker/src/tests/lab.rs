@@ -19,8 +19,8 @@ use turnup_core::{
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
     message::{
-        Body as _, Claim, ClaimAnswer, ClaimKind, Condition, Deployment, DeviceEdit, DeviceWork, InForce,
-        Limits, Purpose, StateChange,
+        self, Body as _, Claim, ClaimAnswer, ClaimKind, Condition, Deployment, DeviceEdit, DeviceWork, InForce,
+        Limits, Part, Purpose, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
     transcript::Transcript,
@@ -201,6 +201,18 @@ impl Lab {
         run(&self.shared, &self.scheduler, &self.told, &self.held, deployment, is_repeat).await
     }
 
+    /// Runs a stage of a part over several regions to its report.
+    pub(crate) async fn stage(
+        &self,
+        deployment: &Deployment,
+        stage: message::Stage,
+        is_repeat: bool,
+    ) -> StateChange {
+        let part = Part { stage, attempt: deployment.attempt, deployment: deployment.clone() };
+        let outcome = run_part(&self.shared, &self.scheduler, &self.told, &self.held, &part, is_repeat);
+        reported(outcome.await)
+    }
+
     /// Runs a first delivery to its report.
     pub(crate) async fn deploy(&self, deployment: &Deployment) -> StateChange {
         reported(self.run(deployment, false).await)
@@ -246,13 +258,30 @@ pub(crate) async fn run(
     deployment: &Deployment,
     is_repeat: bool,
 ) -> Outcome {
+    let part = Part {
+        stage: message::Stage::Whole,
+        attempt: deployment.attempt,
+        deployment: deployment.clone(),
+    };
+    run_part(shared, scheduler, told, held, &part, is_repeat).await
+}
+
+/// The same with a part.
+pub(crate) async fn run_part(
+    shared: &Shared,
+    scheduler: &Scheduler,
+    told: &Told,
+    held: &AtomicBool,
+    part: &Part,
+    is_repeat: bool,
+) -> Outcome {
     let context = Context { shared, claims: scheduler, reports: told, exchange: "state".to_owned() };
     let held = || held.load(Ordering::SeqCst);
     let run = Run {
         context: &context,
-        deployment,
-        stage: turnup_core::message::Stage::Whole,
-        attempt: deployment.attempt,
+        deployment: &part.deployment,
+        stage: part.stage,
+        attempt: part.attempt,
         headers: Headers::new().with("traceparent", "00-trace"),
         is_repeat,
         held: &held,
