@@ -12,6 +12,7 @@ mod methods;
 mod questions;
 mod real;
 mod real_lesser;
+mod real_stages;
 mod recovery;
 mod stages;
 mod transcripts;

@@ -19,8 +19,8 @@ use turnup_core::{
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
     message::{
-        self, Body as _, Claim, ClaimAnswer, ClaimKind, Condition, Deployment, DeviceEdit, DeviceWork, InForce,
-        Limits, Part, Purpose, StateChange,
+        self, Body as _, Claim, ClaimAnswer, ClaimKind, Condition, Deployment, DeviceEdit, DeviceWork,
+        InForce, Limits, Part, Purpose, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
     transcript::Transcript,
@@ -258,11 +258,8 @@ pub(crate) async fn run(
     deployment: &Deployment,
     is_repeat: bool,
 ) -> Outcome {
-    let part = Part {
-        stage: message::Stage::Whole,
-        attempt: deployment.attempt,
-        deployment: deployment.clone(),
-    };
+    let part =
+        Part { stage: message::Stage::Whole, attempt: deployment.attempt, deployment: deployment.clone() };
     run_part(shared, scheduler, told, held, &part, is_repeat).await
 }
 

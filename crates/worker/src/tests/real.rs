@@ -12,7 +12,9 @@ use turnup_core::{
     failure::FailureClass,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
-    message::{Condition, Deployment, DeviceEdit, DeviceWork, InForce, Limits, Purpose, StateChange},
+    message::{
+        self, Condition, Deployment, DeviceEdit, DeviceWork, InForce, Limits, Part, Purpose, StateChange,
+    },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
 };
 use turnup_netconf::{
@@ -128,6 +130,23 @@ impl Real {
     pub(super) async fn run(&self, deployment: &Deployment, is_repeat: bool) -> StateChange {
         let Self { shared, scheduler, told, held, .. } = self;
         reported(lab::run(shared, scheduler, told, held, deployment, is_repeat).await)
+    }
+
+    /// Runs a stage of a part over several regions to its report.
+    pub(super) async fn stage(
+        &self,
+        deployment: &Deployment,
+        stage: message::Stage,
+        is_repeat: bool,
+    ) -> StateChange {
+        let Self { shared, scheduler, told, held, .. } = self;
+        let part = Part { stage, attempt: deployment.attempt, deployment: deployment.clone() };
+        reported(lab::run_part(shared, scheduler, told, held, &part, is_repeat).await)
+    }
+
+    /// As another worker would be.
+    pub(super) async fn forget_sessions(&self) {
+        self.shared.pool.close_all().await;
     }
 
     /// Names of the interfaces of each.
