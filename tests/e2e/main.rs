@@ -20,3 +20,4 @@ mod properties;
 mod schedule;
 mod transcripts;
 mod workers;
+mod yang;
