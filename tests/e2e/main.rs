@@ -21,3 +21,4 @@ mod regions;
 mod schedule;
 mod transcripts;
 mod workers;
+mod yang;

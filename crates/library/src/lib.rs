@@ -166,9 +166,16 @@ impl Library {
     }
 
     /// YANG of a platform: the modules of its folder, or else those that were got from a device. None: it is
-    /// planned by what the definition declares.
+    /// planned by what the definition declares. May wait for the store and for a compilation, at most 30
+    /// seconds; who has to plan without it then is told by the log.
     pub async fn yang(&self, platform: &PlatformName) -> Option<Yang> {
         self.yang.get(platform).await
+    }
+
+    /// The same as far as it is known, for those who can't wait; none: ask [`Library::yang`] first.
+    #[must_use]
+    pub fn yang_at_hand(&self, platform: &PlatformName) -> Option<Option<Yang>> {
+        self.yang.at_hand(platform)
     }
 
     /// Looks for what was published elsewhere, until `shutdown`.

@@ -1,14 +1,28 @@
 //! YANG by platform.
 
-use std::{collections::HashMap, num::NonZeroUsize, path::PathBuf, sync::Arc};
+#[cfg(test)]
+mod tests;
 
-use tokio::sync::Mutex;
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::OnceCell;
 use turnup_core::name::PlatformName;
 use turnup_plan::{ModuleText, Yang, YangCache};
 use turnup_store::{Store, StoreError};
 
 /// Most module sets kept compiled.
 const MAX_SETS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(63);
+/// How long somebody waits for a set to be read and compiled.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a platform's modules are from.
 #[derive(Debug, Clone)]
@@ -19,11 +33,36 @@ enum Source {
     Store(Option<Yang>),
 }
 
+impl Source {
+    fn yang(&self) -> Option<Yang> {
+        match self {
+            Self::Folder(yang) => Some(yang.clone()),
+            Self::Store(yang) => yang.clone(),
+        }
+    }
+}
+
+/// A platform's YANG, or who looks for it.
+#[derive(Debug, Default)]
+struct Place {
+    source: OnceCell<Source>,
+    /// Somebody has waited for it in vain, so that nobody else does.
+    late: AtomicBool,
+}
+
+impl Place {
+    fn at_hand(&self) -> Option<Option<Yang>> {
+        let late = || self.late.load(Ordering::Relaxed).then_some(None);
+        self.source.get().map(Source::yang).or_else(late)
+    }
+}
+
 /// YANG of platforms, compiled when it is first asked for and then shared by all definitions.
 pub(crate) struct Shelf {
     store: Store,
     dir: PathBuf,
     cache: Arc<YangCache>,
+    patience: Duration,
     known: Mutex<Known>,
 }
 
@@ -31,7 +70,7 @@ pub(crate) struct Shelf {
 struct Known {
     /// By platform, how often its modules in the store have changed.
     versions: HashMap<String, i64>,
-    platforms: HashMap<PlatformName, Source>,
+    platforms: HashMap<PlatformName, Arc<Place>>,
 }
 
 impl std::fmt::Debug for Shelf {
@@ -42,46 +81,70 @@ impl std::fmt::Debug for Shelf {
 
 impl Shelf {
     pub(crate) fn new(store: Store, dir: PathBuf) -> Self {
-        Self { store, dir, cache: Arc::new(YangCache::new(MAX_SETS)), known: Mutex::default() }
+        let cache = Arc::new(YangCache::new(MAX_SETS));
+        Self { store, dir, cache, patience: PATIENCE, known: Mutex::default() }
     }
 
-    /// Forgets what came from the store if that has changed.
+    /// Held for moments only, never over an await.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what came from the store, or is being read from there, if that has changed.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let versions: HashMap<String, i64> = self.store.module_versions().await?.into_iter().collect();
-        let mut known = self.known.lock().await;
+        let mut known = self.known();
         let Known { versions: before, platforms } = &mut *known;
-        platforms.retain(|platform, source| {
+        platforms.retain(|platform, place| {
             let of = |versions: &HashMap<String, i64>| versions.get(platform.as_str()).copied();
-            matches!(source, Source::Folder(_)) || of(before) == of(&versions)
+            matches!(place.source.get(), Some(Source::Folder(_))) || of(before) == of(&versions)
         });
         known.versions = versions;
         Ok(())
     }
 
-    pub(crate) async fn get(&self, platform: &PlatformName) -> Option<Yang> {
-        let mut known = self.known.lock().await;
-        if let Some(source) = known.platforms.get(platform) {
-            return match source {
-                Source::Folder(yang) => Some(yang.clone()),
-                Source::Store(yang) => yang.clone(),
-            };
+    /// What is known without waiting. None: it has to be looked for.
+    pub(crate) fn at_hand(&self, platform: &PlatformName) -> Option<Option<Yang>> {
+        self.known().platforms.get(platform)?.at_hand()
+    }
+
+    pub(crate) async fn get(self: &Arc<Self>, platform: &PlatformName) -> Option<Yang> {
+        let place = Arc::clone(self.known().platforms.entry(platform.clone()).or_default());
+        if let Some(yang) = place.at_hand() {
+            return yang;
         }
-        let source = match self.of_folder(platform).await {
-            Some(yang) => Source::Folder(yang),
-            None => match self.of_store(platform).await {
-                Ok(yang) => Source::Store(yang),
-                Err(error) => {
-                    tracing::warn!(%platform, %error, "the platform's YANG can't be read now; planned without it");
-                    return None;
-                }
-            },
-        };
-        let yang = match &source {
-            Source::Folder(yang) => Some(yang.clone()),
-            Source::Store(yang) => yang.clone(),
-        };
-        known.platforms.insert(platform.clone(), source);
-        yang
+        // A task of its own, so that it goes on for those who come later when nobody waits any more.
+        let looking = tokio::spawn(Arc::clone(self).look(platform.clone(), Arc::clone(&place)));
+        match tokio::time::timeout(self.patience, looking).await {
+            Ok(Ok(yang)) => yang,
+            Ok(Err(error)) => {
+                tracing::error!(%platform, %error, "looking for the platform's YANG failed; planned without it");
+                None
+            }
+            Err(_) => {
+                place.late.store(true, Ordering::Relaxed);
+                tracing::warn!(%platform, "the platform's YANG is not compiled yet; planned without it until it is");
+                None
+            }
+        }
+    }
+
+    /// Those who look for the same at once wait for the first.
+    async fn look(self: Arc<Self>, platform: PlatformName, place: Arc<Place>) -> Option<Yang> {
+        match place.source.get_or_try_init(|| self.source(&platform)).await {
+            Ok(source) => source.yang(),
+            Err(error) => {
+                tracing::warn!(%platform, %error, "the platform's YANG can't be read now; planned without it");
+                None
+            }
+        }
+    }
+
+    async fn source(&self, platform: &PlatformName) -> Result<Source, StoreError> {
+        match self.of_folder(platform).await {
+            Some(yang) => Ok(Source::Folder(yang)),
+            None => self.of_store(platform).await.map(Source::Store),
+        }
     }
 
     async fn of_folder(&self, platform: &PlatformName) -> Option<Yang> {

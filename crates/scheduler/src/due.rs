@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use turnup_broker::{ConsumeOptions, Delivery, ack_many};
 use turnup_core::{
     id::OrderId,
     message::{Body as _, Due},
-    name::{DefinitionName, PlatformName},
+    name::PlatformName,
 };
 use turnup_plan::{Catalogue, Yang};
 use turnup_store::{Starting, StoreError};
@@ -129,15 +130,14 @@ async fn start_until_answered(
 }
 
 async fn start_once(context: &Context, due: &[(OrderId, i32)], most: Most) -> Result<(), StoreError> {
-    let (starting, catalogue) = begin(context, due, most).await?;
-    let yang = yang(context, &starting).await;
-    let knowledge = start::Knowledge { catalogue: &catalogue, yang: &yang };
+    let (starting, at_hand) = begin(context, due, most).await?;
+    let knowledge = start::Knowledge { catalogue: &at_hand.catalogue, yang: &at_hand.yang };
     let batch = start::draft(&starting, &knowledge, most);
     let questions = batch.questions();
     let answers = start::Answers {
         owners: starting.owners(&questions.claimed, &questions.around).await?,
         holders: starting.holders(&questions.shared, &questions.claimed).await?,
-        approved: approved(context, &starting).await?,
+        approved: approved(&starting).await?,
     };
     let now = Timestamp::now();
     let limits = context.settings.limits.into();
@@ -146,49 +146,72 @@ async fn start_once(context: &Context, due: &[(OrderId, i32)], most: Most) -> Re
     starting.finish(&decisions, &entries, now).await
 }
 
-/// Locks the batch, with the definitions that it needs at hand. Those that were published a moment ago are
-/// fetched without holding the locks; what is needed may be another when they are held again.
+/// What of the library a batch needs.
+struct AtHand {
+    catalogue: Arc<Catalogue>,
+    yang: BTreeMap<PlatformName, Yang>,
+}
+
+/// Locks the batch, with the definitions and the YANG that it needs at hand. What was published a moment ago is
+/// fetched, and YANG compiled, without holding the locks; what is needed may be another when they are held
+/// again. What could not be had is asked for once.
 async fn begin(
     context: &Context,
     due: &[(OrderId, i32)],
     most: Most,
-) -> Result<(Starting, Arc<Catalogue>), StoreError> {
-    let mut asked = BTreeSet::new();
+) -> Result<(Starting, AtHand), StoreError> {
+    let (mut asked, mut looked_for) = (BTreeSet::new(), BTreeMap::new());
     loop {
         let starting = context.store.begin_start_with(due, most.followers()).await?;
-        let needed = start::definitions(&starting);
         let catalogue = context.library.now();
-        let is_here = |(name, version): &(DefinitionName, u32)| catalogue.version(name, *version).is_some();
-        if needed.iter().all(|definition| is_here(definition) || asked.contains(definition)) {
-            return Ok((starting, catalogue));
+        let mut missing = start::definitions(&starting);
+        missing.retain(|known @ (name, version)| {
+            catalogue.version(name, *version).is_none() && !asked.contains(known)
+        });
+        let (yang, unknown) = yang(context, &starting, &looked_for);
+        if missing.is_empty() && unknown.is_empty() {
+            return Ok((starting, AtHand { catalogue, yang }));
         }
         drop(starting);
-        let missing: Vec<_> = needed.iter().map(|(name, version)| (name, Some(*version))).collect();
-        context.library.with(&missing).await?;
-        asked.extend(needed);
+        let definitions: Vec<_> = missing.iter().map(|(name, version)| (name, Some(*version))).collect();
+        context.library.with(&definitions).await?;
+        asked.extend(missing);
+        let look = unknown.into_iter().map(async |platform| {
+            let yang = context.library.yang(&platform).await;
+            (platform, yang)
+        });
+        looked_for.extend(join_all(look).await);
     }
 }
 
-/// YANG of the platforms of the batch's devices, where it is at hand.
-async fn yang(context: &Context, starting: &Starting) -> BTreeMap<PlatformName, Yang> {
-    let platforms: BTreeSet<&PlatformName> =
-        starting.devices.values().map(|device| &device.platform).collect();
-    let mut found = BTreeMap::new();
-    for platform in platforms {
-        if let Some(yang) = context.library.yang(platform).await {
-            found.insert(platform.clone(), yang);
+/// YANG of the platforms of the batch's devices, where there is some, and those that are still to be looked for.
+fn yang(
+    context: &Context,
+    starting: &Starting,
+    looked_for: &BTreeMap<PlatformName, Option<Yang>>,
+) -> (BTreeMap<PlatformName, Yang>, BTreeSet<PlatformName>) {
+    let (mut found, mut unknown) = (BTreeMap::new(), BTreeSet::new());
+    for platform in starting.devices.values().map(|device| &device.platform) {
+        match context.library.yang_at_hand(platform).or_else(|| looked_for.get(platform).cloned()) {
+            Some(Some(yang)) => {
+                found.insert(platform.clone(), yang);
+            }
+            Some(None) => {}
+            None => {
+                unknown.insert(platform.clone());
+            }
         }
     }
-    found
+    (found, unknown)
 }
 
 /// The plans that orders of the batch name, as they read.
-async fn approved(context: &Context, starting: &Starting) -> Result<HashMap<String, String>, StoreError> {
+async fn approved(starting: &Starting) -> Result<HashMap<String, String>, StoreError> {
     let hashes: BTreeSet<&String> =
         starting.orders.iter().filter_map(|due| due.order.options.approved_plan.as_ref()).collect();
     let mut found = HashMap::new();
     for hash in hashes {
-        if let Some(plan) = context.store.plan(hash).await? {
+        if let Some(plan) = starting.plan(hash).await? {
             found.insert(hash.clone(), start::text_of(&plan));
         }
     }

@@ -1,3 +1,4 @@
+use deadpool_postgres::Object;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio_postgres::types::Json;
@@ -22,19 +23,6 @@ impl Store {
         .await
     }
 
-    /// The plan of this hash, if it was shown within 30 days.
-    ///
-    /// # Errors
-    /// If the database is away.
-    pub async fn plan(&self, hash: &str) -> Result<Option<Value>, StoreError> {
-        self.timed(async {
-            let client = self.client().await?;
-            let statement = statement!(client, "plan");
-            Ok(client.query_opt(&statement, &[&hash]).await?.map(|row| row.get(0)))
-        })
-        .await
-    }
-
     /// Forgets plans that were shown more than 30 days before `now`. Gives how many.
     ///
     /// # Errors
@@ -48,4 +36,10 @@ impl Store {
         })
         .await
     }
+}
+
+/// The plan of this hash, if it was shown within 30 days.
+pub(crate) async fn plan(client: &Object, hash: &str) -> Result<Option<Value>, StoreError> {
+    let statement = statement!(client, "plan");
+    Ok(client.query_opt(&statement, &[&hash]).await?.map(|row| row.get(0)))
 }

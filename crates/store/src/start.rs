@@ -19,7 +19,7 @@ use turnup_core::{
 use uuid::Uuid;
 
 use crate::{
-    Device, Holder, OrderView, Store, StoreError, device, node, order,
+    Device, Holder, OrderView, Store, StoreError, device, node, order, plan,
     pool::{Tx, statement, timed},
 };
 
@@ -359,6 +359,14 @@ impl Starting {
         within: &[(String, String)],
     ) -> Result<Vec<Holder>, StoreError> {
         timed(self.timeout, async { node::holders(self.tx.client()?, nodes, within).await }).await
+    }
+
+    /// The plan of this hash, if it was shown within 30 days.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn plan(&self, hash: &str) -> Result<Option<Value>, StoreError> {
+        timed(self.timeout, async { plan::plan(self.tx.client()?, hash).await }).await
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::{Settings, Store, StoreError, create::with_database, migrate::MIGRATIONS};
+use crate::{
+    Settings, Store, StoreError, create::with_database, migrate::MIGRATIONS, pool::session_settings,
+};
 
 /// Advisory lock under which the template is made, in the server's own database.
 const LOCK: i64 = 0x7475_726e_7570_0004;
@@ -64,7 +66,17 @@ impl Database {
         connect(&self.url()).await
     }
 
-    /// The same on another database of its server.
+    /// The same, set as the store's own sessions are: the planner does there what it does for the store.
+    ///
+    /// # Errors
+    /// If the server is away.
+    pub async fn session_of_store(&self) -> Result<Client, StoreError> {
+        let session = self.session().await?;
+        session.batch_execute(&session_settings(10_000)).await?;
+        Ok(session)
+    }
+
+    /// The same as [`Database::session`] on another database of its server.
     ///
     /// # Errors
     /// If the server is away.

@@ -6,6 +6,7 @@ mod accept;
 mod audits;
 mod claims;
 mod control;
+mod costs;
 mod devices;
 mod doubts;
 mod events;

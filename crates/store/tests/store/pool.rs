@@ -36,6 +36,21 @@ async fn a_dropped_start_gives_its_locks_back_and_the_pool_goes_on() {
 }
 
 #[tokio::test]
+async fn a_start_does_with_one_connection() {
+    let database = Database::new().await;
+    let store = small(&database, 5_000);
+    add(&store, &["d1"]).await;
+    store.keep_plan("aa", &serde_json::json!({"a": 1}), crate::support::now()).await.unwrap();
+    let id = accept(&store, order(&["d1"])).await;
+    let starting = store.begin_start(&[(id, 1)]).await.unwrap();
+    let nodes = [("d1".to_owned(), "/a".to_owned())];
+    assert!(starting.owners(&nodes, &[]).await.unwrap().is_empty());
+    assert!(starting.holders(&nodes, &[]).await.unwrap().is_empty());
+    assert!(starting.plan("aa").await.unwrap().is_some());
+    assert!(starting.plan("bb").await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_missed_deadline_says_so_and_changes_nothing() {
     let database = Database::new().await;
     let store = small(&database, 700);
