@@ -93,9 +93,17 @@ impl Work {
         for edit in work.edits.iter().rev() {
             inverse.extend(fragment("inverse edit", edit, &edit.inverse)?.into_children());
         }
-        if work.edits.len() > 1 {
-            let keys: BTreeMap<String, Vec<String>> =
-                work.edits.iter().flat_map(|edit| edit.keys.clone()).collect();
+        let joint: BTreeMap<&str, (&DeviceEdit, &str)> = work
+            .edits
+            .iter()
+            .flat_map(|edit| edit.joint.iter().map(move |joint| (joint, edit)))
+            .map(|(joint, edit)| (joint.node.as_str(), (edit, joint.removal.as_str())))
+            .collect();
+        for (edit, removal) in joint.values() {
+            inverse.extend(fragment("removal", edit, removal)?.into_children());
+        }
+        if work.edits.len() > 1 || !joint.is_empty() {
+            let keys = agreed(work.edits.iter().map(|edit| &edit.keys));
             forward = unite(forward, &keys, Of::Edits);
             inverse = unite(inverse, &keys, Of::Edits);
             filter = unite(filter, &keys, Of::Filters);
@@ -155,7 +163,7 @@ impl Work {
 
     /// Keys of the lists of all edits.
     fn keys(&self) -> BTreeMap<String, Vec<String>> {
-        self.goals.iter().flat_map(|goal| goal.keys.clone()).collect()
+        agreed(self.goals.iter().map(|goal| &goal.keys))
     }
 
     /// Whether there is nothing to be edited in this direction.
@@ -203,6 +211,18 @@ impl Work {
         let keys = self.keys();
         compare::contains(a, b, &keys) && compare::contains(b, a, &keys)
     }
+}
+
+/// The keys by which several edits' lists are told apart. Where two name other keys for lists of one name, an
+/// entry is the same only if it is by both.
+fn agreed<'k>(all: impl Iterator<Item = &'k BTreeMap<String, Vec<String>>>) -> BTreeMap<String, Vec<String>> {
+    let mut agreed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (list, keys) in all.flatten() {
+        let known = agreed.entry(list.clone()).or_default();
+        let new: Vec<String> = keys.iter().filter(|key| !known.contains(key)).cloned().collect();
+        known.extend(new);
+    }
+    agreed
 }
 
 impl Wanted {

@@ -18,6 +18,7 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         after: Condition::Contains(String::new()),
         before: Condition::Contains(String::new()),
         keys: BTreeMap::new(),
+        joint: Vec::new(),
     };
     let devices = devices.iter().enumerate().map(|(n, orders)| DeviceWork {
         device: DeviceName::new(format!("d{n}")).unwrap(),
@@ -122,14 +123,14 @@ fn a_survey_tells_done_from_halfway_and_unknown() {
     let asked = ledger.part(&[0, 1, 2, 3]);
     let halfway =
         ledger.surveyed(&[0, 1, 2, 3], &asked, vec![Ok(vec![New, New, Old]), Ok(vec![New, Old, Old])]);
-    assert_eq!(halfway, [1]);
+    assert_eq!(halfway, [[1]]);
     assert_eq!(ledger.left(), [1, 2, 3]);
     let silent = Answer::Failed { failures: Vec::new(), touched: true };
     let halfway =
         ledger.surveyed(&[1, 2, 3], &ledger.part(&[1, 2, 3]), vec![Ok(vec![New, Old]), Err(silent)]);
     assert!(halfway.is_empty());
     assert_eq!(ledger.left(), [2]);
-    assert_eq!(ledger.surveyed(&[2], &ledger.part(&[2]), vec![Ok(vec![Partly])]), [2], "done in part");
+    assert_eq!(ledger.surveyed(&[2], &ledger.part(&[2]), vec![Ok(vec![Partly])]), [[2]], "done in part");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use turnup_core::{
     failure::FailureClass,
     id::OrderId,
     lifecycle::{DeploymentEvent, OrderEvent},
-    message::{Condition, Deployment, DeviceEdit, InForce, StateChange},
+    message::{Condition, Deployment, DeviceEdit, InForce, Joint, StateChange},
     settle::{is_deployed, order_event},
 };
 use turnup_device_sim::{
@@ -29,6 +29,10 @@ fn unit_edit(order: OrderId, unit: usize, vlan: usize) -> DeviceEdit {
         "<description>shared</description><unit><id>{unit}</id><vlan-id>{vlan}</vlan-id></unit>"
     ));
     let only = |operation: &str| config(&format!("<unit{operation}><id>{unit}</id></unit>"));
+    let joint = Joint {
+        node: "/interfaces/interface[name='ge-0']/description".to_owned(),
+        removal: config(r#"<description nc:operation="remove"/>"#),
+    };
     DeviceEdit {
         order,
         edit: merge.clone(),
@@ -39,6 +43,7 @@ fn unit_edit(order: OrderId, unit: usize, vlan: usize) -> DeviceEdit {
         keys: [("interface", "name"), ("unit", "id")]
             .map(|(list, key)| (list.to_owned(), vec![key.to_owned()]))
             .into(),
+        joint: vec![joint],
     }
 }
 
@@ -90,6 +95,12 @@ fn assert_true(lab: &Lab, deployment: &Deployment, report: &StateChange) -> Vec<
             }
             lab.assert_clean(n);
         }
+    }
+    // What they hold together is there exactly where one of them is.
+    for work in &deployment.devices {
+        let n: usize = work.device.as_str().rsplit('-').next().unwrap().parse().unwrap();
+        let any = (0..deployment.orders.len()).any(|order| has(lab, n, order));
+        assert_eq!(lab.value(n).is_some(), any, "the shared description at {}", work.device);
     }
     failed
 }
