@@ -72,6 +72,19 @@ fn blames_content(failure: &Failure) -> bool {
     failure.class == FailureClass::Invalid || failure.path.is_some()
 }
 
+/// What went wrong with a part, as it is told to one of its orders: if there are others, nobody knows yet whose
+/// content it was that a device refused.
+fn blameless(mut failures: Vec<Failure>, part: &[usize]) -> Vec<Failure> {
+    for failure in
+        failures.iter_mut().filter(|failure| part.len() > 1 && failure.class == FailureClass::Invalid)
+    {
+        failure.class = FailureClass::Undone;
+        failure.message =
+            shorten(&format!("refused with others of the same deployment: {}", failure.message));
+    }
+    failures
+}
+
 /// Whether the device gave no answer to an edit or a commit.
 fn is_silence(failure: &Failure) -> bool {
     matches!(failure.class, FailureClass::Unreachable | FailureClass::InDoubt)
@@ -204,14 +217,18 @@ impl<'a> Ledger<'a> {
         for order in self.left() {
             let shut = self.places[order].iter().filter_map(|place| Some((*place, self.shut.get(place)?)));
             let failures: Vec<Failure> = shut
-                .flat_map(|(place, failures)| failures.iter().take(1).map(move |f| (place, f)))
+                .filter_map(|(place, failures)| {
+                    Some((place, failures.iter().min_by_key(|f| blames_content(f))?))
+                })
                 .map(|(place, failure)| {
                     let text = format!(
-                        "not tried, as the device failed for other orders of the same transaction: {}",
+                        "not tried, because of what came of other orders of the same deployment: {}",
                         failure.message
                     );
                     let class = match failure.class {
                         FailureClass::InDoubt => FailureClass::Unreachable,
+                        // That of another order.
+                        FailureClass::Invalid => FailureClass::Undone,
                         class => class,
                     };
                     self.at(place, Failure { class, message: shorten(&text), ..failure.clone() })
@@ -264,6 +281,7 @@ impl<'a> Ledger<'a> {
             let gone: Vec<usize> = part.iter().filter(touches).copied().collect();
             for order in &gone {
                 let failures = self.failures_of(*order, &at, |place| trouble.contains(&place));
+                let failures = blameless(failures, part);
                 self.end(*order, failures, in_force);
             }
             for found in found.iter().filter(|found| trouble.contains(&found.place)) {
@@ -304,24 +322,29 @@ impl<'a> Ledger<'a> {
         let culprits: Vec<DeviceName> = unwell
             .filter_map(|found| Some(self.deployment.devices.get(found.place)?.device.clone()))
             .collect();
+        // Of those nothing is left, and no trouble is known that they would meet again.
+        let is_well = |place: &usize| {
+            in_force(*place) == InForce::Old
+                && at.get(place).is_none_or(|found| found.failures.iter().all(may_be_content))
+        };
         let mut over = Vec::new();
         for order in part {
             let own = || self.places[*order].iter();
-            let mut failures = self.failures_of(*order, &at, |_| true);
+            if part.len() > 1 && own().all(is_well) {
+                continue;
+            }
+            let mut failures = blameless(self.failures_of(*order, &at, |_| true), part);
             if own().all(|place| in_force(*place) == InForce::New) {
                 failures.clear();
             } else if failures.is_empty() {
-                // Undone because of others, without a trace: it is tried again without them.
-                if own().all(|place| in_force(*place) == InForce::Old) {
-                    continue;
-                }
                 failures.push(undone(phase, &culprits));
             }
             self.end(*order, failures, in_force);
             over.push(*order);
         }
         for found in found {
-            if found.in_force == InForce::Unknown || !found.failures.is_empty() {
+            let has_trouble = found.failures.iter().any(|failure| !may_be_content(failure));
+            if found.in_force == InForce::Unknown || has_trouble {
                 let unknown =
                     || Failure::new(FailureClass::InDoubt, phase, "it is not known what is in force");
                 let told = Some(found.failures.clone()).filter(|failures| !failures.is_empty());

@@ -267,3 +267,20 @@ pub(crate) fn commit_provisionally(persist: Option<&str>, confirm_timeout_s: u32
         persist_id: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_that_edits_know_by_other_keys_are_not_mixed_up() {
+        let keys = |key: &str| BTreeMap::from([("entry".to_owned(), vec![key.to_owned()])]);
+        let (by_id, by_name) = (keys("id"), keys("name"));
+        let agreed = agreed([&by_id, &by_name, &by_id].into_iter());
+        assert_eq!(agreed["entry"], ["id", "name"]);
+        let entry = |id: &str| parse(&format!("<entry><id>{id}</id><name>a</name></entry>")).unwrap();
+        let apart =
+            unite([entry("1"), entry("2")].into_iter().flat_map(Element::into_children), &agreed, Of::Edits);
+        assert_eq!(apart.len(), 2, "two entries of the one who knows them by id");
+    }
+}
