@@ -238,6 +238,19 @@ pub struct DeviceEdit {
     pub before: Condition,
     /// Keys of the lists in the configuration, by list name: which elements identify an entry.
     pub keys: BTreeMap<String, Vec<String>>,
+    /// What the order adds together with others of the deployment, and nobody held before. The inverse leaves
+    /// it: whoever undoes the edit removes it as well, unless another of these orders is in force there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint: Vec<Joint>,
+}
+
+/// A node that several orders of a deployment want at a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joint {
+    /// Its canonical path.
+    pub node: String,
+    /// The edit that removes it.
+    pub removal: String,
 }
 
 /// A condition on the configuration read back from a device.

@@ -1,7 +1,7 @@
 //! Orders → drafts → plans: the one way in which both those who want to see a plan and those who deploy it
 //! make it. Pure, over what was looked up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use turnup_core::{
@@ -12,7 +12,7 @@ use turnup_core::{
     name::{DefinitionName, DeviceName, PlatformName},
     order::{Endpoint, OrderKind},
 };
-use turnup_plan::{Catalogue, Definition, Draft, Footprint, Plan, Present, Yang};
+use turnup_plan::{Catalogue, Definition, Draft, Footprint, Node, Plan, Present, Yang};
 use turnup_store::Holder;
 use uuid::Uuid;
 
@@ -154,6 +154,19 @@ impl Drafted {
         owners: &[(String, String, ServiceId)],
         holders: &[Holder],
     ) -> Result<(Plan, Option<String>), Vec<Failure>> {
+        self.finish_beside(owners, holders, &BTreeSet::new())
+    }
+
+    /// The same, where other orders of the same deployment want the `joint` nodes as well.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_beside(
+        self,
+        owners: &[(String, String, ServiceId)],
+        holders: &[Holder],
+        joint: &BTreeSet<Node>,
+    ) -> Result<(Plan, Option<String>), Vec<Failure>> {
         let holders: Vec<turnup_plan::Holder> = holders
             .iter()
             .cloned()
@@ -164,7 +177,7 @@ impl Drafted {
                 value,
             })
             .collect();
-        let plan = self.draft.finish(owners, &holders)?;
+        let plan = self.draft.finish_beside(owners, &holders, joint)?;
         let hash = match self.nameless {
             _ if !self.hashed => None,
             Some(nameless) => Some(nameless.finish(owners, &holders)?.hash()),

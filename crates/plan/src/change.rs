@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use turnup_core::{
     id::OrderId,
-    message::{Condition, DeviceEdit},
+    message::{Condition, DeviceEdit, Joint},
 };
 use turnup_netconf::xml::Element;
 
@@ -54,6 +54,18 @@ impl Change {
     /// a session without 1.1, know `delete` alone. Whoever sends to those has to look first what is there.
     #[must_use]
     pub fn edit(&self, order: OrderId, stays: &dyn Fn(&str) -> bool) -> Option<Edit> {
+        self.edit_beside(order, stays, &|_| false)
+    }
+
+    /// The same. Nodes that are `joint` are added by other orders of the same deployment as well: their
+    /// removal is apart from the inverse.
+    pub(crate) fn edit_beside(
+        &self,
+        order: OrderId,
+        stays: &dyn Fn(&str) -> bool,
+        joint: &dyn Fn(&str) -> bool,
+    ) -> Option<Edit> {
+        let stays = &|node: &str| stays(node) || joint(node);
         let shape = shape_of(self.new.iter().chain(&self.old).chain(&self.strays));
         let before = shape_of(self.old.iter().chain(&self.strays));
         let after = shape_of(self.new.iter());
@@ -93,8 +105,26 @@ impl Change {
             after: condition(&forward),
             before: condition(&back),
             keys: shape.keys.clone(),
+            joint: self.joint(joint),
         };
         Some(Edit { edit, text: diff::text(&forward, &shape) })
+    }
+
+    /// What is added of the shared nodes that are `joint`, with what removes each and nothing else.
+    fn joint(&self, joint: &dyn Fn(&str) -> bool) -> Vec<Joint> {
+        let Some(new) = &self.new else { return Vec::new() };
+        let mut nodes: Vec<String> = new.shared_nodes().into_iter().map(|(node, _)| node).collect();
+        nodes.retain(|node| joint(node));
+        let shared = Shape { owns: Vec::new(), ..new.shape().clone() };
+        let none = Shape::default();
+        let removals = nodes.into_iter().map(|node| {
+            let stays = &|other: &str| other != node;
+            let extent = Extent::Smallest;
+            let compare = Comparison { shape: &shared, before: &shared, after: &none, extent, stays };
+            let removal = diff::edit(&compare.run(new.tree(), &[]));
+            Joint { node, removal }
+        });
+        removals.collect()
     }
 }
 

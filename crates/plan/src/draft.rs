@@ -208,6 +208,19 @@ impl Draft {
         owners: &[(String, String, ServiceId)],
         holders: &[Holder],
     ) -> Result<Plan, Vec<Failure>> {
+        self.finish_beside(owners, holders, &BTreeSet::new())
+    }
+
+    /// The same, where other orders of the same deployment want the `joint` nodes as well.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn finish_beside(
+        self,
+        owners: &[(String, String, ServiceId)],
+        holders: &[Holder],
+        joint: &BTreeSet<Node>,
+    ) -> Result<Plan, Vec<Failure>> {
         let mut refused = self.refused_by_owners(owners);
         let mut held: HashMap<&str, HashSet<&str>> = HashMap::new();
         for holder in holders.iter().filter(|holder| holder.service != self.service) {
@@ -225,7 +238,14 @@ impl Draft {
                 let known = change.new.as_ref().or(change.old.as_ref()).or(change.strays.first())?;
                 let platform = known.platform().clone();
                 let held = held.get(device.as_str());
-                let edit = change.edit(order, &|node| held.is_some_and(|held| held.contains(node)));
+                let stays = |node: &str| held.is_some_and(|held| held.contains(node));
+                let is_joint =
+                    |node: &str| !joint.is_empty() && joint.contains(&(device.clone(), node.to_owned()));
+                let held_before = change.old.iter().chain(&change.strays).flat_map(Footprint::shared_nodes);
+                let held_before: BTreeSet<String> = held_before.map(|(node, _)| node).collect();
+                let edit = change.edit_beside(order, &stays, &|node| {
+                    is_joint(node) && !stays(node) && !held_before.contains(node)
+                });
                 Some((device, DevicePlan { platform, edit, footprint: change.new }))
             })
             .collect();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use turnup_core::{id::ServiceId, name::DeviceName};
 
 use crate::{
-    draft::{Draft, Holder},
+    draft::{Draft, Node},
     footprint::{Footprint, overlap},
 };
 
@@ -18,7 +18,7 @@ pub struct Together {
     services: BTreeSet<ServiceId>,
     touched: BTreeMap<DeviceName, Touched>,
     /// Nodes that more than one of the orders wants.
-    joint: BTreeSet<(DeviceName, String)>,
+    joint: BTreeSet<Node>,
 }
 
 /// On one device: what a service has, may have left, or is going to have.
@@ -84,17 +84,10 @@ impl Together {
         }
     }
 
-    /// Those who are going to hold `draft`'s shared nodes with it: whoever plans it counts them among the
-    /// holders, so that undoing one order takes nothing from another.
+    /// The nodes that more than one of them wants. Of these nobody counts on the others: which of them end up
+    /// in force isn't known yet.
     #[must_use]
-    pub fn holders(&self, draft: &Draft) -> Vec<Holder> {
-        // One that is not the draft's own stands for all: they want the same.
-        let Some(other) = self.services.iter().find(|service| **service != draft.service()) else {
-            return Vec::new();
-        };
-        let joint = draft.shared().into_iter().filter(|node| self.joint.contains(node));
-        joint
-            .map(|(device, node)| Holder { device: device.to_string(), node, service: *other, value: None })
-            .collect()
+    pub fn joint(&self) -> &BTreeSet<Node> {
+        &self.joint
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use turnup_core::{
     failure::Failure,
+    id::ServiceId,
     lease::Company,
     message::{Limits, MAX_BYTES},
     name::{DeviceName, RegionName},
@@ -67,6 +68,7 @@ pub(crate) struct Companions<'a> {
 #[derive(Debug, Default)]
 struct Group {
     together: Together,
+    services: BTreeSet<ServiceId>,
     bytes: usize,
     devices: BTreeSet<DeviceName>,
 }
@@ -109,13 +111,17 @@ impl<'a> Companions<'a> {
         due.devices.iter().map(|name| self.starting.devices.get(name).map(|device| &device.region)).collect()
     }
 
-    /// Adds an order to a group if nothing is in its way. One that is Invalid comes along and ends there.
+    /// Adds an order to a group if nothing is in its way. One that is Invalid comes along and ends there, but
+    /// not with another of its service: each would tell of the service as if it were the only one.
     fn join(&mut self, first: usize, at: usize) -> bool {
         let most = self.most.bytes;
         let mut group = self.groups.remove(&first).unwrap_or_default();
         let devices = self.starting.orders.get(at).map(|due| due.devices.clone()).unwrap_or_default();
         let fits = devices.union(&group.devices).count() <= MAX_DEVICES;
+        let service = self.starting.orders.get(at).map(|due| due.order.service_id);
+        let is_another = service.is_some_and(|service| group.services.insert(service));
         let joins = match self.work(at) {
+            _ if !is_another => false,
             None | Some(Ok(Work::Audit(_))) => false,
             Some(Err(_)) => true,
             Some(Ok(Work::Change(drafted))) => {

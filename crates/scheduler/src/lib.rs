@@ -83,7 +83,7 @@ impl Default for Settings {
             keep_events_months: 0,
             keep_transcripts_days: 30,
             alarm_in_doubt_s: 300,
-            group_max_orders: 1,
+            group_max_orders: 100,
             group_max_bytes: 512 * 1024,
             limits: LimitSettings::default(),
         }

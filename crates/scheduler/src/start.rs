@@ -11,7 +11,7 @@ use turnup_core::{
     id::ServiceId,
     lease::{Admission, admit_groups},
     lifecycle::{OrderEvent, OrderState, service_transition},
-    message::{DeviceEdit, Limits, Purpose},
+    message::{DeviceEdit, Limits, Part, Purpose, Stage},
     name::{DefinitionName, DeviceName, PlatformName},
     order::OrderKind,
     settle::service_event,
@@ -269,8 +269,11 @@ fn entries(due: &DueOrder, decision: &Decision, starting: &Starting, now: Timest
     vec![entry(due, 1, Scheduled, InProgress, now, None, more)]
 }
 
-/// Those of a group that start, and in which deployment. Those for whom there is no room go on waiting, as do
-/// those that change nothing at a device, which go alone.
+/// Those of a group that start, and in which deployment. Those for whom there is no room go on waiting, with
+/// all who came after them. One that changes nothing at a device goes alone, so those before it go without it.
+///
+/// A group travels as a [`Part`] that is the whole: a worker of a release that knows no groups, and would call
+/// all of them Invalid for one, can't read that.
 fn start(
     mut group: Vec<(usize, Parts)>,
     starting: &Starting,
@@ -278,10 +281,8 @@ fn start(
     most: Most,
 ) -> Vec<(usize, Decision)> {
     let idle = |(_, parts): &(usize, Parts)| parts.edits.is_empty() && parts.audits.is_empty();
-    if group.first().is_some_and(idle) {
-        group.truncate(1);
-    } else {
-        group.retain(|one| !idle(one));
+    if let Some(first) = group.iter().position(idle) {
+        group.truncate(first.max(1));
     }
     let field = Field { devices: &starting.devices, epochs: &starting.epochs };
     loop {
@@ -290,6 +291,11 @@ fn start(
         match deployments(&going, &field, limits) {
             Ok(starts) if group.len() > 1 && starts.iter().any(|start| start.message.len() > most.bytes) => {}
             Ok(mut starts) => {
+                if group.len() > 1 {
+                    for start in &mut starts {
+                        start.message = Part::wrap(Stage::Whole, 1, &start.message);
+                    }
+                }
                 let id = starts.first().map(|start| start.deployment);
                 let decision = |(at, _): (usize, Parts)| match (std::mem::take(&mut starts), id) {
                     (none, Some(id)) if none.is_empty() => (at, Decision::With(id)),
@@ -328,19 +334,9 @@ impl Parts {
         answers: &Answers,
         together: Option<&Together>,
     ) -> Result<Self, Vec<Failure>> {
-        let beside = together.map(|together| together.holders(drafted.draft())).unwrap_or_default();
-        let beside = beside.into_iter().map(|turnup_plan::Holder { device, node, service, value }| Holder {
-            device,
-            node,
-            service,
-            value,
-        });
-        let mut holders: Vec<Holder> = beside.collect();
-        let (plan, hash) = if holders.is_empty() {
-            drafted.finish(&answers.owners, &answers.holders)?
-        } else {
-            holders.extend_from_slice(&answers.holders);
-            drafted.finish(&answers.owners, &holders)?
+        let (plan, hash) = match together {
+            None => drafted.finish(&answers.owners, &answers.holders)?,
+            Some(group) => drafted.finish_beside(&answers.owners, &answers.holders, group.joint())?,
         };
         if let Some(approved) = &due.order.options.approved_plan
             && hash.as_ref() != Some(approved)

@@ -101,27 +101,40 @@ pub(crate) fn trace_of(delivery: &Delivery) -> Headers {
     headers
 }
 
-/// Why the devices aren't even contacted, per device.
-pub(crate) fn objections(deployment: &Deployment, shared: &Shared) -> Vec<(usize, Failure)> {
-    let objection = |text: String| Failure::new(FailureClass::Misconfigured, "check", text);
+fn objection(text: impl Into<String>) -> Failure {
+    Failure::new(FailureClass::Misconfigured, "check", text)
+}
+
+/// Why so many devices aren't contacted.
+pub(crate) fn too_many(devices: usize, shared: &Shared) -> Option<Failure> {
     let most = shared.settings.max_devices;
-    if deployment.devices.len() > most {
-        let text = format!(
-            "the deployment has {} devices; this worker takes at most {most} (worker.max_devices)",
-            deployment.devices.len()
-        );
-        return vec![(0, objection(text))];
-    }
-    let null = deployment.devices.iter().enumerate().filter(|(_, device)| is_null(device));
+    (devices > most).then(|| {
+        objection(format!(
+            "the deployment has {devices} devices; this worker takes at most {most} (worker.max_devices)"
+        ))
+    })
+}
+
+/// Devices that are not to be contacted, and why.
+fn barred(deployment: &Deployment, shared: &Shared) -> Vec<(usize, Failure)> {
     if shared.settings.allow_null_platform {
         return Vec::new();
     }
+    let null = deployment.devices.iter().enumerate().filter(|(_, device)| is_null(device));
     null.map(|(at, _)| {
         let text = "the platform null contacts no device and is not allowed at this worker \
                     (worker.allow_null_platform)";
-        (at, objection(text.to_owned()))
+        (at, objection(text))
     })
     .collect()
+}
+
+/// Why the devices aren't even contacted, per device.
+pub(crate) fn objections(deployment: &Deployment, shared: &Shared) -> Vec<(usize, Failure)> {
+    match too_many(deployment.devices.len(), shared) {
+        Some(failure) => vec![(0, failure)],
+        None => barred(deployment, shared),
+    }
 }
 
 /// Runs a deployment that was delivered.
@@ -183,14 +196,13 @@ impl Run<'_> {
         if deployment.purpose == Purpose::Audit {
             return self.audit(attempt, total_by, objections).await;
         }
-        if !objections.is_empty() {
-            return self.report(attempt, 1, self.refused(objections), Vec::new());
-        }
-        if self.stage == Stage::Whole && deployment.devices.iter().all(is_null) {
+        if objections.is_empty() && self.stage == Stage::Whole && deployment.devices.iter().all(is_null) {
             return self.report(attempt, 1, Ending::on_paper(deployment), Vec::new());
         }
         match deployment.orders.len() {
+            0 | 1 if !objections.is_empty() => self.report(attempt, 1, self.refused(objections), Vec::new()),
             0 | 1 => self.transact(attempt, total_by).await,
+            // There it is only some of the orders that may not.
             _ => self.transact_group(attempt, total_by).await,
         }
     }
@@ -280,10 +292,7 @@ impl Run<'_> {
         let deployment = self.deployment;
         let shared = self.context.shared;
         let worker = &shared.assignment.worker_name;
-        // Time to take everything back, timers of devices included.
-        let confirm = Duration::from_secs(u64::from(deployment.limits.confirm_timeout_s));
-        let reserve =
-            (confirm + Duration::from_secs(30)).min(total_by.saturating_duration_since(Instant::now()) / 2);
+        let forward_by = self.forward_by(total_by);
         Job {
             shared,
             stage: self.stage,
@@ -297,9 +306,17 @@ impl Run<'_> {
                 Transcripts::All | Transcripts::Failures => Some(deployment.devices.len()),
                 Transcripts::None => None,
             },
-            forward_by: total_by.checked_sub(reserve).unwrap_or(total_by),
+            forward_by,
             total_by,
         }
+    }
+
+    /// Until when it may go forward: there has to be time to take everything back, timers of devices included.
+    fn forward_by(&self, total_by: Instant) -> Instant {
+        let confirm = Duration::from_secs(u64::from(self.deployment.limits.confirm_timeout_s));
+        let reserve =
+            (confirm + Duration::from_secs(30)).min(total_by.saturating_duration_since(Instant::now()) / 2);
+        total_by.checked_sub(reserve).unwrap_or(total_by)
     }
 
     fn reporter(&self, attempt: i32) -> Reporter {

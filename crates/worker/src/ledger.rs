@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::{Deployment, DeviceReport, DeviceWork, InForce, OrderReport},
+    id::OrderId,
+    message::{Deployment, DeviceEdit, DeviceReport, DeviceWork, InForce, OrderReport},
     name::DeviceName,
     settle,
     transaction::Answer,
-    transcript::DeviceTranscript,
+    transcript::{DeviceTranscript, Recording},
 };
 
 use crate::{
@@ -21,8 +22,12 @@ use crate::{
 const MAX_FAILURES: usize = 10;
 /// Most steps told of one device; the last ones say what happened.
 const MAX_STEPS: usize = 100;
-/// After so many orders that a device refused alone, and not for their content, it isn't asked again.
+/// After so many orders in succession that a device refused alone, without a word on their content, it isn't
+/// asked again.
 const MAX_STRIKES: u32 = 2;
+/// After so many parts in succession, and one for each time that a group can be halved, to which a device gave
+/// no answer it isn't asked again. That is enough to find the one order that it can't bear.
+const MAX_SILENCES: u32 = 2;
 
 /// How it ended for an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,15 +55,40 @@ pub(crate) struct Ledger<'a> {
     /// Devices that aren't asked again, and why.
     shut: BTreeMap<usize, Vec<Failure>>,
     strikes: BTreeMap<usize, u32>,
+    silences: BTreeMap<usize, u32>,
     sights: Vec<Parts>,
-    transcripts: BTreeMap<usize, DeviceTranscript>,
+    /// What was said to each, and how much of that was left out before.
+    transcripts: BTreeMap<usize, (Recording, u32)>,
 }
 
-/// Whether it may be the content of one order that the device has answered like this. Else it is the
-/// device's own trouble, and others would fare no better.
+/// Whether it may be the content of one order that the device has answered like this, or has not answered. Else
+/// it is the device's own trouble, and others would fare no better.
 fn may_be_content(failure: &Failure) -> bool {
-    failure.class == FailureClass::Invalid
-        || (failure.class != FailureClass::InDoubt && classify::is_about_an_edit(&failure.phase))
+    failure.class == FailureClass::Invalid || classify::is_about_an_edit(&failure.phase)
+}
+
+/// Whether the device says that it is the content, or where in it.
+fn blames_content(failure: &Failure) -> bool {
+    failure.class == FailureClass::Invalid || failure.path.is_some()
+}
+
+/// What went wrong with a part, as it is told to one of its orders: if there are others, nobody knows yet whose
+/// content it was that a device refused.
+fn blameless(mut failures: Vec<Failure>, part: &[usize]) -> Vec<Failure> {
+    for failure in
+        failures.iter_mut().filter(|failure| part.len() > 1 && failure.class == FailureClass::Invalid)
+    {
+        failure.class = FailureClass::Undone;
+        failure.message =
+            shorten(&format!("refused with others of the same deployment: {}", failure.message));
+    }
+    failures
+}
+
+/// Whether the device gave no answer to an edit or a commit.
+fn is_silence(failure: &Failure) -> bool {
+    matches!(failure.class, FailureClass::Unreachable | FailureClass::InDoubt)
+        && classify::is_about_an_edit(&failure.phase)
 }
 
 impl<'a> Ledger<'a> {
@@ -74,6 +104,7 @@ impl<'a> Ledger<'a> {
             fates: vec![None; deployment.orders.len()],
             shut: BTreeMap::new(),
             strikes: BTreeMap::new(),
+            silences: BTreeMap::new(),
             sights: deployment.devices.iter().map(|_| Parts::default()).collect(),
             transcripts: BTreeMap::new(),
         }
@@ -84,12 +115,19 @@ impl<'a> Ledger<'a> {
         (0..self.fates.len()).filter(|order| self.fates[*order].is_none()).collect()
     }
 
-    /// The devices of these orders, with their edits and no others'.
+    /// The devices of these orders, with their edits and no others'. What they hold jointly with an order that
+    /// is in force, as far as is known, is not theirs to remove.
     pub(crate) fn part(&self, orders: &[usize]) -> Vec<(usize, DeviceWork)> {
         let ids: BTreeSet<_> = orders.iter().filter_map(|order| self.deployment.orders.get(*order)).collect();
         let devices = self.deployment.devices.iter().enumerate();
         let cut = devices.map(|(place, work)| {
-            let edits = work.edits.iter().filter(|edit| ids.contains(&edit.order)).cloned().collect();
+            let held = self.held_by_others(place, &ids);
+            let edits = work.edits.iter().filter(|edit| ids.contains(&edit.order)).map(|edit| {
+                let mut edit = edit.clone();
+                edit.joint.retain(|joint| !held.contains(joint.node.as_str()));
+                edit
+            });
+            let edits = edits.collect();
             let DeviceWork { device, address, port, platform, host_key, credential, epoch, .. } = work;
             let work = DeviceWork {
                 device: device.clone(),
@@ -107,6 +145,19 @@ impl<'a> Ledger<'a> {
         cut.filter(|(_, work)| !work.edits.is_empty()).collect()
     }
 
+    /// The joint nodes that orders hold at a device, or may, which are not of these.
+    fn held_by_others(&self, place: usize, ids: &BTreeSet<&OrderId>) -> BTreeSet<&str> {
+        let Some(work) = self.deployment.devices.get(place) else { return BTreeSet::new() };
+        let others = work.edits.iter().filter(|edit| !edit.joint.is_empty() && !ids.contains(&edit.order));
+        let holds = |edit: &&DeviceEdit| {
+            let order = self.deployment.orders.iter().position(|order| *order == edit.order);
+            let fate = order.and_then(|order| self.fates.get(order)?.as_ref());
+            let in_force = fate.map(|fate| fate.in_force.get(&work.device).copied());
+            !matches!(in_force, None | Some(Some(InForce::Old)))
+        };
+        others.filter(holds).flat_map(|edit| &edit.joint).map(|joint| joint.node.as_str()).collect()
+    }
+
     /// Adds what was told of a device.
     pub(crate) fn saw(&mut self, place: usize, told: Parts) {
         let Some(sight) = self.sights.get_mut(place) else { return };
@@ -120,20 +171,22 @@ impl<'a> Ledger<'a> {
 
     /// Adds what was said to a device.
     pub(crate) fn heard(&mut self, place: usize, said: DeviceTranscript) {
-        match self.transcripts.get_mut(&place) {
-            None => {
-                self.transcripts.insert(place, said);
-            }
-            Some(before) => {
-                before.exchanges.extend(said.exchanges);
-                before.left_out = before.left_out.saturating_add(said.left_out);
-            }
-        }
+        let devices = self.deployment.devices.len();
+        let (recording, left_out) =
+            self.transcripts.entry(place).or_insert_with(|| (Recording::of_one_of(devices), 0));
+        said.exchanges.into_iter().for_each(|exchange| recording.add(exchange));
+        *left_out = left_out.saturating_add(said.left_out);
     }
 
     /// All that was said.
     pub(crate) fn take_transcripts(&mut self) -> Vec<DeviceTranscript> {
-        std::mem::take(&mut self.transcripts).into_values().collect()
+        let all = std::mem::take(&mut self.transcripts).into_iter();
+        let all = all.filter_map(|(place, (recording, before))| {
+            let mut said = recording.end(self.deployment.devices.get(place)?.device.clone());
+            said.left_out = said.left_out.saturating_add(before);
+            Some(said)
+        });
+        all.collect()
     }
 
     /// It is over for this order: `in_force` tells for the places of its devices.
@@ -142,6 +195,15 @@ impl<'a> Ledger<'a> {
         let name = |place: &usize| Some(self.deployment.devices.get(*place)?.device.clone());
         let in_force = places.iter().filter_map(|place| Some((name(place)?, in_force(*place)))).collect();
         *fate = Some(Fate { failures, in_force });
+    }
+
+    /// Ends the orders that need this device, which must not be contacted at all.
+    pub(crate) fn bar(&mut self, place: usize, failure: &Failure) {
+        for order in self.left() {
+            if self.places[order].contains(&place) {
+                self.end(order, vec![self.at(place, failure.clone())], |_| InForce::Old);
+            }
+        }
     }
 
     /// The device at this place isn't asked again.
@@ -155,14 +217,18 @@ impl<'a> Ledger<'a> {
         for order in self.left() {
             let shut = self.places[order].iter().filter_map(|place| Some((*place, self.shut.get(place)?)));
             let failures: Vec<Failure> = shut
-                .flat_map(|(place, failures)| failures.iter().take(1).map(move |f| (place, f)))
+                .filter_map(|(place, failures)| {
+                    Some((place, failures.iter().min_by_key(|f| blames_content(f))?))
+                })
                 .map(|(place, failure)| {
                     let text = format!(
-                        "not tried, as the device failed for other orders of the same transaction: {}",
+                        "not tried, because of what came of other orders of the same deployment: {}",
                         failure.message
                     );
                     let class = match failure.class {
                         FailureClass::InDoubt => FailureClass::Unreachable,
+                        // That of another order.
+                        FailureClass::Invalid => FailureClass::Undone,
                         class => class,
                     };
                     self.at(place, Failure { class, message: shorten(&text), ..failure.clone() })
@@ -192,18 +258,30 @@ impl<'a> Ledger<'a> {
             for order in part {
                 self.end(*order, Vec::new(), |_| InForce::New);
             }
+            for found in found {
+                self.strikes.remove(&found.place);
+                self.silences.remove(&found.place);
+            }
             return Tried::Over;
         }
         if !all(InForce::Old) {
             return self.judge_mixed(part, found, phase);
         }
-        let own_trouble = |found: &&Found| found.failures.iter().any(|failure| !may_be_content(failure));
+        let most = MAX_SILENCES + self.deployment.orders.len().max(1).ilog2();
+        for found in found.iter().filter(|found| found.failures.iter().any(is_silence)) {
+            *self.silences.entry(found.place).or_default() += 1;
+        }
+        let own_trouble = |found: &&Found| {
+            found.failures.iter().any(|failure| !may_be_content(failure))
+                || self.silences.get(&found.place).is_some_and(|silences| *silences > most)
+        };
         let trouble: Vec<usize> = found.iter().filter(own_trouble).map(|found| found.place).collect();
         if !trouble.is_empty() {
             let touches = |order: &&usize| self.places[**order].iter().any(|place| trouble.contains(place));
             let gone: Vec<usize> = part.iter().filter(touches).copied().collect();
             for order in &gone {
                 let failures = self.failures_of(*order, &at, |place| trouble.contains(&place));
+                let failures = blameless(failures, part);
                 self.end(*order, failures, in_force);
             }
             for found in found.iter().filter(|found| trouble.contains(&found.place)) {
@@ -222,7 +300,7 @@ impl<'a> Ledger<'a> {
             let failures = self.failures_of(*order, &at, |_| true);
             self.end(*order, failures, in_force);
             for found in found {
-                if found.failures.iter().any(|failure| failure.class != FailureClass::Invalid) {
+                if found.failures.iter().any(|failure| !blames_content(failure)) {
                     let strikes = self.strikes.entry(found.place).or_default();
                     *strikes += 1;
                     if *strikes >= MAX_STRIKES {
@@ -244,36 +322,47 @@ impl<'a> Ledger<'a> {
         let culprits: Vec<DeviceName> = unwell
             .filter_map(|found| Some(self.deployment.devices.get(found.place)?.device.clone()))
             .collect();
+        // Of those nothing is left, and no trouble is known that they would meet again.
+        let is_well = |place: &usize| {
+            in_force(*place) == InForce::Old
+                && at.get(place).is_none_or(|found| found.failures.iter().all(may_be_content))
+        };
+        let mut over = Vec::new();
         for order in part {
-            let mut failures = Vec::new();
-            if self.places[*order].iter().any(|place| in_force(*place) != InForce::New) {
-                failures = self.failures_of(*order, &at, |_| true);
-                if failures.is_empty() {
-                    failures.push(undone(phase, &culprits));
-                }
+            let own = || self.places[*order].iter();
+            if part.len() > 1 && own().all(is_well) {
+                continue;
+            }
+            let mut failures = blameless(self.failures_of(*order, &at, |_| true), part);
+            if own().all(|place| in_force(*place) == InForce::New) {
+                failures.clear();
+            } else if failures.is_empty() {
+                failures.push(undone(phase, &culprits));
             }
             self.end(*order, failures, in_force);
+            over.push(*order);
         }
         for found in found {
-            if found.in_force == InForce::Unknown || !found.failures.is_empty() {
+            let has_trouble = found.failures.iter().any(|failure| !may_be_content(failure));
+            if found.in_force == InForce::Unknown || has_trouble {
                 let unknown =
                     || Failure::new(FailureClass::InDoubt, phase, "it is not known what is in force");
                 let told = Some(found.failures.clone()).filter(|failures| !failures.is_empty());
                 self.shut(found.place, told.unwrap_or_else(|| vec![unknown()]));
             }
         }
-        Tried::Over
+        if over.len() == part.len() { Tried::Over } else { Tried::Without(over) }
     }
 
     /// What a survey of these orders at these devices says of them: those in force everywhere are done, and
     /// those with a device that doesn't tell are over. Gives those that are in force at some devices
-    /// only, or in part.
+    /// only, or in part: together those that are alike wherever they meet, as those of one transaction are.
     pub(crate) fn surveyed(
         &mut self,
         orders: &[usize],
         asked: &[(usize, DeviceWork)],
         answers: Vec<Result<Vec<InForce>, Answer>>,
-    ) -> Vec<usize> {
+    ) -> Vec<Vec<usize>> {
         let mut known = BTreeMap::new();
         let mut silent = BTreeMap::new();
         for ((place, work), answer) in asked.iter().zip(answers) {
@@ -293,7 +382,7 @@ impl<'a> Ledger<'a> {
             }
         }
         let at: BTreeMap<usize, &Found> = silent.iter().map(|(place, found)| (*place, found)).collect();
-        let mut halfway = Vec::new();
+        let mut halfway: Vec<(Vec<usize>, BTreeMap<usize, InForce>)> = Vec::new();
         for order in orders {
             let Some(id) = self.deployment.orders.get(*order).copied() else { continue };
             let in_force = |place: usize| known.get(&(place, id)).copied().unwrap_or(InForce::Unknown);
@@ -308,13 +397,24 @@ impl<'a> Ledger<'a> {
             } else if own.iter().all(|found| *found == InForce::New) {
                 self.end(*order, Vec::new(), in_force);
             } else if own.iter().any(|found| *found != InForce::Old) {
-                halfway.push(*order);
+                let own: BTreeMap<usize, InForce> =
+                    self.places[*order].iter().map(|place| (*place, in_force(*place))).collect();
+                let alike = |seen: &BTreeMap<usize, InForce>| {
+                    own.iter().all(|(place, found)| seen.get(place).is_none_or(|other| other == found))
+                };
+                match halfway.iter_mut().find(|(_, seen)| alike(seen)) {
+                    Some((group, seen)) => {
+                        group.push(*order);
+                        seen.extend(own);
+                    }
+                    None => halfway.push((vec![*order], own)),
+                }
             }
         }
         for (place, found) in silent {
             self.shut(place, found.failures);
         }
-        halfway
+        halfway.into_iter().map(|(group, _)| group).collect()
     }
 
     fn failures_of(

@@ -234,12 +234,27 @@ const SHORTER: [(usize, usize); 3] = [(20, 200), (3, 80), (1, 0)];
 /// Paths and failures are not cut shorter than this.
 const SHORTEST: usize = 80;
 
+/// Leaves so many failures, the gravest first: it decides what becomes of the order.
+fn fewer(failures: &mut Vec<Failure>, most: usize) {
+    failures.sort_by_key(|failure| failure.class != FailureClass::Invalid);
+    failures.truncate(most);
+}
+
+/// Leaves the gravest failure, with texts of so many bytes.
+fn shorten_failures(failures: &mut Vec<Failure>, bytes: usize) {
+    fewer(failures, 1);
+    for failure in failures {
+        failure.message = cut(&failure.message, bytes.max(SHORTEST));
+        failure.details.clear();
+        for text in [&mut failure.error_tag, &mut failure.error_app_tag, &mut failure.path] {
+            *text = text.take().map(|text| cut(&text, bytes)).filter(|text| !text.is_empty());
+        }
+    }
+}
+
 /// Cuts what was found at a device short. How many differences there are in all stays.
 fn shorten(report: &mut DeviceReport, (differences, bytes): (usize, usize)) {
-    report.failures.truncate(1);
-    for failure in &mut report.failures {
-        failure.message = cut(&failure.message, bytes.max(SHORTEST));
-    }
+    shorten_failures(&mut report.failures, bytes);
     let Some(audit) = &mut report.audit else { return };
     audit.differences.truncate(differences);
     for difference in &mut audit.differences {
@@ -304,32 +319,28 @@ impl Reporter {
     }
 
     /// How it ended. Where that is too much for one message, the steps are left out; if that isn't enough,
-    /// evidence and differences of audits are cut short.
+    /// evidence and differences of audits are cut short, and what is told of failures.
     pub(crate) fn ended(&self, sequence: i32, ending: Ending) -> Result<Outgoing, Unreadable> {
         let Ending { event, phase, devices, orders, confirm_by } = ending;
         match self.message(sequence, event, phase, (devices.clone(), orders.clone(), confirm_by)) {
             Err(Unreadable::TooLarge(_)) => {
-                let short = |failures: Vec<Failure>| failures.into_iter().take(2).collect::<Vec<_>>();
-                let devices = devices.into_iter().map(|report| DeviceReport {
-                    steps: Vec::new(),
-                    failures: short(report.failures),
-                    ..report
-                });
-                let orders = orders
-                    .into_iter()
-                    .map(|report| OrderReport { failures: short(report.failures), ..report });
-                let mut devices: Vec<DeviceReport> = devices.collect();
-                let orders: Vec<OrderReport> = orders.collect();
-                let message = |devices: &[DeviceReport]| {
-                    self.message(sequence, event, phase, (devices.to_vec(), orders.clone(), confirm_by))
+                let (mut devices, mut orders) = (devices, orders);
+                for report in &mut devices {
+                    report.steps.clear();
+                    fewer(&mut report.failures, 2);
+                }
+                orders.iter_mut().for_each(|report| fewer(&mut report.failures, 2));
+                let message = |devices: &[DeviceReport], orders: &[OrderReport]| {
+                    self.message(sequence, event, phase, (devices.to_vec(), orders.to_vec(), confirm_by))
                 };
-                let mut result = message(&devices);
+                let mut result = message(&devices, &orders);
                 for most in SHORTER {
                     if !matches!(result, Err(Unreadable::TooLarge(_))) {
                         break;
                     }
                     devices.iter_mut().for_each(|report| shorten(report, most));
-                    result = message(&devices);
+                    orders.iter_mut().for_each(|report| shorten_failures(&mut report.failures, most.1));
+                    result = message(&devices, &orders);
                 }
                 result
             }
@@ -413,6 +424,7 @@ mod tests {
             after: Condition::Contains(String::new()),
             before: Condition::Contains(String::new()),
             keys: Default::default(),
+            joint: Vec::new(),
         };
         DeviceWork {
             device: DeviceName::new(name).unwrap(),
@@ -458,6 +470,17 @@ mod tests {
         ending.orders.iter().map(|report| of(&report.failures)).collect()
     }
 
+    fn reporter() -> Reporter {
+        Reporter {
+            deployment: DeploymentId(Uuid::from_u128(9)),
+            attempt: 1,
+            correlation: A.to_string(),
+            worker: "w".to_owned(),
+            exchange: "e".to_owned(),
+            headers: Headers::new(),
+        }
+    }
+
     #[test]
     fn an_order_is_blamed_for_its_own_devices_only() {
         let ended = ending([(InForce::Old, None), (InForce::Old, Some(FailureClass::Invalid))]);
@@ -480,19 +503,42 @@ mod tests {
         let mut ended = ending([(InForce::Old, None), (InForce::Old, Some(FailureClass::Busy))]);
         let step = Step { step: "x".repeat(1_000), at: Timestamp::now(), took_us: 1 };
         ended.devices[0].steps = vec![step; 2_000];
-        let reporter = Reporter {
-            deployment: DeploymentId(Uuid::from_u128(9)),
-            attempt: 1,
-            correlation: A.to_string(),
-            worker: "w".to_owned(),
-            exchange: "e".to_owned(),
-            headers: Headers::new(),
-        };
-        let message = reporter.ended(1, ended).unwrap();
+        let message = reporter().ended(1, ended).unwrap();
         let change = StateChange::decode(&message.body).unwrap();
         assert!(change.devices[0].steps.is_empty());
         assert_eq!(change.orders[1].failures[0].class, FailureClass::Busy);
         assert_eq!(message.routing_key, (9 % 8).to_string());
+    }
+
+    #[test]
+    fn a_report_on_five_hundred_orders_that_all_failed_fits() {
+        let mut deployment = deployment();
+        deployment.orders = (0..500).map(|n| OrderId(Uuid::from_u128(n))).collect();
+        deployment.devices = (0..2).map(|n| work(&format!("d{n}"), &deployment.orders)).collect();
+        // What a device may say of each, in letters of three bytes.
+        let text = || "\u{20ac}".repeat(1_000);
+        let failure = |class| Failure {
+            error_app_tag: Some(text()),
+            path: Some(text()),
+            ..Failure::new(class, "edit-config", text())
+        };
+        let failures = [FailureClass::Busy, FailureClass::Busy, FailureClass::Invalid].map(failure);
+        let known = ["d0", "d1"].map(|name| Known {
+            device: DeviceName::new(name).unwrap(),
+            in_force: InForce::Old,
+            failures: failures.to_vec(),
+            notes: Vec::new(),
+            steps: Vec::new(),
+            guarantee: None,
+        });
+        let ended = Ending::of(&deployment, "undo", known.into());
+        let message = reporter().ended(1, ended).unwrap();
+        let change = StateChange::decode(&message.body).unwrap();
+        assert_eq!(change.orders.len(), 500);
+        for order in &change.orders {
+            assert_eq!(order.failures[0].class, FailureClass::Invalid, "the gravest decides");
+            assert!(!order.failures[0].message.is_empty());
+        }
     }
 
     #[test]
@@ -518,15 +564,7 @@ mod tests {
         let note = Failure::new(FailureClass::Unreachable, "connect", text());
         let seen = || Seen { audit: audit.clone(), notes: vec![note.clone(); 3], steps: vec![] };
         let ended = Ending::of_audit(&deployment, (0..500).map(|_| seen()).collect());
-        let reporter = Reporter {
-            deployment: deployment.deployment,
-            attempt: 1,
-            correlation: A.to_string(),
-            worker: "w".to_owned(),
-            exchange: "e".to_owned(),
-            headers: Headers::new(),
-        };
-        let change = StateChange::decode(&reporter.ended(1, ended).unwrap().body).unwrap();
+        let change = StateChange::decode(&reporter().ended(1, ended).unwrap().body).unwrap();
         assert_eq!((change.event, change.devices.len()), (DeploymentEvent::Committed, 500));
         let device = &change.devices[499];
         let audit = device.audit.as_ref().unwrap();

@@ -15,7 +15,8 @@ pub(crate) enum Of {
     Filters,
 }
 
-/// The union of `all`. Elements with attributes, such as `operation`, stay as they are.
+/// The union of `all`. Elements with attributes, such as `operation`, stay as they are, each once: what is to
+/// be removed twice is there to be removed once only.
 pub(crate) fn unite(all: impl IntoIterator<Item = Element>, keys: &dyn ListKeys, of: Of) -> Vec<Element> {
     let mut whole = Element::base("config");
     for one in all {
@@ -26,7 +27,9 @@ pub(crate) fn unite(all: impl IntoIterator<Item = Element>, keys: &dyn ListKeys,
 
 fn add(parent: &mut Element, one: Element, keys: &dyn ListKeys, of: Of) {
     let Some(twin) = parent.children_mut().find(|there| is_twin(there, &one, keys)) else {
-        parent.push(one);
+        if !parent.children().any(|there| *there == one) {
+            parent.push(one);
+        }
         return;
     };
     if one.is_leaf() && twin.is_leaf() {

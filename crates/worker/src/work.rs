@@ -93,9 +93,17 @@ impl Work {
         for edit in work.edits.iter().rev() {
             inverse.extend(fragment("inverse edit", edit, &edit.inverse)?.into_children());
         }
-        if work.edits.len() > 1 {
-            let keys: BTreeMap<String, Vec<String>> =
-                work.edits.iter().flat_map(|edit| edit.keys.clone()).collect();
+        let joint: BTreeMap<&str, (&DeviceEdit, &str)> = work
+            .edits
+            .iter()
+            .flat_map(|edit| edit.joint.iter().map(move |joint| (joint, edit)))
+            .map(|(joint, edit)| (joint.node.as_str(), (edit, joint.removal.as_str())))
+            .collect();
+        for (edit, removal) in joint.values() {
+            inverse.extend(fragment("removal", edit, removal)?.into_children());
+        }
+        if work.edits.len() > 1 || !joint.is_empty() {
+            let keys = agreed(work.edits.iter().map(|edit| &edit.keys));
             forward = unite(forward, &keys, Of::Edits);
             inverse = unite(inverse, &keys, Of::Edits);
             filter = unite(filter, &keys, Of::Filters);
@@ -155,7 +163,7 @@ impl Work {
 
     /// Keys of the lists of all edits.
     fn keys(&self) -> BTreeMap<String, Vec<String>> {
-        self.goals.iter().flat_map(|goal| goal.keys.clone()).collect()
+        agreed(self.goals.iter().map(|goal| &goal.keys))
     }
 
     /// Whether there is nothing to be edited in this direction.
@@ -205,6 +213,18 @@ impl Work {
     }
 }
 
+/// The keys by which several edits' lists are told apart. Where two name other keys for lists of one name, an
+/// entry is the same only if it is by both.
+fn agreed<'k>(all: impl Iterator<Item = &'k BTreeMap<String, Vec<String>>>) -> BTreeMap<String, Vec<String>> {
+    let mut agreed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (list, keys) in all.flatten() {
+        let known = agreed.entry(list.clone()).or_default();
+        let new: Vec<String> = keys.iter().filter(|key| !known.contains(key)).cloned().collect();
+        known.extend(new);
+    }
+    agreed
+}
+
 impl Wanted {
     fn new(part: &'static str, edit: &DeviceEdit, condition: &Condition) -> Result<Self, BadWork> {
         match condition {
@@ -246,4 +266,21 @@ pub(crate) fn commit_provisionally(persist: Option<&str>, confirm_timeout_s: u32
         persist: persist.map(str::to_owned),
         persist_id: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_that_edits_know_by_other_keys_are_not_mixed_up() {
+        let keys = |key: &str| BTreeMap::from([("entry".to_owned(), vec![key.to_owned()])]);
+        let (by_id, by_name) = (keys("id"), keys("name"));
+        let agreed = agreed([&by_id, &by_name, &by_id].into_iter());
+        assert_eq!(agreed["entry"], ["id", "name"]);
+        let entry = |id: &str| parse(&format!("<entry><id>{id}</id><name>a</name></entry>")).unwrap();
+        let apart =
+            unite([entry("1"), entry("2")].into_iter().flat_map(Element::into_children), &agreed, Of::Edits);
+        assert_eq!(apart.len(), 2, "two entries of the one who knows them by id");
+    }
 }

@@ -514,5 +514,6 @@ fn edit(order: OrderId) -> DeviceEdit {
         after: Condition::Contains(text.to_owned()),
         before: Condition::Lacks(filter.to_owned()),
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+        joint: Vec::new(),
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use turnup_core::{
     id::{OrderId, ServiceId},
+    message::DeviceEdit,
     name::DeviceName,
     order::OrderKind,
 };
-use turnup_plan::{Draft, Footprint, Present, Together};
+use turnup_plan::{Draft, Footprint, Holder, Present, Together};
 use uuid::Uuid;
 
 use crate::{check, definition, shipped};
@@ -77,7 +78,7 @@ fn what_is_held_jointly_is_shared_by_those_who_keep_it() {
 }
 
 #[test]
-fn undoing_one_leaves_what_another_holds_with_it() {
+fn undoing_one_leaves_what_another_wants_with_it_and_says_how_to_remove_it() {
     let (one, two, three) =
         (provision(1, 7, Some(5_000)), provision(2, 8, Some(5_000)), provision(3, 9, Some(6_000)));
     let mut together = Together::default();
@@ -85,14 +86,33 @@ fn undoing_one_leaves_what_another_holds_with_it() {
         assert!(together.may_join(draft));
         together.add(draft);
     }
-    let inverses = |draft: Draft| -> Vec<String> {
-        let holders = together.holders(&draft);
-        let plan = draft.finish(&[], &holders).unwrap();
-        plan.devices.into_values().map(|device| device.edit.unwrap().edit.inverse).collect()
+    let edits = |draft: Draft, holders: &[Holder]| -> Vec<DeviceEdit> {
+        let plan = draft.finish_beside(&[], holders, together.joint()).unwrap();
+        plan.devices.into_values().map(|device| device.edit.unwrap().edit).collect()
     };
-    for draft in [one, two] {
-        let inverses = inverses(draft);
-        assert!(inverses.iter().all(|inverse| !inverse.contains("kbps-5000")), "{inverses:?}");
+    for draft in [one.clone(), two] {
+        for edit in edits(draft, &[]) {
+            assert!(!edit.inverse.contains("kbps-5000") && edit.inverse.contains("unit"), "{edit:?}");
+            let [joint] = &edit.joint[..] else { panic!("{edit:?}") };
+            assert_eq!(joint.node, "/qos-profiles/qos-profile[name='kbps-5000']");
+            assert!(joint.removal.contains("remove") && joint.removal.contains("kbps-5000"), "{joint:?}");
+            assert!(!joint.removal.contains("unit") && !joint.removal.contains("pseudowire"), "{joint:?}");
+        }
     }
-    assert!(inverses(three).iter().all(|inverse| inverse.contains("kbps-6000")), "nobody else holds that");
+    for edit in edits(three, &[]) {
+        assert!(
+            edit.inverse.contains("kbps-6000") && edit.joint.is_empty(),
+            "nobody else wants that: {edit:?}"
+        );
+    }
+    // Held by one that is not of them: it stays whatever becomes of them.
+    let holder = |device: &str| Holder {
+        device: device.to_owned(),
+        node: "/qos-profiles/qos-profile[name='kbps-5000']".to_owned(),
+        service: service(77),
+        value: None,
+    };
+    for edit in edits(one, &[holder("pe1"), holder("pe2")]) {
+        assert!(!edit.inverse.contains("kbps-5000") && edit.joint.is_empty(), "{edit:?}");
+    }
 }

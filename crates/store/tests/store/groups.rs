@@ -7,6 +7,8 @@ use turnup_core::{
     failure::FailureClass,
     id::{DeploymentId, OrderId},
     lifecycle::OrderState,
+    message::{DeviceReport, InForce},
+    name::DeviceName,
     order::OrderKind,
 };
 use turnup_store::{Decision, Starting, testing::Database};
@@ -37,6 +39,17 @@ async fn start_together(starting: Starting) -> DeploymentId {
         .collect();
     starting.finish(&decisions, &entries, at).await.unwrap();
     id
+}
+
+fn told(name: &str) -> DeviceReport {
+    DeviceReport {
+        device: DeviceName::new(name).unwrap(),
+        in_force: InForce::Partly,
+        steps: vec![],
+        failures: vec![],
+        audit: None,
+        guarantee: None,
+    }
 }
 
 fn ids(starting: &Starting) -> BTreeSet<OrderId> {
@@ -88,6 +101,7 @@ async fn who_waits_comes_along_and_all_give_back_together() {
     let refused = settled(&settling, &[(waiting[1], id)], &[failure(FailureClass::Invalid)], at);
     all.deployments.truncate(1);
     all.deployments[0].state = turnup_core::lifecycle::DeploymentState::Partly;
+    all.deployments[0].devices = ["d1", "d2", "d3"].map(told).to_vec();
     all.orders.extend(refused.orders);
     all.entries.extend(refused.entries);
     all.services.extend(refused.services);
@@ -101,6 +115,14 @@ async fn who_waits_comes_along_and_all_give_back_together() {
         assert_eq!(state(store, *order).await, ended);
         history(store, *order).await;
     }
+    for (order, own) in [(waiting[0], &["d1"][..]), (waiting[1], &["d1", "d2"]), (waiting[2], &["d1", "d3"])]
+    {
+        let seen = store.order(order).await.unwrap().unwrap();
+        let devices = seen.deployments.iter().flatten().flat_map(|deployment| &deployment.devices);
+        assert_eq!(devices.map(|report| report.device.as_str()).collect::<Vec<_>>(), own, "its own devices");
+    }
+    let (whole, orders) = store.deployment(id).await.unwrap().unwrap();
+    assert_eq!((whole.devices.len(), orders.len()), (3, 3));
     assert_eq!(count(&database, held).await, 0, "all devices are given back");
     // d1 of the holder, d1 of the first, d1 and d3 of the third: nothing of the one that was refused.
     assert_eq!(count(&database, "SELECT count(*) FROM footprints").await, 4);

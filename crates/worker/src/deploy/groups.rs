@@ -10,7 +10,7 @@ use turnup_core::{
     transaction::{Answer, End, Phase},
 };
 
-use super::{Outcome, Run};
+use super::{Outcome, Run, barred, objection, too_many};
 use crate::{
     crash,
     device::{Device, Job},
@@ -18,7 +18,7 @@ use crate::{
     ledger::{Found, Ledger},
     progress::Progress,
     report::Parts,
-    search::Search,
+    search::{Search, Tried},
     work::Work,
 };
 
@@ -31,19 +31,24 @@ impl Run<'_> {
         for order in ledger.left() {
             let works = ledger.part(&[order]);
             let bad = works.iter().find_map(|(_, work)| Some((work, Work::new(work).err()?)));
-            let text = match bad {
-                Some((work, error)) => format!("{}: {error}", work.device),
-                None if works.is_empty() => "the deployment has nothing to do for this order".to_owned(),
-                None => continue,
+            let failure = match (bad, too_many(works.len(), self.context.shared)) {
+                (Some((work, error)), _) => objection(format!("{}: {error}", work.device)),
+                (None, Some(failure)) => failure,
+                (None, None) if works.is_empty() => {
+                    objection("the deployment has nothing to do for this order")
+                }
+                (None, None) => continue,
             };
-            let failure = Failure::new(FailureClass::Misconfigured, "check", text);
             ledger.end(order, vec![failure], |_| InForce::Old);
         }
+        for (place, failure) in barred(deployment, self.context.shared) {
+            ledger.bar(place, &failure);
+        }
         let progress = Progress::default();
-        let job = self.job(attempt, total_by, &progress);
+        let mut job = self.job(attempt, total_by, &progress);
         let over = CancellationToken::new();
         let work = async {
-            let end = Box::pin(self.parts(&job, &mut ledger)).await;
+            let end = Box::pin(self.parts(&mut job, &mut ledger, total_by)).await;
             over.cancel();
             end
         };
@@ -67,20 +72,28 @@ impl Run<'_> {
         }
     }
 
-    /// Tries parts until it is over for every order.
-    async fn parts(&self, job: &Job<'_>, ledger: &mut Ledger<'_>) -> End {
+    /// Tries parts until it is over for every order. Each may take half of the time that is left, and so may
+    /// finding out what an earlier worker has left: what hangs must not be the end of those that come after.
+    async fn parts(&self, job: &mut Job<'_>, ledger: &mut Ledger<'_>, total_by: Instant) -> End {
+        let half = |job: &mut Job<'_>| {
+            let now = Instant::now();
+            job.total_by = now + total_by.saturating_duration_since(now) / 2;
+            job.forward_by = self.forward_by(job.total_by);
+        };
         let mut begin = Begin::Fresh;
         if self.is_repeat {
             begin = Begin::Another;
+            half(job);
             let halfway = match self.survey(job, ledger).await {
                 Ok(halfway) => halfway,
                 Err(end) => return end,
             };
-            // Of one transaction that was being confirmed: forward together, or back.
-            if !halfway.is_empty() {
-                match self.part(job, ledger, &halfway, Begin::Recovery).await {
+            // Each of one transaction that was being confirmed: forward together, or back.
+            for part in halfway {
+                half(job);
+                match self.part(job, ledger, &part, Begin::Recovery).await {
                     Ok(found) => {
-                        ledger.judge(&halfway, &found, phase_of(job));
+                        ledger.judge(&part, &found, phase_of(job));
                         ledger.shut_out();
                     }
                     Err(end) => return end,
@@ -89,6 +102,11 @@ impl Run<'_> {
         }
         let mut search = Search::new(ledger.left());
         while let Some(part) = search.next().map(<[usize]>::to_vec) {
+            if part.len() > 1 && too_many(ledger.part(&part).len(), self.context.shared).is_some() {
+                search.tried(Tried::Refused(None));
+                continue;
+            }
+            half(job);
             let found = match self.part(job, ledger, &part, begin).await {
                 Ok(found) => found,
                 Err(end) => return end,
@@ -147,7 +165,7 @@ impl Run<'_> {
     /// Finds out what an earlier worker has left, which may have been in the middle of any part: what is
     /// pending is cancelled, and each order is read back at each of its devices. Those in force everywhere
     /// are done. Gives those that are in force at some devices only.
-    async fn survey(&self, job: &Job<'_>, ledger: &mut Ledger<'_>) -> Result<Vec<usize>, End> {
+    async fn survey(&self, job: &Job<'_>, ledger: &mut Ledger<'_>) -> Result<Vec<Vec<usize>>, End> {
         let left = ledger.left();
         let asked = ledger.part(&left);
         let Ok(works) = asked.iter().map(|(_, work)| Work::new(work)).collect::<Result<Vec<Work>, _>>()

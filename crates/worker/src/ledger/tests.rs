@@ -18,6 +18,7 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         after: Condition::Contains(String::new()),
         before: Condition::Contains(String::new()),
         keys: BTreeMap::new(),
+        joint: Vec::new(),
     };
     let devices = devices.iter().enumerate().map(|(n, orders)| DeviceWork {
         device: DeviceName::new(format!("d{n}")).unwrap(),
@@ -122,14 +123,14 @@ fn a_survey_tells_done_from_halfway_and_unknown() {
     let asked = ledger.part(&[0, 1, 2, 3]);
     let halfway =
         ledger.surveyed(&[0, 1, 2, 3], &asked, vec![Ok(vec![New, New, Old]), Ok(vec![New, Old, Old])]);
-    assert_eq!(halfway, [1]);
+    assert_eq!(halfway, [[1]]);
     assert_eq!(ledger.left(), [1, 2, 3]);
     let silent = Answer::Failed { failures: Vec::new(), touched: true };
     let halfway =
         ledger.surveyed(&[1, 2, 3], &ledger.part(&[1, 2, 3]), vec![Ok(vec![New, Old]), Err(silent)]);
     assert!(halfway.is_empty());
     assert_eq!(ledger.left(), [2]);
-    assert_eq!(ledger.surveyed(&[2], &ledger.part(&[2]), vec![Ok(vec![Partly])]), [2], "done in part");
+    assert_eq!(ledger.surveyed(&[2], &ledger.part(&[2]), vec![Ok(vec![Partly])]), [[2]], "done in part");
 }
 
 #[test]
@@ -144,4 +145,50 @@ fn an_error_path_names_a_suspect_if_it_fits_one() {
     assert_eq!(named("/a:unit[a:id='1']/a:vlan"), Some(1));
     assert_eq!(named("/unit[id=\"2\"]"), Some(2));
     assert_eq!((named("/unit[id='7']"), named("/unit"), named("/unit[id=']")), (None, None, None));
+}
+
+/// Nobody is Invalid for what was refused in company, when there is no finding out whose it was.
+#[test]
+fn who_is_refused_in_company_is_not_called_invalid() {
+    let both = || {
+        let mut one = found(0, InForce::Old, BAD);
+        one.failures.push(Failure::new(FailureClass::InDoubt, "cancel-commit", "no answer"));
+        one
+    };
+    for in_force in [InForce::Old, InForce::Unknown] {
+        let deployment = deployment(4, &[&[0, 1, 2], &[1, 3]]);
+        let mut ledger = Ledger::new(&deployment);
+        let part = [Found { in_force, ..both() }, found(1, InForce::Old, BAD)];
+        // 3 doesn't need the device in trouble: the search goes on.
+        assert_eq!(ledger.judge(&[0, 1, 3], &part, "undo"), Tried::Without(vec![0, 1]), "{in_force}");
+        assert_eq!(ledger.shut_out(), [2]);
+        assert_eq!(ledger.left(), [3], "{in_force}: the other device isn't shut");
+        ledger.judge(&[3], &[found(1, InForce::Old, BAD)], "undo");
+        let ending = ledger.ending("undo");
+        let events: Vec<_> = ending.orders.iter().map(|order| settle::order_event(&order.failures)).collect();
+        use turnup_core::lifecycle::OrderEvent::{Failed, Invalid};
+        assert_eq!(events, [Failed, Failed, Failed, Invalid], "{in_force}");
+    }
+}
+
+#[test]
+fn strikes_are_for_what_has_no_reason_and_end_with_a_success() {
+    let deployment = deployment(8, &[&[0, 1, 2, 3, 4, 5, 6, 7]]);
+    let refused = |path: Option<&str>| {
+        let mut one = found(0, InForce::Old, Some((FailureClass::Distrusted, "edit-config")));
+        one.failures[0].path = path.map(str::to_owned);
+        [one]
+    };
+    let mut ledger = Ledger::new(&deployment);
+    // A right that these orders lack says nothing about others.
+    for order in [0, 1, 2] {
+        ledger.judge(&[order], &refused(Some("/unit[id='1']")), "undo");
+    }
+    ledger.judge(&[3], &refused(None), "undo");
+    ledger.judge(&[4], &[found(0, InForce::New, None)], "confirm");
+    ledger.judge(&[5], &refused(None), "undo");
+    ledger.shut_out();
+    assert_eq!(ledger.left(), [6, 7]);
+    ledger.judge(&[6], &refused(None), "undo");
+    assert_eq!(ledger.shut_out(), [7]);
 }

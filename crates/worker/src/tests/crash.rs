@@ -1,7 +1,11 @@
 //! A worker that dies at each of its crash points, as a process of its own: what it leaves, and that the
 //! next one brings it to an end.
 
-use std::{path::PathBuf, process::Command, sync::atomic::AtomicBool};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    sync::atomic::AtomicBool,
+};
 
 use futures_util::{StreamExt as _, stream};
 use turnup_core::{
@@ -41,14 +45,20 @@ async fn die_at(lab: &Lab, point: &str) -> Deployment {
 }
 
 async fn die_with(lab: &Lab, point: &str, deployment: Deployment) -> Deployment {
+    let status = run_apart(lab, point, &deployment).await;
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(6), "{point}");
+    deployment
+}
+
+/// Has a process of its own run the deployment, which dies if it gets to this point.
+pub(super) async fn run_apart(lab: &Lab, point: &str, deployment: &Deployment) -> ExitStatus {
     std::fs::write(lab.directory.join("deployment"), deployment.encode().unwrap()).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["tests::crash::the_worker_that_dies", "--exact", "--nocapture"]);
     command.env(FOLDER, &lab.directory).env("TURNUP_CRASH_POINT", point);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
-    assert_eq!(signal, Some(6), "{point}: {output:?}");
-    deployment
+    assert!(output.status.code() != Some(101), "{point}: {output:?}");
+    output.status
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

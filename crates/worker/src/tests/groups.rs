@@ -6,7 +6,7 @@ use turnup_core::{
     failure::FailureClass,
     id::OrderId,
     lifecycle::{DeploymentEvent, OrderEvent},
-    message::{Condition, Deployment, DeviceEdit, InForce, StateChange},
+    message::{Condition, Deployment, DeviceEdit, InForce, Joint, StateChange},
     settle::{is_deployed, order_event},
 };
 use turnup_device_sim::{
@@ -29,6 +29,10 @@ fn unit_edit(order: OrderId, unit: usize, vlan: usize) -> DeviceEdit {
         "<description>shared</description><unit><id>{unit}</id><vlan-id>{vlan}</vlan-id></unit>"
     ));
     let only = |operation: &str| config(&format!("<unit{operation}><id>{unit}</id></unit>"));
+    let joint = Joint {
+        node: "/interfaces/interface[name='ge-0']/description".to_owned(),
+        removal: config(r#"<description nc:operation="remove"/>"#),
+    };
     DeviceEdit {
         order,
         edit: merge.clone(),
@@ -39,24 +43,46 @@ fn unit_edit(order: OrderId, unit: usize, vlan: usize) -> DeviceEdit {
         keys: [("interface", "name"), ("unit", "id")]
             .map(|(list, key)| (list.to_owned(), vec![key.to_owned()]))
             .into(),
+        joint: vec![joint],
     }
 }
 
 /// So many orders, each on the devices that `on` says; `bad` ones have a VLAN that no device takes.
-fn group(lab: &Lab, orders: usize, on: impl Fn(usize) -> Vec<usize>, bad: &[usize]) -> Deployment {
+pub(super) fn group(lab: &Lab, orders: usize, on: impl Fn(usize) -> Vec<usize>, bad: &[usize]) -> Deployment {
+    group_where(lab, orders, on, |order, _| bad.contains(&order))
+}
+
+/// The same, where it is `bad(order, device)`.
+pub(super) fn group_where(
+    lab: &Lab,
+    orders: usize,
+    on: impl Fn(usize) -> Vec<usize>,
+    bad: impl Fn(usize, usize) -> bool,
+) -> Deployment {
     let devices: std::collections::BTreeSet<usize> = (0..orders).flat_map(&on).collect();
     let at: Vec<usize> = devices.into_iter().collect();
     let mut deployment = lab.deployment(&at, "unused");
     deployment.orders = (0..orders).map(|_| OrderId(Uuid::now_v7())).collect();
     for (n, work) in at.iter().zip(&mut deployment.devices) {
         let own = deployment.orders.iter().enumerate().filter(|(order, _)| on(*order).contains(n));
-        let vlan = |order| if bad.contains(&order) { 5_000 } else { 1 + order };
+        let vlan = |order| if bad(order, *n) { 5_000 } else { 1 + order };
         work.edits = own.map(|(order, id)| unit_edit(*id, 1 + order, vlan(order))).collect();
     }
     deployment
 }
 
-fn has(lab: &Lab, device: usize, order: usize) -> bool {
+/// What is left of a deployment with these orders' edits at these devices only: what a worker has done that
+/// died, or was cut short.
+pub(super) fn only(lab: &Lab, deployment: &Deployment, orders: &[usize], at: &[usize]) -> Deployment {
+    let mut some = deployment.clone();
+    let ids: Vec<OrderId> = orders.iter().map(|order| deployment.orders[*order]).collect();
+    some.orders.retain(|order| ids.contains(order));
+    some.devices.retain(|work| at.iter().any(|n| lab.device(*n).name() == work.device.as_str()));
+    some.devices.iter_mut().for_each(|work| work.edits.retain(|edit| ids.contains(&edit.order)));
+    some
+}
+
+pub(super) fn has(lab: &Lab, device: usize, order: usize) -> bool {
     let path = format!("/interfaces/interface[name='ge-0']/unit[id='{}']/vlan-id", 1 + order);
     lab.device(device).running().contains_key(&path)
 }
@@ -69,7 +95,7 @@ fn commits(lab: &Lab) -> usize {
 
 /// That each order is in force where it wants to be or nowhere, that the report says so, and which were
 /// refused.
-fn assert_true(lab: &Lab, deployment: &Deployment, report: &StateChange) -> Vec<usize> {
+pub(super) fn assert_true(lab: &Lab, deployment: &Deployment, report: &StateChange) -> Vec<usize> {
     let mut failed = Vec::new();
     for (order, (id, told)) in deployment.orders.iter().zip(&report.orders).enumerate() {
         assert_eq!(told.order, *id);
@@ -90,6 +116,12 @@ fn assert_true(lab: &Lab, deployment: &Deployment, report: &StateChange) -> Vec<
             }
             lab.assert_clean(n);
         }
+    }
+    // What they hold together is there exactly where one of them is.
+    for work in &deployment.devices {
+        let n: usize = work.device.as_str().rsplit('-').next().unwrap().parse().unwrap();
+        let any = (0..deployment.orders.len()).any(|order| has(lab, n, order));
+        assert_eq!(lab.value(n).is_some(), any, "the shared description at {}", work.device);
     }
     failed
 }

@@ -356,6 +356,7 @@ pub(crate) fn edit(order: OrderId, value: &str) -> DeviceEdit {
         after: Condition::Contains(merge),
         before: Condition::Lacks(filter),
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+        joint: Vec::new(),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn playing(profile: Profile) -> Behaviour {
     Behaviour { profile, ..Behaviour::default() }
 }
 
-fn faulty(profile: Profile, faults: Vec<Fault>) -> Behaviour {
+pub(super) fn faulty(profile: Profile, faults: Vec<Fault>) -> Behaviour {
     Behaviour { profile, faults, ..Behaviour::default() }
 }
 
@@ -39,7 +39,7 @@ fn refuse(tag: ErrorTag) -> Act {
 }
 
 /// The request that puts the edit in force, for good or not.
-fn committing(profile: Profile, moment: Moment, act: Act) -> Fault {
+pub(super) fn committing(profile: Profile, moment: Moment, act: Act) -> Fault {
     let fault = match profile {
         Profile::Full | Profile::ConfirmedCommit10 => Fault::before("confirmed-commit", act),
         Profile::Candidate => Fault::before("commit", act),

@@ -188,6 +188,7 @@ pub(super) fn edit(order: OrderId, name: &str, kind: &str) -> DeviceEdit {
         after: Condition::Contains(merge),
         before: Condition::Lacks(filter),
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+        joint: Vec::new(),
     }
 }
 
