@@ -7,10 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use turnup_core::{
-    id::DeploymentId,
-    message::{Claim, ClaimAnswer, Due, Stage, StateChange},
-};
+use turnup_core::message::{Claim, ClaimAnswer, Due, Stage, StateChange};
 
 use crate::{
     store::Job,
@@ -49,19 +46,8 @@ pub(crate) struct Message {
     /// Marked as one that may have been published before.
     pub(crate) republished: bool,
     pub(crate) redelivered: bool,
+    /// Its timestamp.
     pub(crate) published_at: Ms,
-}
-
-impl Message {
-    /// Of which deployment it speaks.
-    pub(crate) fn deployment(&self) -> Option<DeploymentId> {
-        match &self.body {
-            Body::Work { job, .. } => Some(job.id),
-            Body::Report(report) => Some(report.deployment),
-            Body::Claim(claim, _) => Some(claim.deployment),
-            Body::Due(_) => None,
-        }
-    }
 }
 
 /// What is not acknowledged yet, by delivery.
@@ -171,9 +157,14 @@ impl Broker {
     }
 
     /// Publishes, and waits until that is confirmed.
-    pub(crate) async fn publish(&self, queue: Queue, body: Body, republished: bool) -> Result<(), Unconfirmed> {
+    pub(crate) async fn publish(&self, queue: Queue, body: Body) -> Result<(), Unconfirmed> {
+        let published_at = self.0.world.now();
+        self.send_out(queue, Message { body, republished: false, redelivered: false, published_at }).await
+    }
+
+    /// As [`Broker::publish`], a message with all that it says of itself.
+    pub(crate) async fn send_out(&self, queue: Queue, message: Message) -> Result<(), Unconfirmed> {
         let (world, rough) = (&self.0.world, self.0.rough);
-        let message = Message { body, republished, redelivered: false, published_at: world.now() };
         world.sleep_between(0, 5).await;
         if world.mishap(rough.unconfirmed) {
             world.sleep_between(0, 5_000).await;
@@ -353,7 +344,7 @@ impl Broker {
         let (answer, arrived) = (Rc::clone(&reply.answer), reply.arrived.clone());
         let body = Body::Claim(claim, reply);
         let question = async {
-            self.publish(Queue::Claim, body, false).await.map_err(|_| ())?;
+            self.publish(Queue::Claim, body).await.map_err(|_| ())?;
             Ok(arrived.until(|| answer.borrow_mut().take()).await)
         };
         world.within(until, question).await.unwrap_or(Err(()))

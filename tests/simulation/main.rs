@@ -44,6 +44,8 @@ pub(crate) enum Planted {
     NoReadBack,
     /// A worker begins confirming with less than half of the timer left.
     ConfirmsHoweverLate,
+    /// A relay stamps messages when it sends them, however long ago it has read what they say.
+    RelaysStampWhenSending,
     /// A worker runs what was delivered again as if it were fresh.
     RepeatsAreFresh,
     /// The recorder applies reports of any attempt.

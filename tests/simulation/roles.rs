@@ -10,8 +10,8 @@ use turnup_core::message::{Due, StateChange};
 use uuid::Uuid;
 
 use crate::{
-    Weather,
-    broker::{Body, Broker, Delivery, Queue},
+    Planted, Weather,
+    broker::{Body, Broker, Delivery, Message, Queue},
     store::{Row, Store},
     world::{Ms, Process, Signal, World, trace},
 };
@@ -60,16 +60,12 @@ pub(crate) struct Office {
     pub(crate) database: Rc<Database>,
     pub(crate) process: Process,
     pub(crate) weather: Weather,
+    pub(crate) planted: Option<Planted>,
 }
 
 impl Office {
     async fn step(&self) {
-        let frozen_before = self.world.frozen_until(self.process);
         self.world.step_of(self.process, self.weather.death, self.weather.frost, self.weather.longest_frost).await;
-        let until = self.world.frozen_until(self.process);
-        if until > frozen_before {
-            self.broker.chill(self.process, until);
-        }
     }
 
     /// One transaction. `Err`: the database was away, and it is not known whether it was committed.
@@ -191,6 +187,9 @@ async fn lead(office: &Office) {
             sweep_at = world.now() + SWEEP_EVERY;
             sweep(office);
         }
+        // Of this time the messages are, so that nobody takes one for fresh that a frozen relay sends after
+        // another has taken over.
+        let asked_at = world.now();
         let rows = database.store.borrow().outbox.clone();
         world.sleep_between(0, 5).await;
         if rows.is_empty() {
@@ -209,7 +208,9 @@ async fn lead(office: &Office) {
                     (Queue::Deploy(job.region), Body::Work { job, stage, attempt })
                 }
             };
-            match office.broker.publish(queue, body, again).await {
+            let published_at = if office.planted == Some(Planted::RelaysStampWhenSending) { world.now() } else { asked_at };
+            let message = Message { body, republished: again, redelivered: false, published_at };
+            match office.broker.send_out(queue, message).await {
                 Ok(()) => done.push(row.id),
                 Err(error) if error.maybe_published => uncertain.push(row.id),
                 Err(_) => {}

@@ -54,7 +54,7 @@ pub(crate) struct Scene {
     weather: Weather,
     planted: Option<Planted>,
     running: RefCell<Vec<(Role, Process)>>,
-    /// When schedulers could not be asked: from, and until when.
+    /// When schedulers could not be asked, or somebody could not ask: from, and until when.
     pub(crate) silences: RefCell<Vec<(Ms, Ms)>>,
     /// When faults stopped.
     pub(crate) calm_at: Cell<Ms>,
@@ -132,6 +132,13 @@ pub(crate) fn run(seed: u64, traced: bool, planted: Option<Planted>) -> Outcome 
         silences: RefCell::default(),
         calm_at: Cell::new(0),
     });
+    let frosty = Rc::downgrade(&scene);
+    world.on_frost(move |process, until| {
+        if let Some(scene) = frosty.upgrade() {
+            scene.broker.chill(process, until);
+            scene.silences.borrow_mut().push((scene.world.now(), until));
+        }
+    });
     for role in [Role::Scheduler, Role::Recorder] {
         scene.keep(role);
         scene.keep(role);
@@ -154,7 +161,9 @@ pub(crate) fn run(seed: u64, traced: bool, planted: Option<Planted>) -> Outcome 
     }
     // Timers run out, and whoever was frozen goes on.
     world.run_until(world.now() + 300_000);
-    Outcome { faults: check::check(&scene), steps: world.steps() }
+    let outcome = Outcome { faults: check::check(&scene), steps: world.steps() };
+    world.end();
+    outcome
 }
 
 impl Scene {
@@ -196,10 +205,10 @@ impl Scene {
                 self.world.spawn(process, worker::run(Rc::new(host)));
             }
             Role::Scheduler => {
-                roles::schedule(&Office { world, broker, database, process, weather: self.weather });
+                roles::schedule(&Office { world, broker, database, process, weather: self.weather, planted: self.planted });
             }
             Role::Recorder => {
-                let office = Office { world, broker, database, process, weather: self.weather };
+                let office = Office { world, broker, database, process, weather: self.weather, planted: self.planted };
                 self.world.spawn(process, roles::record(office));
             }
         }
@@ -226,17 +235,13 @@ impl Scene {
             if world.now() >= until {
                 return;
             }
-            let (role, process) = one_of(world, &self.running.borrow());
+            let (_, process) = one_of(world, &self.running.borrow());
             let device = usize::try_from(world.pick(0..self.network.devices().len() as u64)).unwrap();
             match one_of(world, &kinds) {
                 0 => world.kill(process),
                 1 => {
                     let thawed = world.now() + world.pick(100..self.weather.longest_frost.max(200));
                     world.freeze(process, thawed);
-                    self.broker.chill(process, thawed);
-                    if role == Role::Scheduler {
-                        self.silences.borrow_mut().push((world.now(), thawed));
-                    }
                 }
                 2 => self.broker.disconnect(process),
                 kind => self.hurt(device, kind),

@@ -91,7 +91,7 @@ async fn take(host: Rc<Host>, delivery: Delivery) {
                 report.devices.iter().map(|device| device.in_force.word()).collect::<Vec<_>>()
             );
             let queue = Queue::State(turnup_core::message::state_shard(report.deployment));
-            while host.broker.publish(queue, Body::Report(report.clone()), false).await.is_err() {
+            while host.broker.publish(queue, Body::Report(report.clone())).await.is_err() {
                 if !delivery.connection.is_believed() {
                     return;
                 }
@@ -118,12 +118,7 @@ fn may_be_a_repeat(world: &World, delivery: &Delivery) -> bool {
 impl Host {
     /// A step at which the process may die or freeze.
     pub(crate) async fn step(&self) {
-        let frozen_before = self.world.frozen_until(self.process);
         self.world.step_of(self.process, self.weather.death, self.weather.frost, self.weather.longest_frost).await;
-        let until = self.world.frozen_until(self.process);
-        if until > frozen_before {
-            self.broker.chill(self.process, until);
-        }
     }
 }
 
@@ -409,7 +404,7 @@ async fn tell(attempt: Rc<Attempt>, changed: Signal) {
         let devices = devices.map(|(work, (in_force, failures))| device_report(work.name.clone(), in_force, failures));
         let report = report(&attempt, event, devices.collect(), Vec::new());
         let queue = Queue::State(turnup_core::message::state_shard(report.deployment));
-        match attempt.host.broker.publish(queue, Body::Report(Box::new(report)), false).await {
+        match attempt.host.broker.publish(queue, Body::Report(Box::new(report))).await {
             Ok(()) => {
                 progress.sequence.set(progress.sequence.get() + 1);
                 told = Some((state.0, state.1, world.now()));

@@ -54,7 +54,11 @@ struct Inner {
     stormy: Cell<bool>,
     traced: bool,
     steps: Cell<u64>,
+    on_frost: RefCell<Option<OnFrost>>,
 }
+
+/// Who is told when a process freezes, and until when it does.
+type OnFrost = Rc<dyn Fn(Process, Ms)>;
 
 /// The world. Cheap to clone.
 #[derive(Clone)]
@@ -82,6 +86,7 @@ impl World {
             stormy: Cell::new(true),
             traced,
             steps: Cell::new(0),
+            on_frost: RefCell::default(),
         }));
         world.process("outside", 0);
         world
@@ -187,6 +192,15 @@ impl World {
     pub(crate) fn freeze(&self, process: Process, until: Ms) {
         trace!(self, "{} FREEZES until {:.3}", self.name(process), until as f64 / 1000.0);
         self.0.processes.borrow_mut()[process].frozen_until = until;
+        let told = self.0.on_frost.borrow().clone();
+        if let Some(told) = told {
+            told(process, until);
+        }
+    }
+
+    /// Who is to be told when a process freezes.
+    pub(crate) fn on_frost(&self, told: impl Fn(Process, Ms) + 'static) {
+        *self.0.on_frost.borrow_mut() = Some(Rc::new(told));
     }
 
     /// The process is no more. What it has sent is on its way all the same.
@@ -300,6 +314,15 @@ impl World {
         if work.as_mut().poll(&mut context).is_pending() && self.is_alive(process) {
             self.0.tasks.borrow_mut()[task].work = Some(work);
         }
+    }
+
+    /// Forgets all tasks, which hold the world as it holds them.
+    pub(crate) fn end(&self) {
+        let tasks = std::mem::take(&mut *self.0.tasks.borrow_mut());
+        drop(tasks);
+        self.0.ready.borrow_mut().clear();
+        self.0.timers.borrow_mut().clear();
+        *self.0.on_frost.borrow_mut() = None;
     }
 
     /// How many times a task went on.
