@@ -178,7 +178,10 @@ fn who_has_ended_changes_nothing(store: &Store, device: &Device, faults: &mut Ve
             faults.push(format!("{}: service {service} {before:?} → {after:?} by nobody", device.name));
             continue;
         };
-        if deployment.ended_at.is_some_and(|ended| at > ended) {
+        // Where it ended in doubt, a request without answer may still have been on its way.
+        let reports = &mut deployment.devices.iter();
+        let doubted = reports.any(|r| r.device.as_str() == device.name && r.in_force == InForce::Unknown);
+        if deployment.ended_at.is_some_and(|ended| at > ended) && !doubted {
             faults.push(format!(
                 "{}: service {service} {before:?} → {after:?} at {:.3} by {}, which ended at {:.3}",
                 device.name,

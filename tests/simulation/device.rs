@@ -237,6 +237,7 @@ impl Network {
         if device.cut_off.get() || self.world.mishap(self.rough.get().no_connect) {
             // Refused at once, or nothing at all.
             if self.world.chance(0.5) {
+                self.lose_time(at);
                 self.world.sleep_until(by.min(self.world.now() + 10_000)).await;
             }
             return Err(());
@@ -354,6 +355,8 @@ impl Network {
             self.hang_up(at, session, self.a_while());
             if world.chance(0.5) {
                 give(Err(Silence { answered: Vec::new(), not_sent: false }));
+            } else {
+                self.lose_time(at);
             }
             return;
         }
@@ -397,12 +400,20 @@ impl Network {
             self.hang_up(at, session, self.a_while());
             if world.chance(0.5) {
                 give(Err(Silence { answered: Vec::new(), not_sent: false }));
+            } else {
+                self.lose_time(at);
             }
             return;
         }
         if stops_after.is_none() {
             give(Ok(replies));
         }
+    }
+
+    /// Somebody waits for nothing as long as he may.
+    fn lose_time(&self, at: usize) {
+        let now = self.world.now();
+        self.devices[at].troubles.borrow_mut().push((now, now + 30_000));
     }
 
     fn obey(&self, at: usize, id: SessionId, ask: Ask) -> Reply {

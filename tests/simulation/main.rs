@@ -46,6 +46,8 @@ pub(crate) enum Planted {
     ConfirmsHoweverLate,
     /// A relay stamps messages when it sends them, however long ago it has read what they say.
     RelaysStampWhenSending,
+    /// A worker that has lost the delivery does not ask any more whether its attempt is current.
+    ChecksNeedTheDelivery,
     /// A worker runs what was delivered again as if it were fresh.
     RepeatsAreFresh,
     /// The recorder applies reports of any attempt.
@@ -76,7 +78,7 @@ fn variable(name: &str) -> Option<u64> {
 
 /// Tries seeds on all cores; the first that fails, with what was found.
 fn try_seeds(seeds: u64, planted: Option<Planted>) -> Option<(u64, Vec<String>)> {
-    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let (next, failed) = (AtomicU64::new(variable("TURNUP_SIM_FIRST").unwrap_or(0)), AtomicU64::new(u64::MAX));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..cores {

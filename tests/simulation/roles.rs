@@ -114,9 +114,10 @@ async fn start_due(office: Office) {
             }
             loop {
                 office.step().await;
-                let (world, now) = (office.world.clone(), office.world.clock(office.process));
+                let (world, process) = (&office.world, office.process);
                 let id = || Uuid::from_u128(world.number());
-                if office.call(|store| store.start(&due, id, now, world.now())).await.is_ok() {
+                let work = |store: &mut Store| store.start(&due, id, world.clock(process), world.now());
+                if office.call(work).await.is_ok() {
                     break;
                 }
                 office.world.sleep(500).await;
@@ -139,8 +140,8 @@ async fn answer_claims(office: Office) {
                 continue;
             }
             office.step().await;
-            let at = world.clock(office.process);
-            if let Ok(answer) = office.call(|store| store.claim(claim, at)).await {
+            let work = |store: &mut Store| store.claim(claim, world.clock(office.process));
+            if let Ok(answer) = office.call(work).await {
                 trace!(world, "{} {} of {} as {}: {:?}", world.name(office.process), claim.claim, crate::short(claim.deployment.0), claim.attempt, answer.attempt);
                 office.broker.reply(reply_to, answer).await;
             }
@@ -254,8 +255,9 @@ pub(crate) async fn record(office: Office) {
             }).collect();
             loop {
                 office.step().await;
-                let (now, at) = (office.world.clock(office.process), office.world.now());
-                if office.call(|store| store.record(&reports, now, at)).await.is_ok() {
+                let (world, process) = (&office.world, office.process);
+                let work = |store: &mut Store| store.record(&reports, world.clock(process), world.now());
+                if office.call(work).await.is_ok() {
                     break;
                 }
                 office.world.sleep(500).await;
