@@ -42,6 +42,8 @@ pub(crate) fn check(scene: &Scene) -> Vec<String> {
         who_has_ended_changes_nothing(&store, device, &mut faults);
     }
     doubts_are_founded(scene, &store, &mut faults);
+    nothing_is_confirmed_too_late(scene, &store, &mut faults);
+    faults.append(&mut scene.network.complaints.borrow_mut());
     faults
 }
 
@@ -212,6 +214,18 @@ fn doubts_are_founded(scene: &Scene, store: &Store, faults: &mut Vec<String>) {
             let unasked = scene.silences.borrow().iter().any(overlaps);
             if !troubled && !unasked {
                 faults.push(format!("{} is in doubt without reason: {:?}", report.device, report.failures));
+            }
+        }
+    }
+}
+
+/// Confirming is decided upon only as long as no timer has run out.
+fn nothing_is_confirmed_too_late(scene: &Scene, store: &Store, faults: &mut Vec<String>) {
+    for (parts, at) in &store.confirmed {
+        for deployment in parts.iter().filter_map(|id| store.deployments.get(id)) {
+            let devices = deployment.job.devices.iter().map(|work| &scene.network.devices()[work.device]);
+            for device in devices.filter(|device| device.has_timed_out(deployment.job.id, *at)) {
+                faults.push(format!("{} had gone back when confirming was decided", device.name));
             }
         }
     }

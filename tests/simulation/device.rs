@@ -134,6 +134,8 @@ pub(crate) struct Network {
     devices: Rc<Vec<Device>>,
     rough: Rc<Cell<Roughness>>,
     start: Instant,
+    /// What must not have happened.
+    pub(crate) complaints: Rc<RefCell<Vec<String>>>,
 }
 
 /// The path of a service's value.
@@ -175,6 +177,15 @@ impl Device {
 
     pub(crate) fn value(&self, service: u32) -> Value {
         self.data.borrow().running().get(&path(service)).and_then(|text| text.parse().ok())
+    }
+
+    /// Whether what this deployment had committed provisionally by then has gone back by its timer.
+    pub(crate) fn has_timed_out(&self, deployment: DeploymentId, by: Ms) -> bool {
+        let journal = self.journal.borrow();
+        let own = |record: &&Record| {
+            record.at <= by && record.owner.is_some_and(|owner| owner.deployment == deployment)
+        };
+        journal.iter().rfind(own).is_some_and(|record| record.kind == Kind::TimedOut)
     }
 
     /// What is left on it that should not be when nobody works on it.
@@ -219,6 +230,7 @@ impl Network {
             devices: Rc::new(devices.collect()),
             rough: Rc::new(Cell::new(rough)),
             start: Instant::now(),
+            complaints: Rc::default(),
         }
     }
 

@@ -225,7 +225,7 @@ impl Scene {
     /// What goes wrong at any time, until `until`.
     async fn trouble(self: Rc<Self>, until: Ms) {
         let world = &self.world;
-        let pause = one_of(world, &[2_000, 10_000, 40_000, 200_000]);
+        let pause = one_of(world, &[1_000, 5_000, 20_000, 100_000]);
         let kinds: Vec<u64> = (0..8).filter(|_| world.chance(0.5)).collect();
         if kinds.is_empty() {
             return;
@@ -313,19 +313,19 @@ async fn order(scene: Rc<Scene>) {
     let world = &scene.world;
     let store = &scene.database.store;
     let new_id = || OrderId(Uuid::from_u128(world.number()));
-    let orders = u32::try_from(world.pick(1..6)).unwrap();
+    let orders = u32::try_from(world.pick(1..8)).unwrap();
     for service in 0..orders {
-        world.sleep_between(0, 20_000).await;
+        world.sleep_between(0, 40_000).await;
         let (id, devices) = (new_id(), devices(&scene));
         trace!(world, "order {} provisions {service} at {devices:?}", short(id.0));
         let kind = (id, OrderKind::Provision);
         store.borrow_mut().accept(kind, service, devices, (None, Some(1_000)), world.clock(OUTSIDE));
         scene.database.notify();
     }
-    let mut left = world.pick(0..6);
+    let mut left = world.pick(0..10);
     let mut followed = BTreeSet::new();
     while left > 0 && world.is_stormy() {
-        world.sleep_between(5_000, 60_000).await;
+        world.sleep_between(1_000, 40_000).await;
         let all: Vec<OrderId> = store.borrow().orders.keys().copied().collect();
         let id = one_of(world, &all);
         let now = world.clock(OUTSIDE);

@@ -123,6 +123,8 @@ pub(crate) struct Store {
     rows: u64,
     pub(crate) devices: Vec<(DeviceName, usize)>,
     pub(crate) limits: Limits,
+    /// Decisions to confirm: the parts, and when.
+    pub(crate) confirmed: Vec<(Vec<DeploymentId>, Ms)>,
     pub(crate) planted: Option<Planted>,
 }
 
@@ -356,6 +358,12 @@ impl Store {
 
     /// Applies reports, in one transaction.
     pub(crate) fn record(&mut self, reports: &[StateChange], now: Timestamp, at: Ms) {
+        let any = self.planted == Some(Planted::ReportsOfAnyAttempt);
+        let reports = reports.iter().map(|report| {
+            let current = self.deployments.get(&report.deployment).filter(|_| any).map(|row| row.attempt);
+            StateChange { attempt: current.unwrap_or(report.attempt), ..report.clone() }
+        });
+        let reports: Vec<StateChange> = reports.collect();
         let is_whole = |report: &&StateChange| {
             self.deployments.get(&report.deployment).is_some_and(|d| d.stage == Stage::Whole)
         };
@@ -462,7 +470,10 @@ impl Store {
         let parts: Vec<PartState> = self.deployments.values().filter(of).map(|d| self.seen(d)).collect();
         match across::decide(&parts, now) {
             Decision::Wait => {}
-            Decision::Confirm => self.next_stage(&ids, Stage::Confirm, now),
+            Decision::Confirm => {
+                self.next_stage(&ids, Stage::Confirm, now);
+                self.confirmed.push((ids, at));
+            }
             Decision::Undo(places) => {
                 let ids: Vec<DeploymentId> = places.iter().map(|place| ids[*place]).collect();
                 self.next_stage(&ids, Stage::Undo, now);

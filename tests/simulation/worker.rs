@@ -22,7 +22,7 @@ use crate::{
     device::Network,
     link::Link,
     short,
-    store::Job,
+    store::{Job, Work},
     world::{Ms, Process, Signal, World, all, trace},
 };
 
@@ -229,7 +229,8 @@ async fn ask(
 
 async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stage, attempt: i32) -> Outcome {
     let world = &host.world;
-    let (is_repeat, began) = (may_be_a_repeat(world, delivery), delivery.received_at);
+    let asks = host.planted != Some(Planted::RepeatsAreFresh);
+    let (is_repeat, began) = (asks && may_be_a_repeat(world, delivery), delivery.received_at);
     let message_age = age(world, delivery);
     let total = job.limits.total_timeout_ms.min(LONGEST);
     let connection = Rc::clone(&delivery.connection);
@@ -269,8 +270,10 @@ async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stag
     // The last report of the way is not to be overtaken.
     changed.until(|| attempt.progress.told.get().then_some(())).await;
     let since = links.iter().filter_map(|link| link.committed_at).min().map_or(0, |at| world.now() - at);
-    let left = attempt.half_of_timer().saturating_sub(since);
-    let confirm_by = world.clock(host.process) + SignedDuration::from_millis(i64::try_from(left).unwrap());
+    let left = i64::try_from(attempt.half_of_timer()).unwrap() - i64::try_from(since).unwrap();
+    // It may be over already.
+    let left = if host.planted == Some(Planted::ConfirmByIsNeverPast) { left.max(0) } else { left };
+    let confirm_by = world.clock(host.process) + SignedDuration::from_millis(left);
     match end {
         End::Prepared => Outcome::Report(Box::new(prepared(&attempt, confirm_by))),
         End::Known => Outcome::Report(Box::new(ended(&attempt, &transaction))),
@@ -374,6 +377,12 @@ async fn gate(attempt: &Attempt, links: &mut [Link<'_>], phase: Phase) -> Gate {
     let is_late = since(links).is_some_and(|since| since > half);
     if phase == Phase::Confirm && is_late && attempt.host.planted != Some(Planted::ConfirmsHoweverLate) {
         return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), "more than half of the timer"));
+    }
+    let device = |work: &Work| &attempt.host.network.devices()[work.device];
+    let gone = |work: &Work| device(work).has_timed_out(attempt.job.id, attempt.now());
+    if phase == Phase::Confirm && attempt.job.devices.iter().any(gone) {
+        let text = format!("{} begins to confirm what a timer has taken back", short(attempt.job.id.0));
+        attempt.host.network.complaints.borrow_mut().push(text);
     }
     Gate::Open
 }
