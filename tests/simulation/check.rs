@@ -106,8 +106,10 @@ fn exceptions(store: &Store, order: &Order) -> BTreeMap<String, InForce> {
         for report in &deployment.devices {
             let device = report.device.to_string();
             match (report.in_force, said.get(&device)) {
-                // As before, and what that was isn't known.
-                (InForce::Old, Some(InForce::New | InForce::Unknown)) => {}
+                // As before this generation, or as before the one that left it like that.
+                (InForce::Old, Some(InForce::New | InForce::Unknown)) => {
+                    said.insert(device, InForce::Unknown);
+                }
                 (InForce::Old, _) => drop(said.remove(&device)),
                 (found, _) => drop(said.insert(device, found)),
             }
@@ -223,9 +225,11 @@ fn doubts_are_founded(scene: &Scene, store: &Store, faults: &mut Vec<String>) {
 fn nothing_is_confirmed_too_late(scene: &Scene, store: &Store, faults: &mut Vec<String>) {
     for (parts, at) in &store.confirmed {
         for deployment in parts.iter().filter_map(|id| store.deployments.get(id)) {
-            let devices = deployment.job.devices.iter().map(|work| &scene.network.devices()[work.device]);
-            for device in devices.filter(|device| device.has_timed_out(deployment.job.id, *at)) {
-                faults.push(format!("{} had gone back when confirming was decided", device.name));
+            for work in &deployment.job.devices {
+                let device = &scene.network.devices()[work.device];
+                if device.has_timed_out(deployment.job.id, work, *at) {
+                    faults.push(format!("{} had gone back when confirming was decided", device.name));
+                }
             }
         }
     }

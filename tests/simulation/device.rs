@@ -19,7 +19,10 @@ use turnup_netconf::{
     xml::Element,
 };
 
-use crate::world::{Ms, OUTSIDE, Process, Signal, World, trace};
+use crate::{
+    store::Work,
+    world::{Ms, OUTSIDE, Process, Signal, World, trace},
+};
 
 /// What a service holds on a device: a number, or nothing.
 pub(crate) type Value = Option<u32>;
@@ -179,13 +182,16 @@ impl Device {
         self.data.borrow().running().get(&path(service)).and_then(|text| text.parse().ok())
     }
 
-    /// Whether what this deployment had committed provisionally by then has gone back by its timer.
-    pub(crate) fn has_timed_out(&self, deployment: DeploymentId, by: Ms) -> bool {
+    /// Whether what this deployment had committed provisionally by then has gone back by its timer, and was not
+    /// in force all the same.
+    pub(crate) fn has_timed_out(&self, deployment: DeploymentId, work: &Work, by: Ms) -> bool {
         let journal = self.journal.borrow();
-        let own = |record: &&Record| {
-            record.at <= by && record.owner.is_some_and(|owner| owner.deployment == deployment)
-        };
-        journal.iter().rfind(own).is_some_and(|record| record.kind == Kind::TimedOut)
+        let past = || journal.iter().rev().skip_while(|record| record.at > by);
+        let own = |record: &&Record| record.owner.is_some_and(|owner| owner.deployment == deployment);
+        let last = past().find(own).map(|record| record.kind);
+        let changes = past().flat_map(|record| &record.changes);
+        let value = changes.filter(|(service, ..)| *service == work.service).map(|(.., after)| *after).next();
+        last == Some(Kind::TimedOut) && value.flatten() != work.new
     }
 
     /// What is left on it that should not be when nobody works on it.

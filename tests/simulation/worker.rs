@@ -379,7 +379,7 @@ async fn gate(attempt: &Attempt, links: &mut [Link<'_>], phase: Phase) -> Gate {
         return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), "more than half of the timer"));
     }
     let device = |work: &Work| &attempt.host.network.devices()[work.device];
-    let gone = |work: &Work| device(work).has_timed_out(attempt.job.id, attempt.now());
+    let gone = |work: &Work| device(work).has_timed_out(attempt.job.id, work, attempt.now());
     if phase == Phase::Confirm && attempt.job.devices.iter().any(gone) {
         let text = format!("{} begins to confirm what a timer has taken back", short(attempt.job.id.0));
         attempt.host.network.complaints.borrow_mut().push(text);
