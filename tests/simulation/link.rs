@@ -1,0 +1,657 @@
+//! A worker's side of one device: what `turnup-worker`'s `device` does for each phase of a transaction, for a device
+//! with confirmed commit 1.1, request by request.
+
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    message::{Guarantee, InForce, Stage},
+    transaction::{Answer, Phase},
+};
+use turnup_netconf::{
+    message::{ErrorTag, RpcError},
+    operation::Datastore::{Candidate, Running},
+};
+
+use crate::{
+    Planted,
+    device::{Ask, Network, Owner, Reply, Silence, Value},
+    store::Work,
+    worker::{Attempt, Verdict},
+    world::Ms,
+};
+
+/// A reconnect so soon after the attempt was known to be current needs no question.
+const FRESH: Ms = 1_000;
+
+/// A device in the hands of an attempt.
+pub(crate) struct Link<'a> {
+    attempt: &'a Attempt,
+    work: &'a Work,
+    session: Option<u32>,
+    /// The session holds no lock and no edit of ours.
+    clean: bool,
+    lost_sessions: Vec<u32>,
+    snapshot: Option<Value>,
+    pub(crate) committed_at: Option<Ms>,
+    pub(crate) waited: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Back,
+}
+
+enum NotReopened {
+    Superseded,
+    Failed(Failure),
+}
+
+/// What a device answered on a new session.
+struct Finding {
+    answer: Option<Reply>,
+    data: Value,
+    settled: bool,
+}
+
+impl Finding {
+    fn is_busy(&self) -> bool {
+        self.answer.as_ref().is_some_and(|reply| errors(reply).iter().any(|error| class(error, "") == FailureClass::Busy))
+    }
+}
+
+fn errors(reply: &Reply) -> &[RpcError] {
+    match reply {
+        Reply::Errors(errors) => errors,
+        _ => &[],
+    }
+}
+
+fn class(error: &RpcError, step: &str) -> FailureClass {
+    match error.tag {
+        ErrorTag::LockDenied | ErrorTag::InUse | ErrorTag::ResourceDenied => FailureClass::Busy,
+        ErrorTag::OperationFailed if step == "lock" => FailureClass::Busy,
+        ErrorTag::InvalidValue | ErrorTag::OperationFailed if step == "edit-config" => FailureClass::Invalid,
+        _ => FailureClass::BrokenPeer,
+    }
+}
+
+fn refused(step: &str, reply: &Reply) -> Vec<Failure> {
+    let failure = |error: &RpcError| Failure::new(class(error, step), step, error.tag.as_str().to_owned());
+    errors(reply).iter().map(failure).collect()
+}
+
+fn silent(step: &str) -> Failure {
+    Failure::new(FailureClass::Unreachable, step, "no answer")
+}
+
+fn doubt(step: &str) -> Failure {
+    Failure::new(FailureClass::InDoubt, step, "no answer")
+}
+
+fn doubtful(failures: Vec<Failure>) -> Vec<Failure> {
+    failures.into_iter().map(|failure| Failure { class: FailureClass::InDoubt, ..failure }).collect()
+}
+
+/// Growing pauses.
+struct Pauses(Ms, Ms);
+
+impl Pauses {
+    fn next(&mut self) -> Ms {
+        let now = self.0;
+        self.0 = (self.0 * 3 / 2).min(self.1);
+        now
+    }
+}
+
+impl<'a> Link<'a> {
+    pub(crate) fn new(attempt: &'a Attempt, work: &'a Work) -> Self {
+        Self {
+            attempt,
+            work,
+            session: None,
+            clean: true,
+            lost_sessions: Vec::new(),
+            snapshot: None,
+            committed_at: None,
+            waited: false,
+        }
+    }
+
+    fn network(&self) -> &'a Network {
+        &self.attempt.host.network
+    }
+
+    fn now(&self) -> Ms {
+        self.attempt.now()
+    }
+
+    fn persist(&self) -> String {
+        self.attempt.job.id.to_string()
+    }
+
+    fn is_new(&self, data: Value) -> bool {
+        data == self.work.new
+    }
+
+    fn is_as_before(&self, data: Value, had_new: bool) -> bool {
+        self.snapshot == Some(data) || (!had_new && data == self.work.old)
+    }
+
+    /// Carries out a phase's command.
+    pub(crate) async fn obey(&mut self, phase: Phase, committed: bool, had_new: bool) -> Answer {
+        self.attempt.step().await;
+        let answer = match phase {
+            Phase::Recover => self.recover().await,
+            Phase::Prepare => self.prepare().await,
+            Phase::Commit => self.commit().await,
+            Phase::CommitForGood | Phase::Release => Answer::Done,
+            Phase::Confirm if self.attempt.stage == Stage::Confirm => self.confirm_prepared().await,
+            Phase::Confirm => self.confirm().await,
+            Phase::Undo => self.undo(committed, had_new).await,
+            Phase::Settle => self.settle().await,
+            Phase::Push => self.apply(Direction::Forward, had_new).await,
+            Phase::Revert => self.apply(Direction::Back, had_new).await,
+            Phase::Hold => self.hold().await,
+        };
+        self.attempt.step().await;
+        answer
+    }
+
+    async fn open(&mut self, by: Ms) -> Result<(), Failure> {
+        let limit = by.min(self.now() + self.attempt.job.limits.connect_timeout_ms);
+        let owner = Owner {
+            process: self.attempt.host.process,
+            deployment: self.attempt.job.id,
+            attempt: self.attempt.number,
+        };
+        match self.network().connect(self.work.device, owner, limit).await {
+            Ok(session) => {
+                self.session = Some(session);
+                self.clean = true;
+                Ok(())
+            }
+            Err(()) => Err(silent("connect")),
+        }
+    }
+
+    async fn reopen(&mut self, by: Ms) -> Result<(), NotReopened> {
+        self.waited = true;
+        self.still_current(by).await?;
+        self.open(by).await.map_err(NotReopened::Failed)
+    }
+
+    async fn still_current(&self, by: Ms) -> Result<(), NotReopened> {
+        let verdict = match self.attempt.is_held() && self.attempt.age() < FRESH {
+            true => Verdict::Current,
+            false => self.attempt.check(by).await,
+        };
+        match verdict {
+            Verdict::Current => Ok(()),
+            Verdict::Superseded => Err(NotReopened::Superseded),
+            Verdict::Unknown => Err(NotReopened::Failed(silent("claim"))),
+        }
+    }
+
+    /// A session that fails is gone.
+    async fn send(&mut self, asks: Vec<Ask>, by: Ms) -> Result<Vec<Reply>, Silence> {
+        let Some(session) = self.session else {
+            return Err(Silence { answered: Vec::new(), not_sent: true });
+        };
+        let by = by.min(self.now() + self.attempt.job.limits.rpc_timeout_ms);
+        let result = self.network().send(self.work.device, session, asks, by).await;
+        if result.is_err() {
+            self.drop_session();
+        }
+        result
+    }
+
+    fn drop_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            if !self.clean {
+                self.lost_sessions.push(session);
+            }
+            self.network().hang_up(self.work.device, session, 0);
+        }
+        self.clean = true;
+    }
+
+    /// It is over.
+    pub(crate) fn finish(&mut self) {
+        self.drop_session();
+    }
+
+    fn lost_sessions_are_over(&self, lock: &Reply) -> bool {
+        let holder = errors(lock).iter().find_map(RpcError::session_id);
+        match (lock.is_error(), holder) {
+            (false, _) => true,
+            (true, None | Some(0)) => false,
+            (true, Some(holder)) => !self.attempt.recovery && !self.lost_sessions.contains(&holder),
+        }
+    }
+
+    async fn pause(&mut self, pauses: &mut Pauses, by: Ms) -> bool {
+        let wait = pauses.next();
+        self.waited = true;
+        if self.now() + wait >= by {
+            return false;
+        }
+        self.attempt.host.world.sleep(wait).await;
+        true
+    }
+
+    fn unlocks() -> Vec<Ask> {
+        vec![Ask::Unlock(Candidate), Ask::Unlock(Running)]
+    }
+
+    fn give_back() -> Vec<Ask> {
+        vec![Ask::Discard, Ask::Unlock(Candidate), Ask::Unlock(Running)]
+    }
+
+    async fn let_go(&mut self, asks: Vec<Ask>, by: Ms) {
+        if asks.is_empty() {
+            self.clean = true;
+            return;
+        }
+        match self.send(asks, by).await {
+            Ok(replies) if !replies.iter().any(Reply::is_error) => self.clean = true,
+            Ok(_) => self.drop_session(),
+            Err(_) => {}
+        }
+    }
+
+    async fn prepare(&mut self) -> Answer {
+        let by = self.attempt.forward_by;
+        let mut pauses = Pauses(250, 5_000);
+        for attempt in 1.. {
+            let failures = match self.prepare_once(by).await {
+                Ok(()) => return Answer::Ready(Guarantee::ConfirmedCommit11),
+                Err(failures) => failures,
+            };
+            if !self.clean {
+                self.drop_session();
+            }
+            let again = failures.iter().all(|failure| failure.class == FailureClass::Unreachable);
+            let last = !again || attempt >= self.attempt.job.limits.tries;
+            if last || !self.pause(&mut pauses, by).await {
+                return Answer::Failed { failures, touched: false };
+            }
+        }
+        unreachable!("the loop has no end of its own")
+    }
+
+    async fn prepare_once(&mut self, by: Ms) -> Result<(), Vec<Failure>> {
+        if self.session.is_none() {
+            self.open(by).await.map_err(|failure| vec![failure])?;
+        }
+        let snapshot = self.lock(by).await?;
+        self.put_edit(Direction::Forward, by).await?;
+        self.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// Locks running and the candidate, waiting for who holds them, and reads.
+    async fn lock(&mut self, by: Ms) -> Result<Value, Vec<Failure>> {
+        let patience = self.now() + self.attempt.job.limits.lock_wait_ms;
+        let mut may_discard = self.attempt.recovery || !self.lost_sessions.is_empty();
+        loop {
+            if self.session.is_none() {
+                self.open(by).await.map_err(|failure| vec![failure])?;
+            }
+            self.clean = false;
+            let asks = vec![Ask::Lock(Running), Ask::Lock(Candidate), Ask::Read(self.work.service)];
+            let replies = self.send(asks, by).await.map_err(|_| vec![silent("lock")])?;
+            let [running, candidate, Reply::Data(data)] = &replies[..] else {
+                return Err(vec![Failure::new(FailureClass::BrokenPeer, "lock", "answers are missing")]);
+            };
+            if !running.is_error() && !candidate.is_error() {
+                return Ok(*data);
+            }
+            let by_a_session = errors(candidate).iter().filter_map(RpcError::session_id).any(|id| id != 0);
+            let dirty = !running.is_error() && candidate.is_error() && !by_a_session;
+            let mut give_back = Vec::new();
+            if dirty && may_discard {
+                give_back.push(Ask::Discard);
+            }
+            if !candidate.is_error() {
+                give_back.push(Ask::Unlock(Candidate));
+            }
+            if !running.is_error() {
+                give_back.push(Ask::Unlock(Running));
+            }
+            let failures: Vec<Failure> = [running, candidate].into_iter().flat_map(|r| refused("lock", r)).collect();
+            self.let_go(give_back, by).await;
+            if failures.iter().any(|failure| failure.class != FailureClass::Busy) {
+                return Err(failures);
+            }
+            if dirty && may_discard {
+                may_discard = false;
+                continue;
+            }
+            let pause = self.attempt.host.world.pick(100..400);
+            if self.now() + pause >= patience.min(by) {
+                return Err(failures);
+            }
+            self.waited = true;
+            self.attempt.host.world.sleep(pause).await;
+        }
+    }
+
+    async fn put_edit(&mut self, direction: Direction, by: Ms) -> Result<(), Vec<Failure>> {
+        let edit = match direction {
+            Direction::Forward => self.work.edit.clone(),
+            Direction::Back => self.work.inverse.clone(),
+        };
+        let replies = self.send(vec![Ask::Edit(edit)], by).await.map_err(|_| vec![silent("edit-config")])?;
+        if replies.iter().all(Reply::is_ok) {
+            return Ok(());
+        }
+        let failures = replies.iter().flat_map(|reply| refused("edit-config", reply)).collect();
+        self.let_go(Self::give_back(), by).await;
+        Err(failures)
+    }
+
+    async fn commit(&mut self) -> Answer {
+        self.committed_at = Some(self.now());
+        let commit = Ask::CommitFor(self.persist(), self.attempt.job.limits.confirm_timeout_s);
+        let asks = vec![commit, Ask::Read(self.work.service)];
+        let (committed, read) = match self.send(asks, self.attempt.forward_by).await {
+            Ok(replies) => (replies[0].clone(), replies.get(1).cloned()),
+            Err(silence) if silence.not_sent => {
+                return Answer::Failed { failures: vec![silent("commit")], touched: false };
+            }
+            Err(silence) => match silence.answered.first() {
+                Some(reply) => (reply.clone(), None),
+                None => return Answer::Failed { failures: vec![doubt("commit")], touched: true },
+            },
+        };
+        let data = match read {
+            Some(Reply::Data(data)) => Some(data),
+            _ => None,
+        };
+        if !committed.is_ok() {
+            let shows_nothing = data.is_none_or(|data| self.snapshot == Some(data));
+            return Answer::Failed { failures: refused("commit", &committed), touched: !shows_nothing };
+        }
+        match data {
+            Some(_) if self.attempt.host.planted == Some(Planted::NoReadBack) => Answer::Done,
+            Some(data) if self.is_new(data) => Answer::Done,
+            Some(_) => {
+                let text = "the device answered ok to the commit, but reading back does not show it";
+                let failures = vec![Failure::new(FailureClass::BrokenPeer, "check", text)];
+                Answer::Failed { failures, touched: true }
+            }
+            None => Answer::Failed { failures: vec![silent("check")], touched: true },
+        }
+    }
+
+    async fn hold(&mut self) -> Answer {
+        self.let_go(Self::unlocks(), self.attempt.total_by).await;
+        Answer::Done
+    }
+
+    async fn confirm_prepared(&mut self) -> Answer {
+        let by = self.attempt.total_by;
+        if self.session.is_none()
+            && let Err(failure) = self.open(by).await
+        {
+            return Answer::Failed { failures: vec![failure], touched: true };
+        }
+        let asks = vec![Ask::Discard, Ask::Confirm(self.persist()), Ask::Read(self.work.service)];
+        let Ok(replies) = self.send(asks, by).await else {
+            return Answer::Failed { failures: vec![doubt("confirm")], touched: true };
+        };
+        if !replies[1].is_ok() {
+            return Answer::Failed { failures: doubtful(refused("confirm", &replies[1])), touched: true };
+        }
+        match replies[2] {
+            Reply::Data(data) if self.is_new(data) => Answer::Done,
+            _ => Answer::Failed { failures: vec![doubt("check")], touched: true },
+        }
+    }
+
+    async fn confirm(&mut self) -> Answer {
+        let mut asks = vec![Ask::Confirm(self.persist())];
+        asks.extend(Self::unlocks());
+        let (confirmed, unlocked) = match self.send(asks, self.attempt.total_by).await {
+            Ok(replies) => (replies[0].clone(), replies[1..].iter().all(|reply| !reply.is_error())),
+            Err(silence) => match silence.answered.first() {
+                Some(reply) => (reply.clone(), false),
+                None => return Answer::Failed { failures: vec![doubt("confirm")], touched: true },
+            },
+        };
+        if !confirmed.is_ok() {
+            self.drop_session();
+            return Answer::Failed { failures: doubtful(refused("confirm", &confirmed)), touched: true };
+        }
+        if unlocked { self.clean = true } else { self.drop_session() }
+        Answer::Done
+    }
+
+    async fn undo(&mut self, committed: bool, had_new: bool) -> Answer {
+        let by = self.attempt.total_by;
+        if !committed {
+            if self.session.is_some() && !self.clean {
+                self.let_go(Self::give_back(), by).await;
+            }
+            return Answer::Done;
+        }
+        if self.session.is_some() {
+            let mut asks = vec![Ask::Cancel(self.persist()), Ask::Discard, Ask::Read(self.work.service)];
+            asks.extend(Self::unlocks());
+            if let Ok(replies) = self.send(asks, by).await {
+                self.clean = replies[3..].iter().all(|reply| !reply.is_error());
+                let is_back = matches!(replies[2], Reply::Data(data) if self.is_as_before(data, had_new));
+                if !self.clean || !is_back {
+                    self.drop_session();
+                }
+                if is_back {
+                    return Answer::Done;
+                }
+            }
+        }
+        self.undo_by_new_session(had_new).await
+    }
+
+    /// Takes back what this very session holds, and nothing that may be another worker's.
+    pub(crate) async fn release(&mut self, committed: bool) {
+        if self.session.is_none() || self.clean {
+            return;
+        }
+        let by = self.now() + self.attempt.job.limits.rpc_timeout_ms;
+        let mut asks = Self::give_back();
+        if committed {
+            asks.insert(0, Ask::Cancel(self.persist()));
+        }
+        self.let_go(asks, by).await;
+    }
+
+    /// Closes the session without a word.
+    pub(crate) fn abandon(&mut self) {
+        self.drop_session();
+    }
+
+    // What has to be found out.
+
+    async fn question(&mut self, mut asks: Vec<Ask>, by: Ms) -> Result<Finding, Answer> {
+        if self.session.is_none() {
+            self.reopen(by).await.map_err(|error| match error {
+                NotReopened::Superseded => Answer::Superseded,
+                NotReopened::Failed(failure) => Answer::Failed { failures: vec![failure], touched: true },
+            })?;
+        }
+        let asked = asks.len();
+        asks.extend([Ask::Lock(Running), Ask::Read(self.work.service), Ask::Unlock(Running)]);
+        self.clean = false;
+        let lost = |_| Answer::Failed { failures: vec![silent("question")], touched: true };
+        let replies = self.send(asks, by).await.map_err(lost)?;
+        let [lock, Reply::Data(data), unlock] = &replies[asked..] else {
+            let failures = vec![Failure::new(FailureClass::BrokenPeer, "question", "answers are missing")];
+            return Err(Answer::Failed { failures, touched: true });
+        };
+        self.clean = lock.is_error() || !unlock.is_error();
+        if !self.clean {
+            self.drop_session();
+        }
+        let answer = asked.checked_sub(1).map(|last| replies[last].clone());
+        Ok(Finding { answer, data: *data, settled: self.lost_sessions_are_over(lock) })
+    }
+
+    async fn until_known(
+        &mut self,
+        asks: Vec<Ask>,
+        by: Ms,
+        judge: impl Fn(&Self, &Finding) -> Option<Answer>,
+    ) -> Answer {
+        let mut pauses = Pauses(1_500, 4_000);
+        let took_its_time = self.now() + self.attempt.job.limits.lock_wait_ms;
+        loop {
+            self.attempt.step().await;
+            if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded)) {
+                self.drop_session();
+                return Answer::Superseded;
+            }
+            let failures = match self.question(asks.clone(), by).await {
+                Ok(mut finding) => {
+                    finding.settled |= self.now() >= took_its_time;
+                    if let Some(answer) = judge(self, &finding) {
+                        return answer;
+                    }
+                    vec![doubt("question")]
+                }
+                Err(Answer::Failed { failures, .. }) => failures,
+                Err(answer) => return answer,
+            };
+            self.attempt.progress.doubt();
+            if !self.pause(&mut pauses, by).await {
+                return Answer::Failed { failures: doubtful(failures), touched: true };
+            }
+        }
+    }
+
+    async fn recover(&mut self) -> Answer {
+        let asks = vec![Ask::Cancel(self.persist())];
+        self.until_known(asks, self.attempt.forward_by, |link, finding| {
+            let known = finding.settled && !finding.is_busy();
+            known.then_some(Answer::Found(if link.is_new(finding.data) { InForce::New } else { InForce::Old }))
+        })
+        .await
+    }
+
+    async fn undo_by_new_session(&mut self, had_new: bool) -> Answer {
+        let asks = vec![Ask::Cancel(self.persist())];
+        self.until_known(asks, self.attempt.total_by, |link, finding| {
+            let timer = u64::from(link.attempt.job.limits.confirm_timeout_s) * 1000 + 5_000;
+            let over = link.committed_at.is_none_or(|at| link.now() >= at + timer);
+            if !finding.settled {
+                None
+            } else if link.is_as_before(finding.data, had_new) {
+                Some(Answer::Done)
+            } else if over && link.is_new(finding.data) {
+                Some(Answer::Found(InForce::New))
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    async fn settle(&mut self) -> Answer {
+        self.drop_session();
+        let asks = vec![Ask::Discard, Ask::Confirm(self.persist())];
+        self.until_known(asks, self.attempt.total_by, |link, finding| {
+            let is_done = finding.answer.as_ref().is_some_and(Reply::is_ok);
+            if finding.is_busy() || !(is_done || finding.settled) {
+                None
+            } else {
+                Some(Answer::Found(if link.is_new(finding.data) { InForce::New } else { InForce::Old }))
+            }
+        })
+        .await
+    }
+
+    async fn apply(&mut self, direction: Direction, had_new: bool) -> Answer {
+        let total_by = self.attempt.total_by;
+        let by = match direction {
+            Direction::Forward => self.now() + total_by.saturating_sub(self.now()) / 2,
+            Direction::Back => total_by,
+        };
+        let mut pauses = Pauses(1_500, 4_000);
+        let (mut touched, mut tries) = (false, 0);
+        loop {
+            self.attempt.step().await;
+            let failures = match self.apply_once(direction, had_new, &mut touched, by).await {
+                Ok(answer) => return answer,
+                Err(failures) => failures,
+            };
+            tries += 1;
+            let last_way = direction == Direction::Back && tries < self.attempt.job.limits.tries;
+            let again = last_way
+                || failures.iter().all(|f| f.class.worth_retrying() || f.class == FailureClass::InDoubt);
+            if !again || !self.pause(&mut pauses, by).await {
+                self.drop_session();
+                return Answer::Failed { failures, touched };
+            }
+        }
+    }
+
+    async fn apply_once(
+        &mut self,
+        direction: Direction,
+        had_new: bool,
+        touched: &mut bool,
+        by: Ms,
+    ) -> Result<Answer, Vec<Failure>> {
+        if self.session.is_none() {
+            match self.reopen(by).await {
+                Ok(()) => {}
+                Err(NotReopened::Superseded) => return Ok(Answer::Superseded),
+                Err(NotReopened::Failed(failure)) => return Err(vec![failure]),
+            }
+        }
+        if self.session.is_some() && !self.clean {
+            self.let_go(Self::give_back(), by).await;
+        }
+        let data = self.lock(by).await?;
+        if self.is_reached(direction, data, had_new) {
+            self.let_go(Self::unlocks(), by).await;
+            return Ok(Answer::Done);
+        }
+        match self.still_current(by).await {
+            Ok(()) => {}
+            Err(NotReopened::Superseded) => {
+                self.drop_session();
+                return Ok(Answer::Superseded);
+            }
+            Err(NotReopened::Failed(failure)) => return Err(vec![failure]),
+        }
+        self.put_edit(direction, by).await?;
+        self.attempt.step().await;
+        let mut asks = vec![Ask::Commit, Ask::Read(self.work.service)];
+        asks.extend(Self::unlocks());
+        let replies = self.send(asks, by).await.map_err(|_| {
+            *touched = true;
+            vec![doubt("commit")]
+        })?;
+        if !replies[0].is_ok() {
+            self.drop_session();
+            return Err(refused("commit", &replies[0]));
+        }
+        *touched = true;
+        self.clean = replies[2..].iter().all(|reply| !reply.is_error());
+        if !self.clean {
+            self.drop_session();
+        }
+        match replies[1] {
+            Reply::Data(data) if self.is_reached(direction, data, had_new) => Ok(Answer::Done),
+            _ => Err(vec![Failure::new(FailureClass::BrokenPeer, "check", "reading back does not show it")]),
+        }
+    }
+
+    fn is_reached(&self, direction: Direction, data: Value, had_new: bool) -> bool {
+        match direction {
+            Direction::Forward => self.is_new(data),
+            Direction::Back if had_new => data == self.work.old,
+            Direction::Back => self.is_as_before(data, had_new),
+        }
+    }
+}
