@@ -19,4 +19,5 @@ mod real_stages;
 mod recovery;
 mod stages;
 mod transcripts;
+mod warm;
 mod way;
