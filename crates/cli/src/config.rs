@@ -102,7 +102,30 @@ fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Resu
             set(&mut table, path, &value).map_err(|error| format!("{name}: {error}"))?;
         }
     }
-    table.try_into().map_err(|error| error.to_string())
+    let config: Config = table.try_into().map_err(|error| error.to_string())?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// What no type says.
+fn check(config: &Config) -> Result<(), String> {
+    config.recorder.check().map_err(|(section, error)| format!("{section}: {error}"))?;
+    for region in config.recorder.retry_regions.keys() {
+        if region != MULTI_REGION && !config.regions.iter().any(|known| known.as_str() == region) {
+            return Err(format!(
+                "recorder.retry_regions.{region}: there is no such region; take one of 'regions', or {MULTI_REGION} for \
+                 orders over several"
+            ));
+        }
+    }
+    let (given, most) = (config.scheduler.limits.total_timeout_ms, turnup_scheduler::MAX_TOTAL_TIMEOUT_MS);
+    if given > most {
+        return Err(format!(
+            "scheduler.limits.total_timeout_ms is {given}, but the broker takes a message away from a worker that has \
+             it for 30 minutes: at most {most}"
+        ));
+    }
+    Ok(())
 }
 
 fn merge(into: &mut Table, from: Table) {
@@ -198,6 +221,16 @@ mod tests {
         );
         assert!(with("regions = [\"a.b\"]", &[]).unwrap_err().contains("region name"));
         assert!(with("regions = [\"multi\"]", &[]).unwrap_err().contains("reserved"));
+        for (text, wanted) in [
+            ("[recorder.retry]\nattempts = 0\n", "recorder.retry: attempts is 0, but must be from 1 to 100"),
+            ("[recorder.retry_regions.eu-west]\nmax_ms = 0\n", "recorder.retry_regions.eu-west: max_ms is 0"),
+            ("[recorder.retry_regions.eu-wets]\n", "recorder.retry_regions.eu-wets: there is no such region"),
+            ("[recorder.retry_regions.eu-west]\nfrist_ms = 1\n", "frist_ms"),
+            ("[scheduler.limits]\ntotal_timeout_ms = 1500001\n", "at most 1500000"),
+        ] {
+            let error = with(text, &[]).unwrap_err();
+            assert!(error.contains(wanted), "{text}: {error}");
+        }
     }
 
     /// The file says what the code does: every key of every role's settings is in it with its default.

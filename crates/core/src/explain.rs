@@ -35,7 +35,9 @@ pub struct Facts<'a> {
     pub why: Option<&'a str>,
     /// When it is to start.
     pub scheduled_for: Option<Timestamp>,
-    /// Why it is Invalid or Failed Deploy.
+    /// Which attempt of how many, if it was tried again by itself.
+    pub attempt: Option<(u32, u32)>,
+    /// Why it is Invalid or Failed Deploy, or is tried again.
     pub errors: &'a [Failure],
     /// Who is in front of it.
     pub waiting_for: Vec<Front>,
@@ -100,7 +102,9 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> String {
             )
         }
         OrderState::FailedDeploy => {
-            format!("{title} since {since}: {}; {}.", clauses(facts).join("; "), advice(facts))
+            let after = facts.attempt.map(|(number, _)| format!(", after {number} attempts"));
+            let after = after.unwrap_or_default();
+            format!("{title} since {since}{after}: {}; {}.", clauses(facts).join("; "), advice(facts))
         }
         OrderState::Cancelled => {
             let by = facts.by.map(|by| format!(" by {by}")).unwrap_or_default();
@@ -114,6 +118,17 @@ fn scheduled(facts: &Facts<'_>, now: Timestamp) -> String {
     let Some(at) = facts.scheduled_for else {
         return format!("Scheduled since {}.", time(facts.since));
     };
+    if at > now
+        && let Some((number, of)) = facts.attempt
+    {
+        return format!(
+            "Scheduled for {}, in {}, when it is tried again (attempt {number} of {of}): {}; schedule it for now or \
+             another time, or cancel it, if it should not wait.",
+            time(at),
+            span(now, at),
+            clauses(facts).join("; ")
+        );
+    }
     if at > now {
         return format!(
             "Scheduled for {}, in {}: it starts then, or as soon as its devices are free.",
@@ -150,7 +165,8 @@ fn front(front: &Front) -> String {
 }
 
 fn in_progress(facts: &Facts<'_>, now: Timestamp) -> String {
-    let begin = format!("In Progress since {}", time(facts.since));
+    let again = facts.attempt.map(|(number, of)| format!(" for attempt {number} of {of}"));
+    let begin = format!("In Progress since {}{}", time(facts.since), again.unwrap_or_default());
     let Some(of) = facts.deployment else {
         return format!("{begin}: its deployment is not known.");
     };

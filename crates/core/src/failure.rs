@@ -42,7 +42,8 @@ impl FailureClass {
         }
     }
 
-    /// Whether trying again within the same deployment can help.
+    /// Whether it may pass by itself, so that trying again helps: within the same deployment, and later
+    /// ([`crate::retry`]).
     #[must_use]
     pub const fn worth_retrying(self) -> bool {
         matches!(self, Self::Busy | Self::Unreachable)

@@ -21,6 +21,7 @@ pub mod order;
 pub mod policy;
 pub mod problem;
 pub mod resource;
+pub mod retry;
 pub mod settle;
 pub mod transaction;
 pub mod transcript;

@@ -215,6 +215,7 @@ async fn publish_all(store: &Store, settings: &Settings, local: &Catalogue) -> R
             title: definition.summary().title,
             files: serde_json::json!(bundle.files()),
             digest: bundle.digest(),
+            retry: *definition.retry(),
         });
         names.push((definition.name().clone(), definition.version(), folder));
     }

@@ -12,6 +12,7 @@ use turnup_core::{
     id::ServiceId,
     name::{DefinitionName, DeviceName, PlatformName},
     order::Endpoint,
+    retry::RetryChanges,
 };
 
 use crate::{
@@ -42,6 +43,7 @@ pub struct Definition {
     pub(crate) platforms: BTreeMap<PlatformName, Platform>,
     pub(crate) templates: Templates,
     pub(crate) audit_every: Option<Duration>,
+    pub(crate) retry: RetryChanges,
     /// Functional checks by file.
     pub(crate) audits: BTreeMap<String, Vec<CheckTemplate>>,
     pub(crate) example: Option<Example>,
@@ -108,6 +110,9 @@ pub struct Summary {
     /// Seconds between audits that nobody asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_every_s: Option<u64>,
+    /// How its orders are tried again, as far as it says so itself.
+    #[serde(skip_serializing_if = "is_silent")]
+    pub retry: RetryChanges,
 }
 
 /// What a client of the API sees of a kind of endpoint.
@@ -128,6 +133,10 @@ pub struct RoleSummary {
     pub resources: BTreeMap<String, String>,
 }
 
+fn is_silent(retry: &RetryChanges) -> bool {
+    *retry == RetryChanges::default()
+}
+
 impl std::fmt::Debug for Definition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Definition({} version {})", self.name, self.version)
@@ -145,6 +154,12 @@ impl Definition {
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// What it says about trying its orders again; what it leaves out, the configuration says.
+    #[must_use]
+    pub fn retry(&self) -> &RetryChanges {
+        &self.retry
     }
 
     /// The files that it was compiled from: what is published.
@@ -183,6 +198,7 @@ impl Definition {
             same_device: self.same_device,
             platforms: self.platforms().cloned().collect(),
             audit_every_s: self.audit_every.map(|every| every.as_secs()),
+            retry: self.retry,
         }
     }
 

@@ -3,6 +3,7 @@
 mod check;
 mod parts;
 mod resources;
+mod retry;
 mod sources;
 
 use std::{path::Path, str::FromStr, sync::Arc};
@@ -17,7 +18,7 @@ use crate::{
     yaml::{self, Content, Entry, Node},
 };
 
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "name",
     "version",
     "title",
@@ -28,6 +29,7 @@ const FIELDS: [&str; 11] = [
     "same_device",
     "platforms",
     "audit",
+    "retry",
     "example",
 ];
 
@@ -64,6 +66,7 @@ pub(crate) fn definition(
     let platforms = reader.required(fields, "platforms", root.line).map(|node| reader.platforms(node));
     let platforms = platforms.unwrap_or_default();
     let audit_every = find(fields, "audit").and_then(|node| reader.audit_every(node));
+    let retry = find(fields, "retry").map(|node| reader.retry(node)).unwrap_or_default();
     let mut sources = reader.main_templates(&platforms, bundle);
     let audits = reader.audit_files(&platforms, bundle, &mut sources);
     reader.files_named(&platforms, bundle);
@@ -86,6 +89,7 @@ pub(crate) fn definition(
         platforms: platforms.into_iter().map(|found| (found.name, found.platform)).collect(),
         templates,
         audit_every,
+        retry,
         audits,
         example: None,
         bundle: Arc::clone(bundle),

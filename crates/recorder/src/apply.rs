@@ -22,7 +22,7 @@ use turnup_core::{
 use turnup_store::{DeploymentChange, DeploymentToSettle, Entry, OrderToSettle, ServiceChange, Settled};
 use uuid::Uuid;
 
-use crate::parts;
+use crate::{parts, retry};
 
 /// Applies `reports`, in their order, to what is known. A report that is not of the current
 /// attempt, or not newer than the last one applied, or of a deployment that has ended, changes
@@ -139,6 +139,11 @@ pub(crate) fn end_order(
     if !failures.is_empty() {
         more["errors"] = json!(failures);
     }
+    let own = in_force(change, report).map(|(_, found)| found);
+    let again = retry::next(order, to, &failures, state, own, now);
+    if let Some(again) = &again {
+        more["retry"] = retry::told(again);
+    }
     let why = failures.first().map(|failure| match &failure.device {
         Some(device) => format!("{device}: {}", failure.message),
         None => failure.message.clone(),
@@ -146,10 +151,15 @@ pub(crate) fn end_order(
     settled.entries.push(Entry {
         event: order.facts.event(Uuid::now_v7(), sequence, to, now, more),
         change: Some((Some(order.state), to)),
-        why,
+        why: why.clone(),
         by: change.worker.clone(),
     });
     settled.orders.push((report.order, to, sequence, failures));
+    if let Some(again) = again {
+        // Its service is as it was, and no attempt to change it has come to its end.
+        retry::schedule(settled, order, &again, why.as_deref(), sequence + 1, now);
+        return;
+    }
     if (order.facts.kind, to) == (OrderKind::Validate, OrderState::Completed) {
         audited(settled, order, change, now);
     }
@@ -285,6 +295,7 @@ mod tests {
         message::{DeviceReport, Stage},
         order::{OrderKind, OrderOptions},
     };
+    use turnup_store::ToRetry;
 
     fn deployment() -> DeploymentId {
         DeploymentId(Uuid::from_u128(1))
@@ -321,8 +332,14 @@ mod tests {
         let service = (kind != OrderKind::Provision).then_some((ServiceState::Deployed, 4));
         let audit = if kind == OrderKind::Validate { AuditPart::ALL.to_vec() } else { Vec::new() };
         let options = OrderOptions { audit, ..OrderOptions::default() };
-        let stored_order =
-            OrderToSettle { facts, state: OrderState::InProgress, sequence: 3, service, options };
+        let stored_order = OrderToSettle {
+            facts,
+            state: OrderState::InProgress,
+            sequence: 3,
+            service,
+            options,
+            retry: ToRetry::default(),
+        };
         (HashMap::from([(deployment(), stored)]), HashMap::from([(order(), stored_order)]))
     }
 

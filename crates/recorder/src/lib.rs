@@ -12,8 +12,12 @@
 
 pub mod apply;
 mod parts;
+mod retry;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -23,6 +27,7 @@ use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, ack_many};
 use turnup_core::{
     id::DeploymentId,
     message::{Body as _, STATE_SHARDS, StateChange, Unreadable},
+    retry::{BadPolicy, RetryChanges, RetryPolicy},
     transcript::Transcript,
 };
 use turnup_store::{Store, StoreError};
@@ -40,12 +45,47 @@ pub struct Settings {
     pub batch: usize,
     /// How long a batch may fill while reports are flowing, in milliseconds.
     pub linger_ms: u64,
+    /// How orders that failed are tried again, unless their definition or region says otherwise.
+    pub retry: RetryPolicy,
+    /// What is different for the orders of a region; of several regions: `multi`.
+    pub retry_regions: BTreeMap<String, RetryChanges>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch: 500, linger_ms: 5 }
+        Self { batch: 500, linger_ms: 5, retry: RetryPolicy::default(), retry_regions: BTreeMap::new() }
     }
+}
+
+impl Settings {
+    /// How orders of a region are tried again; `changes`: what their definition says about it, which counts most.
+    #[must_use]
+    pub fn policy(&self, region: &str, changes: &RetryChanges) -> RetryPolicy {
+        self.retry.with(&self.retry_regions.get(region).copied().unwrap_or_default()).with(changes)
+    }
+
+    /// Whether the retries can be kept to.
+    ///
+    /// # Errors
+    /// The section that can't, and why.
+    pub fn check(&self) -> Result<(), (String, BadPolicy)> {
+        self.retry.check().map_err(|error| ("recorder.retry".to_owned(), error))?;
+        self.retry_regions.iter().try_for_each(|(region, changes)| {
+            self.retry
+                .with(changes)
+                .check()
+                .map_err(|error| (format!("recorder.retry_regions.{region}"), error))
+        })
+    }
+}
+
+/// What the parts of a recorder share.
+struct Context {
+    settings: Settings,
+    store: Store,
+    /// How far ahead orders go on the delay ladder, in milliseconds.
+    reach_ms: i64,
+    shutdown: CancellationToken,
 }
 
 /// Runs a recorder until `shutdown`. Each shard is read in order by a reader of its own; what they
@@ -62,6 +102,9 @@ pub async fn run(settings: Settings, store: Store, broker: Broker, shutdown: Can
         .collect();
     drop(reports);
     let linger = Duration::from_millis(settings.linger_ms);
+    // A tenth less than the ladder reaches, as for all orders.
+    let reach_ms = i64::from(turnup_broker::delay::reach_s(broker.settings().ladder_levels)) * 900;
+    let context = Context { settings, store, reach_ms, shutdown };
     while let Some(first) = waiting.recv().await {
         let mut together = vec![first];
         fill(&mut waiting, &mut together, batch);
@@ -70,7 +113,7 @@ pub async fn run(settings: Settings, store: Store, broker: Broker, shutdown: Can
             tokio::time::sleep(linger).await;
             fill(&mut waiting, &mut together, batch);
         }
-        record(&store, together, &shutdown).await;
+        record(&context, together).await;
     }
     for reader in readers {
         if let Err(error) = reader.await {
@@ -159,15 +202,15 @@ async fn park(delivery: Delivery, reason: &str) {
 
 /// Applies a batch, over an absence of the database. A batch that the database refuses is tried
 /// singly.
-async fn record(store: &Store, batch: Vec<Report>, shutdown: &CancellationToken) {
+async fn record(context: &Context, batch: Vec<Report>) {
     let words: Vec<&Word> = batch.iter().map(|(word, _)| word).collect();
     let result = loop {
-        match record_once(store, &words).await {
+        match record_once(context, &words).await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, reports = words.len(), "reports can't be recorded now; trying again");
                 tokio::select! {
                     // Unacknowledged, so the broker gives them to somebody again.
-                    () = shutdown.cancelled() => return,
+                    () = context.shutdown.cancelled() => return,
                     () = tokio::time::sleep(RETRY) => {}
                 }
             }
@@ -182,7 +225,7 @@ async fn record(store: &Store, batch: Vec<Report>, shutdown: &CancellationToken)
         }
         Err(_) if batch.len() > 1 => {
             for single in batch {
-                Box::pin(record(store, vec![single], shutdown)).await;
+                Box::pin(record(context, vec![single])).await;
             }
         }
         Err(error) => {
@@ -193,7 +236,7 @@ async fn record(store: &Store, batch: Vec<Report>, shutdown: &CancellationToken)
     }
 }
 
-async fn record_once(store: &Store, words: &[&Word]) -> Result<(), StoreError> {
+async fn record_once(context: &Context, words: &[&Word]) -> Result<(), StoreError> {
     let (mut reports, mut transcripts) = (Vec::new(), Vec::new());
     for word in words {
         match word {
@@ -203,10 +246,14 @@ async fn record_once(store: &Store, words: &[&Word]) -> Result<(), StoreError> {
     }
     let ids: BTreeSet<DeploymentId> = reports.iter().map(|report| report.deployment).collect();
     let ids: Vec<DeploymentId> = ids.into_iter().collect();
-    let settling = store.begin_settle(&ids).await?;
+    let mut settling = context.store.begin_settle(&ids).await?;
+    for order in settling.orders.values_mut() {
+        order.retry.policy = context.settings.policy(&order.facts.region, &order.retry.changes);
+    }
     let now = Timestamp::now();
     let mut settled = apply::apply(&reports, &settling.deployments, &settling.orders, now);
     settled.transcripts = transcripts;
+    settled.reach_ms = context.reach_ms;
     turnup_crashpoint::pass("recorder.before_commit");
     settling.finish(&settled, now).await
 }

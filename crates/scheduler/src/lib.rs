@@ -90,6 +90,9 @@ impl Default for Settings {
     }
 }
 
+/// Longest time of a deployment, in milliseconds: after 30 minutes the broker takes the message away.
+pub const MAX_TOTAL_TIMEOUT_MS: u64 = 1_500_000;
+
 /// Deadlines and limits given to deployments: [`Limits`] as configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -130,7 +133,7 @@ impl From<LimitSettings> for Limits {
             lock_wait_ms: s.lock_wait_ms,
             tries: s.tries.max(1),
             confirm_timeout_s: s.confirm_timeout_s.max(1),
-            total_timeout_ms: s.total_timeout_ms.min(1_500_000),
+            total_timeout_ms: s.total_timeout_ms.min(MAX_TOTAL_TIMEOUT_MS),
         }
     }
 }

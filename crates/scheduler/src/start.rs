@@ -115,6 +115,9 @@ pub(crate) fn begin(
     if order.kind != OrderKind::Provision && service.is_none() {
         return Err(invalid(format!("service {} does not exist any more", order.service_id)));
     }
+    if let Some(service) = service {
+        not_overtaken(due, service)?;
+    }
     let rows = starting.footprints.get(&order.service_id).into_iter().flatten();
     let rows = rows.map(|(device, row)| (device.as_str(), &row.footprint, row.in_force, &row.strays[..]));
     let present = planning::present(service.map(|service| service.state), rows)?;
@@ -139,6 +142,21 @@ pub(crate) fn begin(
     let drafted =
         planning::draft(task, knowledge.catalogue, &|platform| knowledge.yang.get(platform).cloned())?;
     Ok(Work::Change(Box::new(drafted)))
+}
+
+/// An attempt that nobody asked for must not undo what was ordered later and has been deployed meanwhile.
+fn not_overtaken(due: &DueOrder, service: &ServiceAtStart) -> Result<(), Vec<Failure>> {
+    let order = &due.order;
+    // Ids rise with the time of acceptance.
+    let overtaken = order.kind == OrderKind::Modify && service.wanted_by.0 > order.id.0;
+    if order.retry.is_none() || !overtaken {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "while it waited to be tried again, order {}, which came later, has changed the service, and this one would \
+         undo that; order it again if it is still wanted",
+        service.wanted_by
+    )))
 }
 
 fn platforms(due: &DueOrder, starting: &Starting) -> BTreeMap<DeviceName, PlatformName> {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::{Row, types::Json};
+use turnup_core::retry::RetryChanges;
 
 use crate::{
     Store, StoreError,
@@ -24,6 +25,8 @@ pub struct NewDefinition {
     pub files: Value,
     /// SHA-256 of the files, to tell another content from the same.
     pub digest: [u8; 32],
+    /// What it says about trying orders again.
+    pub retry: RetryChanges,
 }
 
 /// What became of it.
@@ -114,9 +117,11 @@ impl Store {
             let titles: Vec<&str> = definitions.iter().map(|d| d.title.as_str()).collect();
             let files: Vec<Json<&Value>> = definitions.iter().map(|d| Json(&d.files)).collect();
             let digests: Vec<&[u8]> = definitions.iter().map(|d| d.digest.as_slice()).collect();
+            let retries: Vec<Json<&RetryChanges>> = definitions.iter().map(|d| Json(&d.retry)).collect();
             let publish = statement!(client, "publish");
-            let rows =
-                client.query(&publish, &[&names, &versions, &titles, &files, &digests, &now, &by]).await?;
+            let rows = client
+                .query(&publish, &[&names, &versions, &titles, &files, &digests, &now, &by, &retries])
+                .await?;
             let mut new: HashSet<(String, i32)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
             if !new.is_empty() {
                 client.batch_execute("NOTIFY turnup_catalogue").await?;

@@ -48,6 +48,7 @@ mod plan;
 mod pool;
 mod reserve;
 mod resource;
+mod retry;
 mod service;
 mod settle;
 mod start;
@@ -76,6 +77,7 @@ pub use order::{HistoryEntry, OrderFilter, OrderView, Page};
 pub use outbox::{OutboxRow, RelayLease, Work};
 pub use pool::{Settings, Store};
 pub use resource::{PoolInUse, ResourceFilter, ResourceRow};
+pub use retry::{Retry, RetryView, ToRetry};
 pub use service::{FootprintRow, ServiceFilter, ServiceView};
 pub use settle::{
     DeploymentChange, DeploymentToSettle, OrderToSettle, Part, ServiceChange, Settled, Settling, StageChange,

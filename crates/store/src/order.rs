@@ -14,7 +14,7 @@ use turnup_core::{
 use uuid::Uuid;
 
 use crate::{
-    DeploymentView, Store, StoreError, deployment,
+    DeploymentView, RetryView, Store, StoreError, deployment,
     entry::NO_STATE,
     pool::{Tx, statement},
 };
@@ -62,9 +62,11 @@ pub struct OrderView {
     pub scheduled_for: Option<Timestamp>,
     /// How often it has been started.
     pub generation: i32,
+    /// Where it is in its attempts, if it was tried again by itself since somebody gave it its time.
+    pub retry: Option<RetryView>,
     /// Number of its last history entry.
     pub sequence: i32,
-    /// Why it is Invalid or Failed Deploy.
+    /// Why it is Invalid or Failed Deploy, or is tried again.
     pub errors: Vec<Failure>,
     /// For a due order whose devices are not free: who is in front of it.
     pub waiting_for: Vec<InFront>,
@@ -194,6 +196,7 @@ pub(crate) fn view(row: &Row) -> Result<OrderView, StoreError> {
         schedule_revision: row.get("schedule_revision"),
         scheduled_for: row.get("scheduled_for"),
         generation: row.get("generation"),
+        retry: retry_view(row, state),
         sequence: row.get("sequence"),
         errors: serde_json::from_value(row.get("errors"))?,
         waiting_for: Vec::new(),
@@ -203,6 +206,14 @@ pub(crate) fn view(row: &Row) -> Result<OrderView, StoreError> {
         deployments: None,
         history: None,
     })
+}
+
+/// Where an order is in its attempts, where that is told.
+fn retry_view(row: &Row, state: OrderState) -> Option<RetryView> {
+    let retries: i32 = row.get("retries");
+    let of: i32 = row.get::<_, Option<i32>>("attempts").filter(|_| retries > 0)?;
+    let at = row.get::<_, Option<Timestamp>>("scheduled_for").filter(|_| state == OrderState::Scheduled);
+    Some(RetryView { attempt: retries.unsigned_abs() + 1, of: of.unsigned_abs(), at })
 }
 
 impl Store {

@@ -21,11 +21,11 @@ use turnup_core::{
 use uuid::Uuid;
 
 use crate::{
-    Entry, Store, StoreError, change,
+    Entry, Retry, Store, StoreError, ToRetry, change,
     control::nudge,
     deployment, entry,
     pool::{Tx, all, statement, timed},
-    resource, transcript,
+    resource, retry, transcript,
 };
 
 /// A deployment that a worker reported about, locked until the batch is finished.
@@ -71,6 +71,8 @@ pub struct OrderToSettle {
     pub sequence: i32,
     /// What it carries beside its content, such as what a validate order looks at.
     pub options: OrderOptions,
+    /// Whether it is tried again if it has failed.
+    pub retry: ToRetry,
     /// Its service, where that exists: state and number of its last event.
     pub service: Option<(ServiceState, i32)>,
 }
@@ -93,6 +95,10 @@ pub struct Settled {
     pub deployments: Vec<DeploymentChange>,
     /// Orders that have ended: new state, number of the history entry, reasons.
     pub orders: Vec<(OrderId, OrderState, i32, Vec<Failure>)>,
+    /// Those of them that are tried again.
+    pub retries: Vec<Retry>,
+    /// How far ahead the delay ladder reaches, in milliseconds; for these.
+    pub reach_ms: i64,
     /// Services.
     pub services: Vec<ServiceChange>,
     /// Log entries of orders and services.
@@ -235,6 +241,7 @@ impl Store {
                     state: row.get::<_, &str>("state").parse()?,
                     sequence: row.get("sequence"),
                     options: serde_json::from_value(row.get("options"))?,
+                    retry: ToRetry::of(&row)?,
                     service,
                     facts,
                 };
@@ -318,6 +325,7 @@ impl Settling {
             let update = statement!(client, "settle_orders");
             let updated = client.execute(&update, &[&ids, &states, &sequences, &errors, &now]).await?;
             all(updated, ids.len(), "an order is not in progress")?;
+            retry::schedule(client, &settled.retries, now, settled.reach_ms).await?;
             change::services(client, &settled.services, now).await?;
             let lock = statement!(client, "lock_leases_of");
             let devices: Vec<String> =

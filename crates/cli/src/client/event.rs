@@ -76,6 +76,11 @@ pub(crate) fn one_line(event: &Value) -> String {
     parts.extend(
         data["definition"].as_str().map(|definition| format!("{definition} {}", text(data.get("region")))),
     );
+    if let ("scheduled", Some(again)) =
+        (data["state"].as_str().unwrap_or_default(), super::order::retry(&data["retry"]))
+    {
+        parts.push(format!("attempt {again} until {}", text(data.get("scheduled_for"))));
+    }
     if let Some(error) = data["errors"].get(0) {
         let device = error["device"].as_str().map(|device| format!("{device}: ")).unwrap_or_default();
         parts.push(format!("{device}{}", text(error.get("message"))));

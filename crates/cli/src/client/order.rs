@@ -14,7 +14,7 @@ use turnup_core::problem::Problem;
 use self::{modify::Modify, plan::Source, show::one_line};
 pub(crate) use self::{
     settle::{settle, settled},
-    show::{failure, of_deployment},
+    show::{failure, of_deployment, retry},
 };
 use super::{
     http::{Api, encode, query},

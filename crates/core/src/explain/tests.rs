@@ -25,6 +25,7 @@ fn facts(state: OrderState) -> Facts<'static> {
         by: Some("crm"),
         why: None,
         scheduled_for: Some(at(0)),
+        attempt: None,
         errors: &[],
         waiting_for: vec![],
         deployment: None,
@@ -102,6 +103,40 @@ fn scheduled() {
     );
     let many = order_of((0..6).map(|n| front(&format!("pe{n}"), None)).collect());
     assert!(explain(&many, at(5)).ends_with(" and 2 more."));
+}
+
+#[test]
+fn an_order_that_waits_for_its_next_attempt_says_why() {
+    let errors = [
+        failure(FailureClass::Unreachable, "pe4", "connect", "connection refused"),
+        failure(FailureClass::Undone, "pe1", "prepare", "undone"),
+    ];
+    let devices =
+        [device("pe1", InForce::Old, &["connect", "lock"]), device("pe4", InForce::Old, &["connect"; 3])];
+    let waits = Facts {
+        attempt: Some((2, 3)),
+        errors: &errors,
+        deployment: Some(deployed(DeploymentState::RolledBack, &devices)),
+        ..facts(OrderState::Scheduled)
+    };
+    assert_eq!(
+        explain(&waits, at(-25)),
+        "Scheduled for 2027-01-15T08:00:00Z, in 25 s, when it is tried again (attempt 2 of 3): pe4 could not be \
+         reached (connect: connection refused) after 3 tries; pe1 was undone; schedule it for now or another time, \
+         or cancel it, if it should not wait."
+    );
+    assert!(explain(&waits, at(1)).ends_with("its time has come, it is about to start."));
+    let running = Facts { state: OrderState::InProgress, deployment: None, ..waits.clone() };
+    assert_eq!(
+        explain(&running, at(1)),
+        "In Progress since 2027-01-15T08:00:00Z for attempt 2 of 3: its deployment is not known."
+    );
+    let over = Facts { state: OrderState::FailedDeploy, attempt: Some((3, 3)), ..waits };
+    let over = explain(&over, at(1));
+    assert!(
+        over.starts_with("Failed Deploy since 2027-01-15T08:00:00Z, after 3 attempts: pe4 could"),
+        "{over}"
+    );
 }
 
 #[test]

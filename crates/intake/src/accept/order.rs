@@ -131,6 +131,7 @@ pub(crate) fn view(order: NewOrder, filled: Filled) -> OrderView {
         schedule_revision: i32::from(order.due.is_some()),
         scheduled_for: order.due,
         generation: 0,
+        retry: None,
         sequence: history.last().map_or(0, |entry| entry.seq),
         errors: Vec::new(),
         waiting_for: Vec::new(),

@@ -96,6 +96,7 @@ pub(super) async fn publish(call: Call) -> Answer {
         title: definition.summary().title,
         files: json!(bundle.files()),
         digest: bundle.digest(),
+        retry: *definition.retry(),
     };
     let published = call.app.store.publish(&[new], call.requester()?, Timestamp::now()).await?;
     let status = match published.first() {

@@ -39,6 +39,7 @@ pub(super) async fn order(call: Call) -> Answer {
         by: last.map(|entry| entry.by.as_str()),
         why: last.and_then(|entry| entry.why.as_deref()),
         scheduled_for: order.scheduled_for,
+        attempt: order.retry.as_ref().map(|retry| (retry.attempt, retry.of)),
         errors: &order.errors,
         waiting_for: fronts,
         deployment: waited_for.map(|part| deployed(part, &devices)),

@@ -58,13 +58,16 @@ fn of_orders() -> Value {
         "type": "object", "required": ["role", "device"], "additionalProperties": false,
         "properties": {"role": text, "device": text, "attributes": any_object},
     });
+    // Where the order is in its attempts, once it was tried again by itself; `at`: when that begins, until it has.
+    let mut retry = object(json!({"attempt": number, "of": number, "at": maybe_time}));
+    retry["type"] = json!(["object", "null"]);
     let mut order = object(json!({
         "id": id, "kind": {"enum": OrderKind::ALL}, "definition": text, "definition_version": number,
         "service_id": id, "region": region(), "attributes": any_object, "endpoints": list(reference("Endpoint")),
         "devices": list(text.clone()), "priority": {"enum": Priority::ALL}, "external_id": or_null("string"),
         "description": or_null("string"), "requester": text, "derived_from": or_null("string"),
         "state": {"enum": OrderState::ALL}, "schedule_revision": number, "scheduled_for": maybe_time,
-        "generation": number, "sequence": number, "errors": list(any_object.clone()),
+        "generation": number, "retry": retry, "sequence": number, "errors": list(any_object.clone()),
         "waiting_for": list(object(json!({"device": text, "order": id}))),
         "created_at": time, "updated_at": time, "actions": list(text.clone()),
     }));
@@ -328,6 +331,9 @@ fn definition() -> Value {
     }));
     // Left out where there is nothing.
     definition["properties"]["resources"] = json!({"type": "object", "additionalProperties": text});
+    definition["properties"]["retry"] = json!({
+        "type": "object", "properties": {"attempts": number, "first_ms": number, "max_ms": number, "total_ms": number},
+    });
     definition["properties"]["audit_every_s"] = number;
     definition
 }

@@ -220,7 +220,7 @@ impl Parts<'_> {
 }
 
 /// `90s`, `15m`, `6h`, `1d`.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let unit = text.chars().next_back()?;
     let seconds = match unit {
         's' => 1,

@@ -15,6 +15,7 @@ mod mistakes;
 mod orders;
 mod properties;
 mod resources;
+mod retries;
 mod shared;
 mod shipped;
 mod simulator;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::json;
 use tokio::sync::Notify;
-use turnup_core::{ask::SchemaText, lifecycle::OrderState, order::OrderKind};
+use turnup_core::{ask::SchemaText, lifecycle::OrderState, order::OrderKind, retry::RetryChanges};
 use turnup_store::{Channel, DeviceChange, NewDefinition, Published, Store, testing::Database};
 
 use crate::support::{accept, add, name, now, order, start};
@@ -20,6 +20,7 @@ fn definition(name: &str, version: i32, text: &str) -> NewDefinition {
         title: format!("{name} {version}"),
         files: json!({"definition.yaml": text}),
         digest,
+        retry: RetryChanges::default(),
     }
 }
 

@@ -18,6 +18,7 @@ mod random_lives;
 mod relay;
 mod resource_stress;
 mod resources;
+mod retries;
 mod schema;
 mod settle;
 mod start;

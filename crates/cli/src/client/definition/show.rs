@@ -23,6 +23,10 @@ pub(super) fn lines(definition: &Value) -> Vec<String> {
         let every = jiff::SignedDuration::from_secs(i64::try_from(every).unwrap_or(i64::MAX));
         out.push(field("audited", format!("every {every:#}")));
     }
+    if let Some(retry) = definition["retry"].as_object() {
+        let said: Vec<String> = retry.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        out.push(field("retry", said.join(", ")));
+    }
     out.push("attributes".to_owned());
     out.extend(attributes(&definition["attributes"], &definition["resources"]));
     for role in items(&definition["endpoints"]) {
@@ -106,7 +110,7 @@ mod tests {
                 "mode": {"type": "string", "enum": ["p2p", "hub"]},
                 "customer": {"type": "string", "maxLength": 20},
             }, "required": ["customer"]},
-            "resources": {"vc_id": "vc-ids"}, "audit_every_s": 21600,
+            "resources": {"vc_id": "vc-ids"}, "audit_every_s": 21600, "retry": {"attempts": 5},
             "endpoints": [
                 {"role": "a", "title": "First end", "min": 1, "max": 1, "attributes": {"properties": {}}},
                 {"role": "z", "title": "Others", "min": 1, "max": 8, "attributes": {}},
@@ -116,6 +120,7 @@ mod tests {
         for wanted in [
             "versions     1, 2",
             "audited      every 6h",
+            "retry        attempts 5",
             "else from pool vc-ids",
             "else 1500",
             "required",

@@ -79,9 +79,29 @@ pub(crate) async fn settle(
     }
 }
 
+/// Whether an order, or what an event says of it, has ended and is not tried again by itself.
 fn is_settled(order: &Value) -> bool {
-    order["state"]
+    let ended = order["state"]
         .as_str()
         .and_then(|word| word.parse::<OrderState>().ok())
-        .is_some_and(OrderState::is_settled)
+        .is_some_and(OrderState::is_settled);
+    ended && !order["retry"]["at"].is_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_order_that_is_tried_again_has_not_ended() {
+        for (state, settled) in [("completed", true), ("failed_deploy", true), ("in_progress", false)] {
+            assert_eq!(is_settled(&json!({"state": state})), settled, "{state}");
+            assert_eq!(is_settled(&json!({"state": state, "retry": null})), settled, "{state}");
+            let last = json!({"state": state, "retry": {"attempt": 3, "of": 3, "at": null}});
+            assert_eq!(is_settled(&last), settled, "{state}, its last attempt");
+        }
+        let again = json!({"state": "failed_deploy", "retry": {"attempt": 2, "of": 3, "at": "T"}});
+        assert!(!is_settled(&again), "its event says that it is tried again");
+    }
 }

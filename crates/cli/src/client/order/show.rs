@@ -25,6 +25,7 @@ pub(crate) fn one_line(order: &Value) -> String {
     if order["state"] == "scheduled" {
         parts.push(format!("at {}", text(order.get("scheduled_for"))));
     }
+    parts.extend(retry(&order["retry"]).map(|retry| format!("attempt {retry}")));
     if let Some(error) = order["errors"].get(0) {
         let device = error["device"].as_str().map(|device| format!("{device}: ")).unwrap_or_default();
         parts.push(format!("{device}{}", text(error.get("message"))));
@@ -66,6 +67,7 @@ pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
         let (value, pool) = (text(resource.get("value")), text(resource.get("pool")));
         out.push(field("resource", format!("{value} of pool {pool}{}", scope(&resource["scope"]))));
     }
+    out.extend(retry(&order["retry"]).map(|retry| field("attempt", retry)));
     for front in items(&order["waiting_for"]) {
         let (device, order) = (text(front.get("device")), text(front.get("order")));
         out.push(field("waiting", format!("for {device} behind order {order}")));
@@ -80,6 +82,13 @@ pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
         out.extend(of_deployment(deployment, paint));
     }
     out
+}
+
+/// Where an order that was tried again by itself is in its attempts, as `2 of 3, waited for`.
+pub(crate) fn retry(retry: &Value) -> Option<String> {
+    let waited_for = if retry["at"].is_string() { ", waited for" } else { "" };
+    let (attempt, of) = (retry["attempt"].as_u64()?, retry["of"].as_u64()?);
+    Some(format!("{attempt} of {of}{waited_for}"))
 }
 
 fn state(order: &Value, paint: Paint) -> String {
@@ -274,5 +283,21 @@ mod tests {
         let order = json!({"id": "O", "state": "invalid", "kind": "modify", "definition": "eline",
             "errors": [{"device": "pe1", "message": "no such port"}]});
         assert_eq!(one_line(&order), "O  Invalid  modify eline  pe1: no such port");
+    }
+
+    #[test]
+    fn an_order_that_is_tried_again_says_which_attempt() {
+        let mut order = json!({"id": "O", "state": "scheduled", "kind": "modify", "definition": "eline",
+            "scheduled_for": "T", "errors": [{"device": "pe1", "message": "connection refused"}],
+            "retry": {"attempt": 2, "of": 3, "at": "T"}});
+        assert_eq!(
+            one_line(&order),
+            "O  Scheduled  modify eline  at T  attempt 2 of 3, waited for  pe1: connection refused"
+        );
+        assert!(lines(&order, Paint::plain()).contains(&"attempt      2 of 3, waited for".to_owned()));
+        order["retry"]["at"] = json!(null);
+        assert!(lines(&order, Paint::plain()).contains(&"attempt      2 of 3".to_owned()));
+        order["retry"] = json!(null);
+        assert!(!lines(&order, Paint::plain()).iter().any(|line| line.starts_with("attempt ")));
     }
 }
