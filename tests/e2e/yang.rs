@@ -19,7 +19,9 @@ async fn no_rows_are_locked_while_yang_is_read_and_compiled() {
     let module = folder.join("turnup-sim.yang");
     assert!(Command::new("mkfifo").arg(&module).status().unwrap().success());
     let yang_dir = cluster.dir.join("yang").display().to_string();
-    cluster.start("scheduler", &["serve", "scheduler"], &[("TURNUP_YANG_DIR", &yang_dir)]);
+    // Locks are not to be given up because Postgres ends a transaction that idles for twice as long.
+    let variables = [("TURNUP_YANG_DIR", &*yang_dir), ("TURNUP_DATABASE_TIMEOUT_MS", "120000")];
+    cluster.start("scheduler", &["serve", "scheduler"], &variables);
     let answer = cluster.api.post("/v1/orders", &eline(1, "sim-eu-west-1", "sim-eu-west-2")).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let id = answer.body["id"].as_str().unwrap();

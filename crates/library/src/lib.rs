@@ -122,25 +122,27 @@ impl Library {
         loop {
             let stored = self.store.definitions_after(*read_up_to).await?;
             let Some(last) = stored.last().map(|stored| stored.seq) else { return Ok(()) };
-            let mut read = Vec::with_capacity(stored.len());
+            let mut catalogue = Catalogue::clone(&self.now());
             for stored in stored {
                 // Checked when it was published, so only a release that reads it otherwise refuses it now.
-                let compiled = compile(stored.files);
-                match compiled {
-                    Ok(definition) => read.push(Arc::new(definition)),
-                    Err(error) => tracing::error!(
-                        definition = %stored.name, version = stored.version, error,
-                        "a published definition can't be read by this release"
-                    ),
+                match compile(stored.files) {
+                    Ok(definition) => catalogue.insert(Arc::new(definition)),
+                    Err(error) => {
+                        tracing::error!(
+                            definition = %stored.name, version = stored.version, error,
+                            "a published definition can't be read by this release"
+                        );
+                        let known =
+                            DefinitionName::new(stored.name).ok().zip(u32::try_from(stored.version).ok());
+                        if let Some((name, version)) = known {
+                            let first = error.lines().next().unwrap_or_default().to_owned();
+                            catalogue.insert_unreadable(name, version, first);
+                        }
+                    }
                 }
             }
-            self.cell.update(|catalogue| {
-                let mut catalogue = catalogue.clone();
-                for definition in read {
-                    catalogue.insert(definition);
-                }
-                catalogue
-            });
+            // Nobody else updates it meanwhile: they wait for `read_up_to`.
+            self.cell.update(|_| catalogue);
             *read_up_to = last;
         }
     }
@@ -154,11 +156,7 @@ impl Library {
         needed: &[(&DefinitionName, Option<u32>)],
     ) -> Result<Arc<Catalogue>, StoreError> {
         let catalogue = self.now();
-        let is_here = |(name, version): &(&DefinitionName, Option<u32>)| match version {
-            None => catalogue.get(name).is_some(),
-            Some(version) => catalogue.version(name, *version).is_some(),
-        };
-        if needed.iter().all(is_here) {
+        if needed.iter().all(|(name, version)| catalogue.knows(name, *version)) {
             return Ok(catalogue);
         }
         self.refresh().await?;

@@ -71,10 +71,16 @@ pub fn definition<'c>(
     version: i32,
 ) -> Result<&'c Definition, Vec<Failure>> {
     let known = DefinitionName::new(name).ok().zip(u32::try_from(version).ok());
-    known
-        .and_then(|(name, version)| catalogue.version(&name, version))
-        .map(AsRef::as_ref)
-        .ok_or_else(|| invalid(format!("there is no definition {name} version {version}; publish it again")))
+    let found = known.as_ref().and_then(|(name, version)| catalogue.version(name, *version));
+    found.map(AsRef::as_ref).ok_or_else(|| {
+        let unreadable =
+            known.as_ref().and_then(|(name, version)| catalogue.unreadable(name, Some(*version)));
+        invalid(
+            unreadable.unwrap_or_else(|| {
+                format!("there is no definition {name} version {version}; publish it again")
+            }),
+        )
+    })
 }
 
 /// What a service has on its devices, from rows of the store: device, footprint, what is in force, footprints

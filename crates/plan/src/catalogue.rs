@@ -18,6 +18,8 @@ const MAX_DEFINITIONS: usize = 1_000;
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     definitions: BTreeMap<DefinitionName, BTreeMap<u32, Arc<Definition>>>,
+    /// Published versions that this release doesn't understand, and why.
+    unreadable: BTreeMap<DefinitionName, BTreeMap<u32, String>>,
     pools: Arc<Pools>,
 }
 
@@ -85,6 +87,37 @@ impl Catalogue {
     pub fn insert(&mut self, definition: Arc<Definition>) {
         let versions = self.definitions.entry(definition.name().clone()).or_default();
         versions.insert(definition.version(), definition);
+    }
+
+    /// Adds a published version that this release doesn't understand. For as long as the process lives: neither
+    /// of the two changes.
+    pub fn insert_unreadable(&mut self, name: DefinitionName, version: u32, why: String) {
+        self.unreadable.entry(name).or_default().insert(version, why);
+    }
+
+    /// Whether it is known what there is of a version, be it that it can't be read; without a version, of any.
+    #[must_use]
+    pub fn knows(&self, name: &DefinitionName, version: Option<u32>) -> bool {
+        let readable = match version {
+            None => self.get(name).is_some(),
+            Some(version) => self.version(name, version).is_some(),
+        };
+        readable || self.unreadable(name, version).is_some()
+    }
+
+    /// Why a published version can't be used, and what to do; without a version, why none of them can.
+    #[must_use]
+    pub fn unreadable(&self, name: &DefinitionName, version: Option<u32>) -> Option<String> {
+        let versions = self.unreadable.get(name)?;
+        let (version, why) = match version {
+            Some(version) => versions.get_key_value(&version)?,
+            None if self.get(name).is_none() => versions.last_key_value()?,
+            None => return None,
+        };
+        Some(format!(
+            "definition {name} version {version} is published, but this release of turnup can't read it ({why}); \
+             upgrade turnup, or publish and use a version that it can read"
+        ))
     }
 
     /// The pools of resources.

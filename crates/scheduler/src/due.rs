@@ -165,8 +165,8 @@ async fn begin(
         let starting = context.store.begin_start_with(due, most.followers()).await?;
         let catalogue = context.library.now();
         let mut missing = start::definitions(&starting);
-        missing.retain(|known @ (name, version)| {
-            catalogue.version(name, *version).is_none() && !asked.contains(known)
+        missing.retain(|needed @ (name, version)| {
+            !catalogue.knows(name, Some(*version)) && !asked.contains(needed)
         });
         let (yang, unknown) = yang(context, &starting, &looked_for);
         if missing.is_empty() && unknown.is_empty() {

@@ -196,6 +196,10 @@ fn definition<'c>(
     catalogue: &'c Catalogue,
 ) -> Result<&'c Definition, Fault> {
     let needed = needed(request, service);
+    let unreadable = needed.as_ref().and_then(|(name, version)| catalogue.unreadable(name, *version));
+    if let Some(detail) = unreadable {
+        return Err(Fault::new("/definition", "unreadable_definition", detail));
+    }
     let name = needed.as_ref().map(|(name, _)| name);
     let Some((name, newest)) = name.and_then(|name| Some((name, catalogue.get(name)?))) else {
         return Err(unknown_definition(name.or(request.definition.as_ref()), catalogue));

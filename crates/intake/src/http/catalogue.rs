@@ -63,6 +63,9 @@ pub(super) async fn show(call: Call) -> Answer {
 }
 
 fn missing(catalogue: &Catalogue, name: &DefinitionName, version: Option<u32>) -> String {
+    if let Some(why) = catalogue.unreadable(name, version) {
+        return why;
+    }
     let versions: Vec<String> = catalogue.versions(name).map(|version| version.to_string()).collect();
     match version {
         Some(version) if !versions.is_empty() => {

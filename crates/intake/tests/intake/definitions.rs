@@ -112,6 +112,41 @@ fn what_another_intake_publishes_can_be_ordered_here() {
 }
 
 #[test]
+fn of_a_version_that_a_later_release_has_published_it_is_told_why_it_cant_be_used() {
+    run(async |scope, intake| {
+        assert_eq!(publish(intake, &bundle(1, "One")).await.status, 201);
+        let mut later = bundle(2, "Two")["files"].clone();
+        later["definition.yaml"] =
+            json!(format!("{}of_a_later_release: true\n", later["definition.yaml"].as_str().unwrap()));
+        let later = turnup_store::NewDefinition {
+            name: "label".to_owned(),
+            version: 2,
+            title: "Two".to_owned(),
+            files: later,
+            digest: [2; 32],
+        };
+        scope.store.publish(&[later], "later", Timestamp::now()).await.unwrap();
+        let order = json!({
+            "kind": "provision", "definition": "label", "attributes": {"text": "a"},
+            "endpoints": [{"role": "at", "device": "sim-eu-1"}],
+        });
+        let told = |answer: &crate::support::Answer| {
+            let detail = answer.body["detail"].as_str().unwrap();
+            assert!(detail.contains("label version 2 is published"), "{detail}");
+            assert!(detail.contains("of_a_later_release") && detail.contains("upgrade turnup"), "{detail}");
+        };
+        let refused =
+            send(intake.post("/v1/orders", &with(order.clone(), json!({"definition_version": 2})))).await;
+        refused.has_fault("/definition", "unreadable_definition");
+        told(&refused);
+        let shown = intake.show("/v1/definitions/label?version=2").await;
+        shown.is_problem(404, "not_found");
+        told(&shown);
+        assert_eq!(intake.order(&order).await["definition_version"], 1, "the newest that can be read");
+    });
+}
+
+#[test]
 fn a_folder_with_other_content_under_a_published_number_is_refused() {
     run_bare(async |scope| {
         let folder = std::env::temp_dir().join(format!("{}-catalogue", scope.prefix));

@@ -57,7 +57,8 @@ fn a_dry_run_of_a_provision_shows_everything_and_stores_nothing() {
         assert_eq!(again["hash"], plan["hash"]);
         assert_eq!(again["service_id"], order["service_id"]);
         assert_eq!(again["resources"][1]["pointer"], "/endpoints/0/attributes/vlan");
-        let kept = scope.store.plan(plan["hash"].as_str().unwrap()).await.unwrap().unwrap();
+        let starting = scope.store.begin_start(&[]).await.unwrap();
+        let kept = starting.plan(plan["hash"].as_str().unwrap()).await.unwrap().unwrap();
         assert_eq!(kept["devices"], plan["devices"], "what an approval meant can be shown again");
         assert_ne!(dry_run(intake, &eline()).await["hash"], plan["hash"], "other values by now");
     });
