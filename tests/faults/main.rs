@@ -10,6 +10,8 @@
     reason = "a test that can't go on fails where it stands"
 )]
 
+mod frozen;
+
 use std::time::Duration;
 
 use serde_json::Value;
