@@ -197,6 +197,7 @@ mod tests {
             with("", &[("TURNUP_SCHEDULER_BATCH", "many")]).unwrap_err().contains("TURNUP_SCHEDULER_BATCH")
         );
         assert!(with("regions = [\"a.b\"]", &[]).unwrap_err().contains("region name"));
+        assert!(with("regions = [\"multi\"]", &[]).unwrap_err().contains("reserved"));
     }
 
     /// The file says what the code does: every key of every role's settings is in it with its default.

@@ -14,7 +14,8 @@ SELECT deployments.id, region, generation, attempt, state, phase, worker, in_dou
                WHERE dispatches.deployment_id = deployments.id
                  AND own ->> 'service_id' = (SELECT service_id::text FROM orders WHERE orders.id = $1)
            )
-       ) ELSE devices END AS devices
+       ) ELSE devices END AS devices,
+       transaction_id, stage, confirm_by, reasons
 FROM deployments
 JOIN deployment_orders ON deployment_orders.deployment_id = deployments.id
 WHERE deployment_orders.order_id = $1
