@@ -187,8 +187,8 @@ async fn mixed_lives_in_groups_end_as_they_would_alone() {
     cluster.all_settled(60).await;
     let services = cluster
         .query(
-            "SELECT external_id, services.id::text FROM services JOIN order_requests ON order_requests.service_id = services.id \
-             JOIN orders ON orders.id = order_requests.id WHERE state = 'completed'",
+            "SELECT order_requests.external_id, services.id::text FROM services JOIN order_requests ON order_requests.service_id = services.id \
+             JOIN orders ON orders.id = order_requests.id WHERE orders.state = 'completed'",
         )
         .await;
     assert_eq!(services.len(), 58);

@@ -94,6 +94,9 @@ pub(crate) fn deployments(
 }
 
 /// The message, which has room for the stage that is wrapped around it.
+///
+/// One of several orders travels as a [`Part`] that is the whole: a worker of a release that knows no groups, and
+/// would call all of them Invalid for one, can't read that.
 fn encoded(message: &Deployment, stage: Stage) -> Result<Vec<u8>, Vec<Failure>> {
     let encoded = message.encode().map_err(|error| invalid(error.to_string()))?;
     if stage != Stage::Whole && encoded.len() + Part::WRAPPING > MAX_BYTES {
@@ -104,6 +107,9 @@ fn encoded(message: &Deployment, stage: Stage) -> Result<Vec<u8>, Vec<Failure>> 
             encoded.len(),
             MAX_BYTES - Part::WRAPPING
         )));
+    }
+    if message.orders.len() > 1 {
+        return Ok(Part::wrap(stage, message.attempt, &encoded));
     }
     Ok(encoded)
 }

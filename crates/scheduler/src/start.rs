@@ -11,7 +11,7 @@ use turnup_core::{
     id::ServiceId,
     lease::{Admission, admit_groups},
     lifecycle::{OrderEvent, OrderState, service_transition},
-    message::{DeviceEdit, Limits, Part, Purpose, Stage},
+    message::{DeviceEdit, Limits, Purpose},
     name::{DefinitionName, DeviceName, PlatformName},
     order::OrderKind,
     settle::service_event,
@@ -289,9 +289,6 @@ fn entries(due: &DueOrder, decision: &Decision, starting: &Starting, now: Timest
 
 /// Those of a group that start, and in which deployment. Those for whom there is no room go on waiting, with
 /// all who came after them. One that changes nothing at a device goes alone, so those before it go without it.
-///
-/// A group travels as a [`Part`] that is the whole: a worker of a release that knows no groups, and would call
-/// all of them Invalid for one, can't read that.
 fn start(
     mut group: Vec<(usize, Parts)>,
     starting: &Starting,
@@ -309,11 +306,6 @@ fn start(
         match deployments(&going, &field, limits) {
             Ok(starts) if group.len() > 1 && starts.iter().any(|start| start.message.len() > most.bytes) => {}
             Ok(mut starts) => {
-                if group.len() > 1 {
-                    for start in &mut starts {
-                        start.message = Part::wrap(Stage::Whole, 1, &start.message);
-                    }
-                }
                 let id = starts.first().map(|start| start.deployment);
                 let decision = |(at, _): (usize, Parts)| match (std::mem::take(&mut starts), id) {
                     (none, Some(id)) if none.is_empty() => (at, Decision::With(id)),
