@@ -17,6 +17,7 @@ mod lives;
 mod netconfd;
 mod orders;
 mod properties;
+mod regions;
 mod schedule;
 mod transcripts;
 mod workers;

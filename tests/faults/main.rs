@@ -10,6 +10,9 @@
     reason = "a test that can't go on fails where it stands"
 )]
 
+mod everywhere;
+mod servers;
+
 use std::time::Duration;
 
 use serde_json::Value;

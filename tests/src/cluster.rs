@@ -10,12 +10,14 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
-use turnup_broker::{Broker, Settings, topology};
+use turnup_broker::{Broker, DeployClass, Settings, topology};
+use turnup_core::message::STATE_SHARDS;
 use turnup_device_sim::{DeviceSpec, Simulator, behaviour::Behaviour};
 
 use crate::{
     api::Api,
     process::{Process, binary},
+    servers::Servers,
     wait::{PATIENCE, until},
 };
 
@@ -85,9 +87,13 @@ impl Cluster {
     /// # Panics
     /// If Postgres or RabbitMQ can't be reached.
     pub async fn new(options: Options) -> Self {
-        let name = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let admin_url = variable("TURNUP_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres");
+        let database_url = variable("TURNUP_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres");
         let amqp_url = variable("TURNUP_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f");
+        Self::at(database_url, amqp_url, options).await
+    }
+
+    async fn at(admin_url: String, amqp_url: String, options: Options) -> Self {
+        let name = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let database = format!("turnup_{name}");
         execute(&admin_url, &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
         execute(&admin_url, &format!("CREATE DATABASE {database}")).await;
@@ -162,10 +168,22 @@ impl Cluster {
     /// # Panics
     /// If something does not start.
     pub async fn running(options: Options) -> Self {
-        let mut cluster = Self::new(options).await;
-        cluster.start_roles().await;
-        cluster.register_devices().await;
-        cluster
+        Self::new(options).await.started().await
+    }
+
+    /// The same, on servers of its own.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub async fn running_on(servers: &Servers, options: Options) -> Self {
+        let (database_url, amqp_url) = (servers.database_url().to_owned(), servers.amqp_url().to_owned());
+        Self::at(database_url, amqp_url, options).await.started().await
+    }
+
+    async fn started(mut self) -> Self {
+        self.start_roles().await;
+        self.register_devices().await;
+        self
     }
 
     /// Starts intake, scheduler, recorder and one worker per region, and waits for the intake.
@@ -310,6 +328,24 @@ impl Cluster {
         settings.prefix.clone_from(&self.prefix);
         settings.ladder_levels = self.options.ladder_levels;
         Broker::new(settings).unwrap()
+    }
+
+    /// Whether no work and no report waits in a queue.
+    pub async fn queues_are_empty(&self) -> bool {
+        let broker = self.broker();
+        let names = broker.names();
+        let mut queues = vec![names.due()];
+        queues.extend((0..STATE_SHARDS).map(|shard| names.state_queue(shard.into())));
+        for (region, _) in &self.options.regions {
+            queues.extend(DeployClass::ALL.map(|class| names.deploy_queue(region, class)));
+        }
+        for queue in queues {
+            match broker.depth(&queue).await {
+                Ok(depth) if depth.messages == 0 => {}
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// URL of the broker.

@@ -16,6 +16,7 @@ pub mod api;
 pub mod cluster;
 pub mod invariants;
 pub mod process;
+pub mod servers;
 pub mod wait;
 
 pub use cluster::{Cluster, Options};

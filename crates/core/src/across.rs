@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::{
     failure::{Failure, FailureClass},
     lifecycle::{DeploymentEvent, DeploymentState},
-    message::{DeviceReport, Stage},
+    message::{DeviceReport, InForce, Stage},
     settle,
 };
 
@@ -95,20 +95,38 @@ pub const fn event(stage: Stage, event: DeploymentEvent) -> DeploymentEvent {
     }
 }
 
-/// How the transaction as a whole has ended, from the devices of all its parts, and why its order failed: no
-/// failure means that it is in force everywhere.
+/// Why it isn't in force everywhere, from the devices of all parts as they are when that is decided: what they
+/// were told to do next leaves nothing of it.
 #[must_use]
-pub fn outcome(devices: &[DeviceReport]) -> (DeploymentEvent, Vec<Failure>) {
+pub fn reasons(devices: &[DeviceReport]) -> Vec<Failure> {
+    // What is noted of one that is prepared is no reason.
+    let others = devices.iter().filter(|device| device.in_force != InForce::Provisional);
+    let failures = others.flat_map(|device| &device.failures);
+    let failures: Vec<Failure> = failures.filter(|f| f.class != FailureClass::Undone).cloned().collect();
+    if !failures.is_empty() {
+        return failures;
+    }
+    let text = "undone in all regions, as they were not all ready before half of the devices' confirm timer \
+                had passed; look at which region was late, or raise confirm_timeout_s";
+    vec![Failure::new(FailureClass::Unreachable, "decide", text)]
+}
+
+/// How the transaction as a whole has ended, from the devices of all its parts, and why its order failed: no
+/// failure means that it is in force everywhere. `decided`: the reasons for which it was undone, if it was.
+#[must_use]
+pub fn outcome(devices: &[DeviceReport], decided: &[Failure]) -> (DeploymentEvent, Vec<Failure>) {
     let event = settle::outcome(devices, &[]);
     if event == DeploymentEvent::Committed {
         return (event, Vec::new());
     }
-    let failures = devices.iter().flat_map(|device| &device.failures);
-    let mut failures: Vec<Failure> = failures.filter(|f| f.class != FailureClass::Undone).cloned().collect();
-    if failures.is_empty() {
-        let text = "undone in all regions, as they were not all ready before half of the devices' confirm timer \
-                    had passed; look at which region was late, or raise confirm_timeout_s";
-        failures.push(Failure::new(FailureClass::Unreachable, "decide", text));
+    if decided.is_empty() {
+        return (event, reasons(devices));
+    }
+    let mut failures = decided.to_vec();
+    for failure in devices.iter().flat_map(|device| &device.failures) {
+        if failure.class != FailureClass::Undone && !failures.contains(failure) {
+            failures.push(failure.clone());
+        }
     }
     (event, failures)
 }

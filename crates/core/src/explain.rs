@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, FailureClass},
     id::OrderId,
     lifecycle::{DeploymentState, OrderState},
-    message::{DeviceReport, InForce},
+    message::{DeviceReport, InForce, Stage},
     name::DeviceName,
     order::OrderKind,
 };
@@ -41,7 +41,7 @@ pub struct Facts<'a> {
     pub errors: &'a [Failure],
     /// Who is in front of it.
     pub waiting_for: Vec<Front>,
-    /// Its newest deployment.
+    /// Its newest deployment; of several regions the part that is waited for, with the devices of all.
     pub deployment: Option<Deployed<'a>>,
 }
 
@@ -61,6 +61,10 @@ pub struct Front {
 pub struct Deployed<'a> {
     /// State.
     pub state: DeploymentState,
+    /// The stage of which that is told.
+    pub stage: Stage,
+    /// Why it is undone.
+    pub reasons: &'a [Failure],
     /// Its region.
     pub region: &'a str,
     /// Current attempt.
@@ -73,7 +77,7 @@ pub struct Deployed<'a> {
     pub devices: &'a [DeviceReport],
     /// Since when a commit's outcome is unknown.
     pub in_doubt_since: Option<Timestamp>,
-    /// When it was dispatched.
+    /// When it, or its stage, was dispatched.
     pub created_at: Timestamp,
     /// When it was last heard of.
     pub updated_at: Timestamp,
@@ -166,6 +170,7 @@ fn in_progress(facts: &Facts<'_>, now: Timestamp) -> String {
     let Some(of) = facts.deployment else {
         return format!("{begin}: its deployment is not known.");
     };
+    let begin = format!("{begin}{}", decided(&of));
     let worker = of.worker.unwrap_or("a worker");
     let attempt = if of.attempt > 1 { format!(", attempt {}", of.attempt) } else { String::new() };
     match of.state {
@@ -224,6 +229,18 @@ fn in_progress(facts: &Facts<'_>, now: Timestamp) -> String {
         | DeploymentState::Unresolved => {
             format!("{begin}: its deployment has ended ({}), which is being recorded.", of.state.title())
         }
+    }
+}
+
+/// What is decided about a transaction over several regions.
+fn decided(of: &Deployed<'_>) -> String {
+    match (of.stage, of.reasons.first()) {
+        (Stage::Whole | Stage::Prepare, _) => String::new(),
+        (Stage::Confirm, _) => ", ready in all regions and to be confirmed in all".to_owned(),
+        (Stage::Undo, Some(reason)) if reason.device.is_some() => {
+            format!(", to be undone in all regions as {}", clause(reason, of.devices))
+        }
+        (Stage::Undo, _) => ", to be undone in all regions as not all were ready in time".to_owned(),
     }
 }
 

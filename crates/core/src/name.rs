@@ -28,7 +28,20 @@ pub enum BadName {
         /// Whether dots are allowed too.
         dots: &'static str,
     },
+    /// It stands for something else.
+    #[error("{given:?} is reserved, so it is no {what}: {why}")]
+    Reserved {
+        /// What was to be named.
+        what: &'static str,
+        /// What was given.
+        given: String,
+        /// For what it is reserved.
+        why: &'static str,
+    },
 }
+
+/// Stands for the region of what lies in several: no region has this name.
+pub const MULTI: &str = "multi";
 
 fn check(what: &'static str, given: &str, max: usize, dots: bool) -> Result<(), BadName> {
     let len = given.chars().count();
@@ -48,7 +61,10 @@ fn check(what: &'static str, given: &str, max: usize, dots: bool) -> Result<(), 
 }
 
 macro_rules! name {
-    ($(#[$meta:meta])* $name:ident, $what:literal, $max:literal, dots: $dots:literal) => {
+    (
+        $(#[$meta:meta])* $name:ident, $what:literal, $max:literal, dots: $dots:literal
+        $(, reserved: [$(($reserved:expr, $why:literal)),*])?
+    ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -62,6 +78,11 @@ macro_rules! name {
             pub fn new(given: impl Into<String>) -> Result<Self, BadName> {
                 let given = given.into();
                 check($what, &given, $max, $dots)?;
+                $($(
+                    if given == $reserved {
+                        return Err(BadName::Reserved { what: $what, given, why: $why });
+                    }
+                )*)?
                 Ok(Self(given))
             }
 
@@ -92,7 +113,9 @@ macro_rules! name {
 
 name!(
     /// A device region: the devices that one pool of workers serves. No dots: it is one word of a routing key.
-    RegionName, "region name", 40, dots: false
+    /// Not [`MULTI`].
+    RegionName, "region name", 40, dots: false,
+    reserved: [(MULTI, "what lies in several regions is shown with it; take another name")]
 );
 name!(
     /// A device in the inventory.
@@ -132,6 +155,9 @@ mod tests {
     fn names_fit_into_routing_keys() {
         assert!(RegionName::new("eu-west").is_ok());
         assert!(RegionName::new("eu.west").is_err());
+        let reserved = RegionName::new(MULTI).unwrap_err().to_string();
+        assert!(reserved.contains("\"multi\" is reserved, so it is no region name"), "{reserved}");
+        assert!(DeviceName::new(MULTI).is_ok());
         assert!(DeviceName::new("pe1.ams.example").is_ok());
         for bad in ["", "-a", "a b", "a*", "a#", "é", "a/b"] {
             assert!(DeviceName::new(bad).is_err(), "{bad:?}");

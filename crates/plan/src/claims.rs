@@ -35,18 +35,18 @@ struct Wanted<'a> {
 
 impl Definition {
     /// What a checked order takes from pools: one claim for each of its resources. `region` is that of its
-    /// devices. A claim without a given value is to be picked; [`Place::put`] puts the value into the
+    /// devices; none: they are in several. A claim without a given value is to be picked; [`Place::put`] puts the value into the
     /// order, which [`Self::check`] then accepts as it accepts one that was given.
     ///
     /// # Errors
     /// Faults with the codes `out_of_pool` (a value that is not the pool's), `missing` (an attribute that
-    /// says where a value is to be unique), `duplicate` (the same value twice in the order) and
-    /// `unknown_pool`.
+    /// says where a value is to be unique), `duplicate` (the same value twice in the order), `several_regions`
+    /// (a pool whose values are unique within a region) and `unknown_pool`.
     pub fn claims(
         &self,
         checked: &Checked,
         pools: &Pools,
-        region: &RegionName,
+        region: Option<&RegionName>,
     ) -> Result<Vec<ResourceClaim>, Vec<Fault>> {
         let (mut claims, mut faults) = (Vec::new(), Vec::new());
         for wanted in self.wanted(&checked.attributes, &checked.endpoints) {
@@ -163,7 +163,7 @@ impl Definition {
     }
 }
 
-fn claim(wanted: &Wanted<'_>, pools: &Pools, region: &RegionName) -> Result<ResourceClaim, Fault> {
+fn claim(wanted: &Wanted<'_>, pools: &Pools, region: Option<&RegionName>) -> Result<ResourceClaim, Fault> {
     let Wanted { resource, place, given, endpoint } = wanted;
     let Some(rule) = pools.get(&resource.pool) else {
         return Err(Fault::new(place.pointer(), "unknown_pool", pools.unknown(&resource.pool)));
@@ -176,7 +176,10 @@ fn claim(wanted: &Wanted<'_>, pools: &Pools, region: &RegionName) -> Result<Reso
     }
     let scope = match (rule.pool.scope, endpoint) {
         (PoolScope::Network, _) => String::new(),
-        (PoolScope::Region, _) => region.to_string(),
+        (PoolScope::Region, _) => match region {
+            Some(region) => region.to_string(),
+            None => return Err(in_several_regions(resource, place)),
+        },
         (PoolScope::Device, Some(endpoint)) => part_of_device(resource, place, endpoint)?,
         // The check of the catalogue refuses it.
         (PoolScope::Device, None) => {
@@ -191,6 +194,15 @@ fn claim(wanted: &Wanted<'_>, pools: &Pools, region: &RegionName) -> Result<Reso
         place: place.clone(),
         given: given.cloned(),
     })
+}
+
+fn in_several_regions(resource: &ResourceUse, place: &Place) -> Fault {
+    let detail = format!(
+        "the pool {} has values that are unique within a region, and this order's devices are in several; make \
+         one order per region, or give the pool the scope network or device",
+        resource.pool
+    );
+    Fault::new(place.pointer(), "several_regions", detail)
 }
 
 fn part_of_device(resource: &ResourceUse, place: &Place, endpoint: &Endpoint) -> Result<String, Fault> {

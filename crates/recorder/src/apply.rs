@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use turnup_core::{
+    across,
     audit::{self, AuditPart, ConfigAudit, DeviceAudit},
     failure::{Failure, FailureClass},
     id::{DeploymentId, OrderId},
@@ -21,11 +22,12 @@ use turnup_core::{
 use turnup_store::{DeploymentChange, DeploymentToSettle, Entry, OrderToSettle, ServiceChange, Settled};
 use uuid::Uuid;
 
-use crate::retry;
+use crate::{parts, retry};
 
 /// Applies `reports`, in their order, to what is known. A report that is not of the current
 /// attempt, or not newer than the last one applied, or of a deployment that has ended, changes
-/// nothing.
+/// nothing. When the last part of a transaction over several regions has answered, what comes next is decided
+/// here, and so written with the answer ([`across::decide`]).
 #[must_use]
 pub fn apply<S: std::hash::BuildHasher>(
     reports: &[&StateChange],
@@ -37,6 +39,7 @@ pub fn apply<S: std::hash::BuildHasher>(
     let mut changes: BTreeMap<DeploymentId, DeploymentChange> = BTreeMap::new();
     let mut settled = Settled::default();
     let mut ended: Vec<OrderId> = Vec::new();
+    let mut answered: BTreeMap<DeploymentId, &StateChange> = BTreeMap::new();
     for report in reports {
         let Some(stored) = deployments.get(&report.deployment) else {
             tracing::warn!(deployment = %report.deployment, "a report of an unknown deployment is dropped");
@@ -56,6 +59,12 @@ pub fn apply<S: std::hash::BuildHasher>(
             DeploymentState::InDoubt => current.in_doubt_since.or(Some(report.at)),
             _ => None,
         };
+        let confirm_by = report.confirm_by.filter(|_| state == DeploymentState::Prepared);
+        if let Some(part) = &mut current.part {
+            part.devices.clone_from(&report.devices);
+            part.confirm_by = confirm_by;
+            answered.insert(part.transaction, report);
+        }
         changes.insert(
             report.deployment,
             DeploymentChange {
@@ -66,9 +75,10 @@ pub fn apply<S: std::hash::BuildHasher>(
                 worker: report.worker.clone(),
                 devices: report.devices.clone(),
                 in_doubt_since: current.in_doubt_since,
+                confirm_by,
             },
         );
-        if state.is_final() {
+        if state.is_final() && current.part.is_none() {
             for order in &report.orders {
                 if !ended.contains(&order.order)
                     && let Some(stored) = orders.get(&order.order)
@@ -80,6 +90,13 @@ pub fn apply<S: std::hash::BuildHasher>(
         }
     }
     settled.deployments = changes.into_values().collect();
+    for (transaction, last) in answered {
+        let of =
+            |part: &DeploymentToSettle| part.part.as_ref().is_some_and(|of| of.transaction == transaction);
+        let parts = deployments.iter().map(|(id, stored)| (*id, known.get(id).unwrap_or(stored)));
+        let parts: BTreeMap<_, _> = parts.filter(|(_, part)| of(part)).collect();
+        parts::decide(&mut settled, transaction, &parts, last, |order| orders.get(&order), now);
+    }
     settled
 }
 
@@ -87,7 +104,7 @@ fn next_state(current: &DeploymentToSettle, report: &StateChange) -> Option<Depl
     if report.attempt != current.attempt || report.sequence <= current.sequence {
         return None;
     }
-    deployment_transition(current.state, report.event)
+    deployment_transition(current.state, across::event(current.stage, report.event))
 }
 
 /// Why an order did not deploy; empty if the report proves that it did ([`is_deployed`]). A deployment that
@@ -103,7 +120,7 @@ fn failures(order: &OrderReport, change: &StateChange, state: DeploymentState) -
     order.failures.clone()
 }
 
-fn end_order(
+pub(crate) fn end_order(
     settled: &mut Settled,
     report: &OrderReport,
     order: &OrderToSettle,
@@ -191,9 +208,9 @@ fn in_force<'a>(
     let devices = change.devices.iter().filter(|_| report.in_force.is_empty());
     let devices = devices.map(|device| (device.device.clone(), device.in_force));
     let own = report.in_force.iter().map(|(device, found)| (device.clone(), *found));
-    // Of one order's own nothing can be in force in part.
+    // Of one order's own nothing can be in force in part, and what is provisional does not end.
     own.chain(devices).map(|(device, found)| match found {
-        InForce::Partly => (device, InForce::Unknown),
+        InForce::Partly | InForce::Provisional => (device, InForce::Unknown),
         found => (device, found),
     })
 }
@@ -275,7 +292,7 @@ mod tests {
         event::OrderFacts,
         id::ServiceId,
         lifecycle::{AuditState, DeploymentEvent, ServiceState},
-        message::DeviceReport,
+        message::{DeviceReport, Stage},
         order::{OrderKind, OrderOptions},
     };
     use turnup_store::ToRetry;
@@ -300,6 +317,8 @@ mod tests {
             attempt: 2,
             sequence: 0,
             in_doubt_since: None,
+            stage: Stage::Whole,
+            part: None,
         };
         let facts = OrderFacts {
             id: order(),

@@ -6,9 +6,12 @@
 //! - Transcripts come on the same way and are kept in the same transactions. They decide nothing.
 //! - Only the current attempt of a deployment counts, each report once: what is late, repeated or
 //!   reordered changes nothing ([`apply`]).
+//! - What comes next for an order over several regions is decided in the transaction that records the last
+//!   answer, so it is durable before a worker hears of it.
 //! - Deciding what a report means is pure; the store guards the same once more in SQL.
 
 pub mod apply;
+mod parts;
 mod retry;
 
 use std::{

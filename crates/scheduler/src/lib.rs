@@ -12,6 +12,7 @@
 
 mod audits;
 mod claims;
+mod dispatch;
 mod due;
 mod group;
 mod hold;

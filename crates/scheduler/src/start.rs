@@ -8,20 +8,23 @@ use serde_json::{Value, json};
 use turnup_core::{
     audit::{AuditPart, AuditWork, ConfigWork},
     failure::{Detail, Failure, FailureClass},
-    id::{DeploymentId, ServiceId},
+    id::ServiceId,
     lease::{Admission, admit_groups},
     lifecycle::{OrderEvent, OrderState, service_transition},
-    message::{Body as _, Deployment, DeviceEdit, DeviceWork, Limits, Purpose},
-    name::{DefinitionName, DeviceName, PlatformName, RegionName},
+    message::{DeviceEdit, Limits, Purpose},
+    name::{DefinitionName, DeviceName, PlatformName},
     order::OrderKind,
     settle::service_event,
 };
 use turnup_library::planning::{self, Drafted};
 use turnup_plan::{Catalogue, Footprint, Plan, Present, Questions, Together, Yang};
-use turnup_store::{Decision, DueOrder, Entry, Holder, ServiceAtStart, Start, Starting};
+use turnup_store::{Decision, DueOrder, Entry, Holder, ServiceAtStart, Starting};
 use uuid::Uuid;
 
-use crate::group::{self, Companions, Most};
+use crate::{
+    dispatch::{Field, deployments},
+    group::{Companions, Most},
+};
 
 /// Who did it, in the history.
 const BY: &str = "scheduler";
@@ -93,7 +96,7 @@ pub(crate) fn draft(starting: &Starting, knowledge: &Knowledge<'_>, most: Most) 
     Batch { works, firsts, groups: companions.into_groups() }
 }
 
-fn invalid(message: impl Into<String>) -> Vec<Failure> {
+pub(crate) fn invalid(message: impl Into<String>) -> Vec<Failure> {
     vec![Failure::new(FailureClass::Invalid, "plan", message)]
 }
 
@@ -298,15 +301,17 @@ fn start(
     } else {
         group.retain(|one| !idle(one));
     }
+    let field = Field { devices: &starting.devices, epochs: &starting.epochs };
     loop {
-        match deployment(&group, starting, limits) {
-            Ok(start) if group.len() > 1 && start.message.len() > most.bytes => {}
-            Ok(start) => {
-                let id = start.deployment;
-                let mut starts = vec![start];
-                let decision = |(at, _): (usize, Parts)| match std::mem::take(&mut starts) {
-                    none if none.is_empty() => (at, Decision::With(id)),
-                    first => (at, Decision::Start(first)),
+        let going: Vec<(&DueOrder, &Parts)> =
+            group.iter().filter_map(|(at, parts)| Some((starting.orders.get(*at)?, parts))).collect();
+        match deployments(&going, &field, limits) {
+            Ok(starts) if group.len() > 1 && starts.iter().any(|start| start.message.len() > most.bytes) => {}
+            Ok(mut starts) => {
+                let id = starts.first().map(|start| start.deployment);
+                let decision = |(at, _): (usize, Parts)| match (std::mem::take(&mut starts), id) {
+                    (none, Some(id)) if none.is_empty() => (at, Decision::With(id)),
+                    (first, _) => (at, Decision::Start(first)),
                 };
                 return group.into_iter().map(decision).collect();
             }
@@ -320,14 +325,14 @@ fn start(
     }
 }
 
-/// The parts of a deployment.
-struct Parts {
-    purpose: Purpose,
+/// What one order wants of a deployment.
+pub(crate) struct Parts {
+    pub(crate) purpose: Purpose,
     /// Edits of the devices that change.
-    edits: BTreeMap<DeviceName, DeviceEdit>,
-    audits: BTreeMap<DeviceName, AuditWork>,
-    /// What the service has once it is committed, see [`Start::footprints`].
-    footprints: Vec<Value>,
+    pub(crate) edits: BTreeMap<DeviceName, DeviceEdit>,
+    pub(crate) audits: BTreeMap<DeviceName, AuditWork>,
+    /// What the service has once it is committed, see [`turnup_store::Start::footprints`].
+    pub(crate) footprints: Vec<Value>,
 }
 
 impl Parts {
@@ -435,55 +440,4 @@ fn failed_service(due: &DueOrder, starting: &Starting, now: Timestamp) -> Option
     let more = json!({"state": state, "order_state": OrderState::Invalid});
     let event = order.facts().service_event(Uuid::now_v7(), service.sequence + 1, state.word(), now, more);
     Some(Entry { event, change: None, why: None, by: BY.to_owned() })
-}
-
-/// The one deployment of these orders, in the order of their coming: this release deploys an order's devices
-/// in one region.
-fn deployment(group: &[(usize, Parts)], starting: &Starting, limits: &Limits) -> Result<Start, Vec<Failure>> {
-    let dues: Vec<&DueOrder> = group.iter().filter_map(|(at, _)| starting.orders.get(*at)).collect();
-    let Some(first) = dues.first() else { return Err(invalid("no order is to be deployed")) };
-    let devices = dues.iter().flat_map(|due| &due.devices);
-    let regions: BTreeSet<&RegionName> =
-        devices.filter_map(|name| Some(&starting.devices.get(name)?.region)).collect();
-    let [region] = regions.iter().copied().collect::<Vec<_>>()[..] else {
-        let names: Vec<&str> = regions.iter().map(|region| region.as_str()).collect();
-        return Err(invalid(format!("its devices are in several regions: {}", names.join(", "))));
-    };
-    let parts = || group.iter().map(|(_, parts)| parts);
-    let touched: BTreeSet<&DeviceName> =
-        parts().flat_map(|parts| parts.edits.keys().chain(parts.audits.keys())).collect();
-    let devices = touched
-        .into_iter()
-        .filter_map(|name| {
-            let device = starting.devices.get(name)?;
-            Some(DeviceWork {
-                address: device.address.clone(),
-                port: device.port,
-                platform: device.platform.clone(),
-                host_key: device.host_key.clone(),
-                credential: device.credential.clone(),
-                epoch: starting.epochs.get(name).copied().unwrap_or_default() + 1,
-                edits: parts().filter_map(|parts| parts.edits.get(name).cloned()).collect(),
-                audit: parts().find_map(|parts| parts.audits.get(name).cloned()),
-                device: name.clone(),
-            })
-        })
-        .collect();
-    let message = Deployment {
-        deployment: DeploymentId(Uuid::now_v7()),
-        attempt: 1,
-        generation: dues.iter().map(|due| due.order.generation + 1).max().unwrap_or(1),
-        region: region.clone(),
-        orders: dues.iter().map(|due| due.order.id).collect(),
-        purpose: parts().next().map(|parts| parts.purpose).unwrap_or_default(),
-        devices,
-        limits: group::limits(limits, dues.len()),
-    };
-    Ok(Start {
-        deployment: message.deployment,
-        region: region.to_string(),
-        priority: first.order.priority,
-        message: message.encode().map_err(|error| invalid(error.to_string()))?,
-        footprints: parts().flat_map(|parts| parts.footprints.iter().cloned()).collect(),
-    })
 }

@@ -5,7 +5,9 @@ FROM orders
 JOIN order_requests ON order_requests.id = orders.id
 WHERE ($1::text[] IS NULL OR state = ANY ($1))
   AND ($2::text IS NULL OR kind = $2)
-  AND ($3::text IS NULL OR region = $3)
+  -- What lies in several regions is found by each of them.
+  AND ($3::text IS NULL OR region = $3 OR (region = 'multi' AND EXISTS (
+          SELECT FROM devices WHERE devices.name = ANY (order_requests.devices) AND devices.region = $3)))
   AND ($4::text IS NULL OR orders.id = ANY (ARRAY(SELECT order_id FROM order_devices WHERE device = $4)))
   AND ($5::text IS NULL OR definition = $5)
   AND ($6::uuid IS NULL OR order_requests.service_id = $6)

@@ -4,7 +4,9 @@ SELECT id, definition, definition_version, region, attributes, endpoints, device
 FROM services
 WHERE ($1::text IS NULL OR state = $1)
   AND ($2::text IS NULL OR definition = $2)
-  AND ($3::text IS NULL OR region = $3)
+  -- What lies in several regions is found by each of them.
+  AND ($3::text IS NULL OR region = $3 OR (region = 'multi' AND EXISTS (
+          SELECT FROM devices WHERE devices.name = ANY (services.devices) AND devices.region = $3)))
   AND ($4::text IS NULL OR id = ANY (ARRAY(SELECT service_id FROM footprints WHERE device = $4)))
   AND ($5::uuid IS NULL OR id < $5)
   AND ($7::text IS NULL OR audit_state = $7)

@@ -4,7 +4,8 @@ use crate::{Store, StoreError, pool::statement};
 
 impl Store {
     /// Answers a worker that was handed a deployment for the second time, or had to wait: may it
-    /// go on, and as which attempt? Taking over voids every later report of the attempts before.
+    /// go on, and as which attempt? Taking over voids every later report of the attempts before. A message of
+    /// a stage that is over takes over nothing.
     ///
     /// # Errors
     /// If the database is away.
@@ -14,7 +15,9 @@ impl Store {
             let row = match claim.claim {
                 ClaimKind::TakeOver => {
                     let statement = statement!(client, "claim_take_over");
-                    client.query_opt(&statement, &[&claim.deployment.0, &claim.worker]).await?
+                    client
+                        .query_opt(&statement, &[&claim.deployment.0, &claim.worker, &claim.attempt])
+                        .await?
                 }
                 ClaimKind::Check => {
                     let statement = statement!(client, "claim_check");

@@ -2,9 +2,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio_postgres::Row;
 use turnup_core::{
+    failure::Failure,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentState,
-    message::DeviceReport,
+    message::{DeviceReport, Stage},
 };
 
 use crate::{
@@ -24,6 +25,10 @@ pub struct DeploymentView {
     pub generation: i32,
     /// Current attempt.
     pub attempt: i32,
+    /// Of an order over several regions: the transaction that it is a part of, by the id of its first part.
+    pub transaction_id: Option<DeploymentId>,
+    /// What its workers were last sent of it.
+    pub stage: Stage,
     /// State.
     pub state: DeploymentState,
     /// Phase last reported.
@@ -35,6 +40,11 @@ pub struct DeploymentView {
     /// Since when a commit's outcome is unknown.
     #[serde(serialize_with = "optional_time")]
     pub in_doubt_since: Option<Timestamp>,
+    /// Of a part that is prepared: until when confirming may begin.
+    #[serde(serialize_with = "optional_time")]
+    pub confirm_by: Option<Timestamp>,
+    /// Of a part that is undone: why.
+    pub reasons: Vec<Failure>,
     /// When it was dispatched.
     #[serde(serialize_with = "time")]
     pub created_at: Timestamp,
@@ -77,12 +87,22 @@ fn view(row: &Row) -> Result<DeploymentView, StoreError> {
         region: row.get("region"),
         generation: row.get("generation"),
         attempt: row.get("attempt"),
+        transaction_id: row.get::<_, Option<uuid::Uuid>>("transaction_id").map(DeploymentId),
+        stage: row.get::<_, &str>("stage").parse()?,
         state: row.get::<_, &str>("state").parse()?,
         phase: row.get("phase"),
         worker: row.get("worker"),
         devices: serde_json::from_value(row.get("devices"))?,
         in_doubt_since: row.get("in_doubt_since"),
+        confirm_by: row.get("confirm_by"),
+        reasons: reasons(row)?,
         created_at: row.get("created_at"),
         updated_at: row.get("updated_at"),
     })
+}
+
+/// Why a part is undone, from the column of that name.
+pub(crate) fn reasons(row: &Row) -> Result<Vec<Failure>, StoreError> {
+    let reasons: Option<serde_json::Value> = row.get("reasons");
+    Ok(reasons.map(serde_json::from_value).transpose()?.unwrap_or_default())
 }

@@ -41,15 +41,20 @@ impl Store {
             let of: HashMap<Uuid, _> = ids.iter().copied().zip(&doubts).collect();
             let lock = statement!(client, "doubts_orders");
             let (mut orders, mut entries): (Vec<Uuid>, Vec<Entry>) = (Vec::new(), Vec::new());
+            // Of an order over several regions more than one part may be in doubt.
+            let mut times: HashMap<Uuid, i32> = HashMap::new();
             for row in client.query(&lock, &[&ids]).await? {
                 if let Some(doubt) = of.get(&row.get("deployment_id")) {
-                    entries.push(told(&row, doubt, now)?);
-                    orders.push(row.get("id"));
+                    let order: Uuid = row.get("id");
+                    let time = times.entry(order).or_default();
+                    *time += 1;
+                    entries.push(told(&row, *time, doubt, now)?);
+                    orders.push(order);
                 }
             }
             let number = statement!(client, "doubts_number");
             let numbered = client.execute(&number, &[&orders]).await?;
-            all(numbered, orders.len(), "an order in doubt is gone")?;
+            all(numbered, times.len(), "an order in doubt is gone")?;
             entry::append(client, &entries).await?;
             let told = statement!(client, "doubts_told");
             client.execute(&told, &[&ids]).await?;
@@ -62,6 +67,7 @@ impl Store {
 
 fn told(
     order: &tokio_postgres::Row,
+    time: i32,
     doubt: &tokio_postgres::Row,
     now: Timestamp,
 ) -> Result<Entry, StoreError> {
@@ -75,7 +81,7 @@ fn told(
         requester: order.get("requester"),
     };
     let state: OrderState = order.get::<_, &str>("state").parse()?;
-    let sequence = order.get::<_, i32>("sequence") + 1;
+    let sequence = order.get::<_, i32>("sequence") + time;
     let devices: Vec<DeviceReport> = serde_json::from_value(doubt.get("devices"))?;
     let unknown = devices.into_iter().filter(|report| report.in_force == InForce::Unknown);
     let more = json!({

@@ -310,11 +310,26 @@ async fn dispatch(
         starts.iter().map(|start| generations.get(&start.deployment).copied().unwrap_or(1)).collect();
     let messages: Vec<&[u8]> = starts.iter().map(|start| start.message.as_slice()).collect();
     let footprints: Vec<Json<&Value>> = starts.iter().map(|start| Json(&start.footprints)).collect();
+    let transactions: Vec<Option<Uuid>> =
+        starts.iter().map(|start| start.transaction.map(|transaction| transaction.0)).collect();
+    let stages: Vec<&str> = starts.iter().map(|start| start.stage.word()).collect();
     let statement = statement!(client, "dispatch");
     client
         .execute(
             &statement,
-            &[&ids, &regions, &priorities, &generations, &messages, &footprints, &now, &linked, &links],
+            &[
+                &ids,
+                &regions,
+                &priorities,
+                &generations,
+                &messages,
+                &footprints,
+                &now,
+                &linked,
+                &links,
+                &transactions,
+                &stages,
+            ],
         )
         .await?;
     Ok(())

@@ -79,7 +79,9 @@ pub use pool::{Settings, Store};
 pub use resource::{PoolInUse, ResourceFilter, ResourceRow};
 pub use retry::{Retry, RetryView, ToRetry};
 pub use service::{FootprintRow, ServiceFilter, ServiceView};
-pub use settle::{DeploymentChange, DeploymentToSettle, OrderToSettle, ServiceChange, Settled, Settling};
+pub use settle::{
+    DeploymentChange, DeploymentToSettle, OrderToSettle, Part, ServiceChange, Settled, Settling, StageChange,
+};
 pub use start::{Decision, DueOrder, ServiceAtStart, Start, Starting, StoredFootprint};
 pub use sweep::Swept;
 pub use token::{NewToken, TokenView};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio_postgres::{NoTls, Row, Statement};
 use turnup_core::{
     id::{DeploymentId, OrderId},
-    message::Due,
+    message::{Due, Part, Stage},
     order::Priority,
 };
 
@@ -42,7 +42,7 @@ pub enum Work {
         region: String,
         /// Which of the region's queues.
         priority: Priority,
-        /// The message.
+        /// The message: of the whole deployment, or of the stage that it is in.
         message: Vec<u8>,
     },
 }
@@ -241,8 +241,14 @@ impl RelayLease {
 
 fn deployment(row: &Row) -> Result<Work, StoreError> {
     let id: uuid::Uuid = row.get("deployment_id");
-    match (row.get("region"), row.get::<_, Option<&str>>("priority"), row.get("message")) {
-        (Some(region), Some(priority), Some(message)) => {
+    let (stage, attempt) = (row.get::<_, Option<&str>>("stage"), row.get("first_attempt"));
+    match (row.get("region"), row.get::<_, Option<&str>>("priority"), row.get("message"), stage, attempt) {
+        (Some(region), Some(priority), Some(message), Some(stage), Some(attempt)) => {
+            let message: Vec<u8> = message;
+            let message = match stage.parse()? {
+                Stage::Whole => message,
+                stage => Part::wrap(stage, attempt, &message),
+            };
             Ok(Work::Deployment { id: DeploymentId(id), region, priority: priority.parse()?, message })
         }
         _ => Err(StoreError::Unknown(format!("deployment {id}, of which the outbox speaks, is not there"))),

@@ -1,15 +1,19 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
+use deadpool_postgres::Object;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio_postgres::types::Json;
+use tokio_postgres::{Row, types::Json};
 use turnup_core::{
     audit::AuditSummary,
     event::OrderFacts,
     failure::Failure,
     id::{DeploymentId, OrderId, ServiceId},
     lifecycle::{DeploymentState, OrderState, ServiceState},
-    message::{DeviceReport, InForce},
+    message::{DeviceReport, InForce, Stage},
     name::DeviceName,
     order::OrderOptions,
     transcript::Transcript,
@@ -19,7 +23,7 @@ use uuid::Uuid;
 use crate::{
     Entry, Retry, Store, StoreError, ToRetry, change,
     control::nudge,
-    entry,
+    deployment, entry,
     pool::{Tx, all, statement, timed},
     resource, retry, transcript,
 };
@@ -35,6 +39,25 @@ pub struct DeploymentToSettle {
     pub sequence: i32,
     /// Since when it is in doubt.
     pub in_doubt_since: Option<Timestamp>,
+    /// The stage of which that is told.
+    pub stage: Stage,
+    /// Of a part of a transaction over several regions.
+    pub part: Option<Part>,
+}
+
+/// What is known of a part besides.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The id of the transaction: that of its first part.
+    pub transaction: DeploymentId,
+    /// The transaction's order.
+    pub order: OrderId,
+    /// Where it is prepared: until when confirming may begin.
+    pub confirm_by: Option<Timestamp>,
+    /// Per device, as last reported.
+    pub devices: Vec<DeviceReport>,
+    /// Why it is undone.
+    pub reasons: Vec<Failure>,
 }
 
 /// An order of such a deployment, locked until the batch is finished.
@@ -59,7 +82,7 @@ pub struct OrderToSettle {
 pub struct Settling {
     tx: Tx,
     timeout: Duration,
-    /// The deployments that exist.
+    /// The deployments that exist, and the other parts of their transactions.
     pub deployments: HashMap<DeploymentId, DeploymentToSettle>,
     /// Their orders.
     pub orders: HashMap<OrderId, OrderToSettle>,
@@ -82,6 +105,21 @@ pub struct Settled {
     pub entries: Vec<Entry>,
     /// What was said to devices.
     pub transcripts: Vec<Transcript>,
+    /// What comes next for parts of transactions over several regions.
+    pub stages: Vec<StageChange>,
+    /// Such transactions that have ended confirmed in all regions.
+    pub confirmed: Vec<DeploymentId>,
+}
+
+/// The next stage of a part that has answered the one before. It gets an attempt of its own and is sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageChange {
+    /// The part.
+    pub id: DeploymentId,
+    /// What its workers are to do next.
+    pub stage: Stage,
+    /// Why, where it is undone.
+    pub reasons: Vec<Failure>,
 }
 
 /// A deployment's new row.
@@ -101,6 +139,8 @@ pub struct DeploymentChange {
     pub devices: Vec<DeviceReport>,
     /// Since when it is in doubt.
     pub in_doubt_since: Option<Timestamp>,
+    /// Where it is prepared: until when confirming may begin.
+    pub confirm_by: Option<Timestamp>,
 }
 
 /// What an ended order does to its service.
@@ -176,16 +216,10 @@ impl Store {
             let client = tx.client()?;
             let lock = statement!(client, "settle_lock_deployments");
             let mut found = HashMap::new();
-            for row in client.query(&lock, &[&ids]).await? {
-                found.insert(
-                    DeploymentId(row.get(0)),
-                    DeploymentToSettle {
-                        state: row.get::<_, &str>(1).parse()?,
-                        attempt: row.get(2),
-                        sequence: row.get(3),
-                        in_doubt_since: row.get(4),
-                    },
-                );
+            let rows = client.query(&lock, &[&ids]).await?;
+            let of_transactions = orders_of_transactions(client, &rows).await?;
+            for row in rows {
+                found.insert(DeploymentId(row.get("id")), to_settle(&row, &of_transactions)?);
             }
             let lock = statement!(client, "settle_lock_orders");
             let mut orders = HashMap::new();
@@ -219,6 +253,41 @@ impl Store {
     }
 }
 
+fn to_settle(row: &Row, orders: &HashMap<Uuid, OrderId>) -> Result<DeploymentToSettle, StoreError> {
+    let part = match row.get::<_, Option<Uuid>>("transaction_id") {
+        None => None,
+        Some(transaction) => Some(Part {
+            transaction: DeploymentId(transaction),
+            order: *orders.get(&transaction).ok_or_else(|| {
+                StoreError::Unknown(format!("the order of transaction {transaction} is not there"))
+            })?,
+            confirm_by: row.get("confirm_by"),
+            devices: serde_json::from_value(row.get("devices"))?,
+            reasons: deployment::reasons(row)?,
+        }),
+    };
+    Ok(DeploymentToSettle {
+        state: row.get::<_, &str>("state").parse()?,
+        attempt: row.get("attempt"),
+        sequence: row.get("sequence"),
+        in_doubt_since: row.get("in_doubt_since"),
+        stage: row.get::<_, &str>("stage").parse()?,
+        part,
+    })
+}
+
+/// The order of each transaction over several regions, of which most batches have none.
+async fn orders_of_transactions(client: &Object, rows: &[Row]) -> Result<HashMap<Uuid, OrderId>, StoreError> {
+    let ids: BTreeSet<Uuid> = rows.iter().filter_map(|row| row.get("transaction_id")).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let statement = statement!(client, "settle_transactions");
+    let rows = client.query(&statement, &[&ids]).await?;
+    Ok(rows.iter().map(|row| (row.get("deployment_id"), OrderId(row.get("order_id")))).collect())
+}
+
 impl Settling {
     /// Writes what the reports change, gives back the leases of ended orders, admits who waits
     /// for them, and commits.
@@ -246,6 +315,7 @@ impl Settling {
             return Ok(());
         }
         self.update_deployments(client, settled, now).await?;
+        self.decide(client, settled, now).await?;
         let ids: Vec<Uuid> = settled.orders.iter().map(|(id, ..)| id.0).collect();
         if !ids.is_empty() {
             let states: Vec<&str> = settled.orders.iter().map(|(_, state, ..)| state.word()).collect();
@@ -270,7 +340,7 @@ impl Settling {
 
     async fn update_deployments(
         &self,
-        client: &deadpool_postgres::Object,
+        client: &Object,
         settled: &Settled,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -282,10 +352,36 @@ impl Settling {
         let workers: Vec<&str> = changes.iter().map(|c| c.worker.as_str()).collect();
         let devices: Vec<Json<&Vec<DeviceReport>>> = changes.iter().map(|c| Json(&c.devices)).collect();
         let doubts: Vec<Option<Timestamp>> = changes.iter().map(|c| c.in_doubt_since).collect();
+        let confirm_by: Vec<Option<Timestamp>> = changes.iter().map(|c| c.confirm_by).collect();
         let statement = statement!(client, "settle_deployments");
         client
-            .execute(&statement, &[&ids, &states, &sequences, &phases, &workers, &devices, &doubts, &now])
+            .execute(
+                &statement,
+                &[&ids, &states, &sequences, &phases, &workers, &devices, &doubts, &now, &confirm_by],
+            )
             .await?;
+        Ok(())
+    }
+
+    /// What is decided about transactions over several regions: durable before anybody hears of it.
+    async fn decide(&self, client: &Object, settled: &Settled, now: Timestamp) -> Result<(), StoreError> {
+        if !settled.stages.is_empty() {
+            let ids: Vec<Uuid> = settled.stages.iter().map(|change| change.id.0).collect();
+            let stages: Vec<&str> = settled.stages.iter().map(|change| change.stage.word()).collect();
+            let reasons: Vec<Option<Json<&Vec<Failure>>>> = settled
+                .stages
+                .iter()
+                .map(|change| (!change.reasons.is_empty()).then_some(Json(&change.reasons)))
+                .collect();
+            let stage = statement!(client, "stage_deployments");
+            let staged = client.execute(&stage, &[&ids, &stages, &reasons, &now]).await?;
+            all(staged, ids.len(), "a part has not answered its stage yet")?;
+        }
+        if !settled.confirmed.is_empty() {
+            let ids: Vec<Uuid> = settled.confirmed.iter().map(|id| id.0).collect();
+            let commit = statement!(client, "commit_parts");
+            client.execute(&commit, &[&ids]).await?;
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use turnup_core::{
     id::{DeploymentId, OrderId, ServiceId},
     lease::{Board, Candidate},
     lifecycle::ServiceState,
-    message::InForce,
+    message::{InForce, Stage},
     name::DeviceName,
     order::{Endpoint, OrderKind, Priority},
 };
@@ -120,7 +120,7 @@ pub struct Starting {
 pub enum Decision {
     /// Stays Scheduled, in the queue for its devices.
     Wait,
-    /// Starts: takes its devices, dispatches deployments.
+    /// Starts: takes its devices, dispatches a deployment or, over several regions, one in each.
     Start(Vec<Start>),
     /// Starts in the deployment that another order of the batch starts with; takes what devices of its own
     /// that has not.
@@ -136,13 +136,17 @@ pub struct Start {
     pub deployment: DeploymentId,
     /// Region whose workers run it.
     pub region: String,
+    /// The transaction that it is a part of: the id of the first of the order's parts. None: it is all of it.
+    pub transaction: Option<DeploymentId>,
+    /// The stage that it begins with.
+    pub stage: Stage,
     /// Urgency.
     pub priority: Priority,
     /// The message for the worker.
     pub message: Vec<u8>,
     /// What the service holds once it is committed: JSON array of `{service_id, device, footprint, nodes,
     /// shared}`, where `nodes` are paths that it owns, `shared` are `{node, value}` that it holds jointly.
-    /// A footprint of null: it leaves the device.
+    /// A footprint of null: it leaves the device. Of the parts of a transaction the first one has it all.
     pub footprints: Value,
 }
 

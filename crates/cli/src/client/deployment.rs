@@ -39,10 +39,11 @@ pub(crate) async fn run(
             }
             let mut lines = order::of_deployment(&deployment, paint);
             let named = [
-                ("region", "region"),
+                ("transaction", "transaction_id"),
                 ("phase", "phase"),
                 ("orders", "orders"),
                 ("in doubt", "in_doubt_since"),
+                ("confirm by", "confirm_by"),
                 ("dispatched", "created_at"),
                 ("heard of", "updated_at"),
             ];

@@ -88,9 +88,17 @@ fn an_order_fails_for_what_went_wrong_and_not_for_what_was_undone_with_it() {
     let undone = Failure::new(FailureClass::Undone, "undo", "undone with the others");
     let bad = Failure::new(FailureClass::Invalid, "edit-config", "mtu out of range");
     let devices = [device(InForce::Old, vec![undone.clone()]), device(InForce::Old, vec![bad.clone()])];
-    assert_eq!(outcome(&devices), (DeploymentEvent::Rejected, vec![bad]));
-    let (event, failures) = outcome(&[device(InForce::Old, vec![undone]), device(InForce::Old, vec![])]);
+    assert_eq!(outcome(&devices, &[]), (DeploymentEvent::Rejected, vec![bad.clone()]));
+    let (event, late) = outcome(&[device(InForce::Old, vec![undone]), device(InForce::Old, vec![])], &[]);
     assert_eq!(event, DeploymentEvent::RolledBack);
-    assert!(failures[0].message.contains("confirm_timeout_s"), "{failures:?}");
-    assert_eq!(outcome(&[device(InForce::New, vec![])]), (DeploymentEvent::Committed, vec![]));
+    assert!(late[0].message.contains("confirm_timeout_s"), "{late:?}");
+    assert_eq!(outcome(&[device(InForce::New, vec![])], &late), (DeploymentEvent::Committed, vec![]));
+    // What was decided stays, and what went wrong since comes after it.
+    let down = Failure::new(FailureClass::Unreachable, "undo", "no answer");
+    let devices = [device(InForce::Unknown, vec![down.clone(), bad.clone()]), device(InForce::Old, vec![])];
+    let decided = [bad.clone()];
+    assert_eq!(outcome(&devices, &decided), (DeploymentEvent::GivenUp, vec![bad.clone(), down]));
+    // What is noted of a device that is prepared is no reason.
+    assert_eq!(reasons(&[device(InForce::Provisional, vec![bad.clone()])]), late);
+    assert_eq!(reasons(&[device(InForce::Old, vec![bad.clone()])]), [bad]);
 }

@@ -51,6 +51,8 @@ fn device(device: &str, in_force: InForce, steps: &[&str]) -> DeviceReport {
 fn deployed(state: DeploymentState, devices: &[DeviceReport]) -> Deployed<'_> {
     Deployed {
         state,
+        stage: Stage::Whole,
+        reasons: &[],
         region: "eu",
         attempt: 1,
         phase: Some("commit"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use turnup_core::{
     id::ServiceId,
-    name::{DefinitionName, DeviceName, PlatformName, RegionName, near_misses},
+    name::{DefinitionName, DeviceName, MULTI, PlatformName, RegionName, near_misses},
     order::{Endpoint, OrderKind, OrderRequest},
     problem::{Fault, pointer_to},
     resource::ResourceClaim,
@@ -36,7 +36,8 @@ pub(crate) struct Wanted {
     pub(crate) definition_version: i32,
     /// None: a new one.
     pub(crate) service: Option<ServiceId>,
-    pub(crate) region: RegionName,
+    /// That of all its devices; none: they are in several.
+    pub(crate) region: Option<RegionName>,
     pub(crate) attributes: Map<String, Value>,
     pub(crate) endpoints: Vec<Endpoint>,
     /// All that the order may touch: where the service is to be, and where it is. Sorted, each once.
@@ -103,12 +104,12 @@ fn content(
     if !missing.is_empty() {
         return Err(missing);
     }
-    let region = one_region(&devices, lookup.inventory, "/endpoints").map_err(|fault| vec![fault])?;
+    let region = region(&devices, lookup.inventory, "/endpoints").map_err(|fault| vec![fault])?;
     if let Some(service) = service {
         let has = service.attributes.as_object().cloned().unwrap_or_default();
         definition.keep_resources(&mut checked, &has, &service.endpoints);
     }
-    let claims = definition.claims(&checked, lookup.catalogue.pools(), &region)?;
+    let claims = definition.claims(&checked, lookup.catalogue.pools(), region.as_ref())?;
     Ok(Wanted {
         definition: definition.name().to_string(),
         definition_version: i32::try_from(definition.version()).unwrap_or(i32::MAX),
@@ -128,7 +129,7 @@ fn as_it_is(service: &ServiceView, lookup: &Lookup<'_>) -> Result<Wanted, Vec<Fa
     if !missing.is_empty() {
         return Err(missing);
     }
-    let region = one_region(&devices, lookup.inventory, "/service_id").map_err(|fault| vec![fault])?;
+    let region = region(&devices, lookup.inventory, "/service_id").map_err(|fault| vec![fault])?;
     Ok(Wanted {
         definition: service.definition.clone(),
         definition_version: service.definition_version,
@@ -240,31 +241,28 @@ fn unknown_devices(request: &OrderRequest, inventory: &Snapshot) -> Vec<Fault> {
         .collect()
 }
 
-/// The region of the devices, all of which are in the inventory.
-fn one_region(
+/// The region of the devices, all of which are in the inventory; none: they are in several.
+fn region(
     devices: &BTreeSet<DeviceName>,
     inventory: &Snapshot,
     pointer: &str,
-) -> Result<RegionName, Fault> {
+) -> Result<Option<RegionName>, Fault> {
     let regions: BTreeSet<&RegionName> =
         devices.iter().filter_map(|name| Some(&inventory.devices.get(name)?.region)).collect();
-    let mut found = regions.iter();
+    let mut found = regions.into_iter();
     match (found.next(), found.next()) {
-        (Some(region), None) => Ok((*region).clone()),
+        (Some(region), None) => Ok(Some(region.clone())),
+        (Some(_), Some(_)) => Ok(None),
         (None, _) => {
             Err(Fault::new(pointer, "missing_endpoint", "the order touches no device; add an endpoint"))
         }
-        (Some(_), Some(_)) => {
-            let names: Vec<&str> = regions.iter().map(|region| region.as_str()).collect();
-            Err(Fault::new(
-                pointer,
-                "several_regions",
-                format!(
-                    "this release deploys an order's devices in one region, these are in {}; make one order per region",
-                    names.join(", ")
-                ),
-            ))
-        }
+    }
+}
+
+impl Wanted {
+    /// The region as it is shown.
+    pub(crate) fn region_or_multi(&self) -> String {
+        self.region.as_ref().map_or(MULTI, RegionName::as_str).to_owned()
     }
 }
 

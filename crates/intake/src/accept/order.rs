@@ -52,12 +52,13 @@ pub(crate) fn new_order(
     ids: Ids,
     now: Timestamp,
 ) -> NewOrder {
+    let region = wanted.region_or_multi();
     let facts = OrderFacts {
         id: ids.order,
         kind: request.kind,
         definition: wanted.definition,
         service_id: wanted.service.unwrap_or(ids.service),
-        region: wanted.region.to_string(),
+        region,
         external_id: request.external_id,
         requester: origin.requester,
     };

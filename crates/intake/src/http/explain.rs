@@ -8,7 +8,8 @@ use turnup_core::{
     event,
     explain::{Deployed, Facts, Front, explain},
     id::OrderId,
-    lifecycle::OrderState,
+    lifecycle::{DeploymentState, OrderState},
+    message::{DeviceReport, Stage},
 };
 use turnup_store::{DeploymentView, OrderView};
 
@@ -27,7 +28,10 @@ pub(super) async fn order(call: Call) -> Answer {
     let last = order.history.iter().flatten().last();
     let since = last.map_or(order.updated_at, |entry| entry.at);
     // An earlier generation's says nothing about this one.
-    let newest = order.deployments.iter().flatten().rfind(|d| d.generation == order.generation);
+    let parts: Vec<&DeploymentView> =
+        order.deployments.iter().flatten().filter(|d| d.generation == order.generation).collect();
+    let devices: Vec<DeviceReport> = parts.iter().flat_map(|part| part.devices.iter().cloned()).collect();
+    let waited_for = parts.iter().copied().min_by_key(|part| urgency(part.state));
     let facts = Facts {
         kind: order.kind,
         state: order.state,
@@ -38,7 +42,7 @@ pub(super) async fn order(call: Call) -> Answer {
         attempt: order.retry.as_ref().map(|retry| (retry.attempt, retry.of)),
         errors: &order.errors,
         waiting_for: fronts,
-        deployment: newest.map(deployed),
+        deployment: waited_for.map(|part| deployed(part, &devices)),
     };
     ok(&json!({
         "order": order.id, "state": order.state, "since": event::time(since),
@@ -46,16 +50,32 @@ pub(super) async fn order(call: Call) -> Answer {
     }))
 }
 
-fn deployed(view: &DeploymentView) -> Deployed<'_> {
+/// Of the parts over several regions the one that tells most comes first: what has not answered.
+const fn urgency(state: DeploymentState) -> u8 {
+    match state {
+        DeploymentState::InDoubt => 0,
+        DeploymentState::Pending => 1,
+        DeploymentState::Running => 2,
+        _ => 3,
+    }
+}
+
+/// What is known of a deployment, or of one part and the devices of all.
+fn deployed<'a>(view: &'a DeploymentView, devices: &'a [DeviceReport]) -> Deployed<'a> {
     Deployed {
         state: view.state,
+        stage: view.stage,
+        reasons: &view.reasons,
         region: &view.region,
         attempt: view.attempt,
         phase: view.phase.as_deref(),
         worker: view.worker.as_deref(),
-        devices: &view.devices,
+        devices,
         in_doubt_since: view.in_doubt_since,
-        created_at: view.created_at,
+        created_at: match view.stage {
+            Stage::Whole | Stage::Prepare => view.created_at,
+            Stage::Confirm | Stage::Undo => view.updated_at,
+        },
         updated_at: view.updated_at,
     }
 }

@@ -179,14 +179,12 @@ async fn wanted_of(call: &Call, order: &OrderView) -> Result<Wanted, Refusal> {
     if !missing.is_empty() {
         return Err(Problem::invalid(missing).into());
     }
-    let region = RegionName::new(order.region.as_str())
-        .map_err(|_| Problem::internal("the order's region is no region name"))?;
     let platform = |name: &DeviceName| Some((name.clone(), inventory.devices.get(name)?.platform.clone()));
     Ok(Wanted {
         definition: order.definition.clone(),
         definition_version: order.definition_version,
         service: Some(order.service_id),
-        region,
+        region: RegionName::new(order.region.as_str()).ok(),
         attributes: order.attributes.as_object().cloned().unwrap_or_default(),
         endpoints: order.endpoints.clone(),
         platforms: devices.iter().filter_map(platform).collect(),
@@ -208,7 +206,7 @@ fn resources_of(call: &Call, order: &OrderView, wanted: &Wanted) -> Vec<Resource
         platforms: wanted.platforms.clone(),
     };
     let claims = definition
-        .and_then(|definition| definition.claims(&checked, catalogue.pools(), &wanted.region).ok())
+        .and_then(|definition| definition.claims(&checked, catalogue.pools(), wanted.region.as_ref()).ok())
         .unwrap_or_default();
     order
         .options
@@ -263,7 +261,7 @@ async fn plan(
         definition: wanted.definition.clone(),
         definition_version: wanted.definition_version,
         service_id: task.service,
-        region: wanted.region.to_string(),
+        region: wanted.region_or_multi(),
         hash,
         empty,
         devices,

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use turnup_core::{
     audit::{AuditPart, ConfigAudit},
     lifecycle::{AuditState, DeploymentState, OrderState, ServiceState},
-    message::InForce,
+    message::{InForce, Stage},
     order::{IfBusy, MAX_DESCRIPTION_CHARS, MAX_ENDPOINTS, MAX_KEY_CHARS, OrderKind, Priority},
     resource::PoolScope,
 };
@@ -19,6 +19,10 @@ fn list(items: Value) -> Value {
 
 fn or_null(kind: &str) -> Value {
     json!({"type": [kind, "null"]})
+}
+
+fn region() -> Value {
+    json!({"type": "string", "description": "Of all its devices; multi: they are in several"})
 }
 
 fn page(schema: &str) -> Value {
@@ -59,7 +63,7 @@ fn of_orders() -> Value {
     retry["type"] = json!(["object", "null"]);
     let mut order = object(json!({
         "id": id, "kind": {"enum": OrderKind::ALL}, "definition": text, "definition_version": number,
-        "service_id": id, "region": text, "attributes": any_object, "endpoints": list(reference("Endpoint")),
+        "service_id": id, "region": region(), "attributes": any_object, "endpoints": list(reference("Endpoint")),
         "devices": list(text.clone()), "priority": {"enum": Priority::ALL}, "external_id": or_null("string"),
         "description": or_null("string"), "requester": text, "derived_from": or_null("string"),
         "state": {"enum": OrderState::ALL}, "schedule_revision": number, "scheduled_for": maybe_time,
@@ -75,9 +79,15 @@ fn of_orders() -> Value {
     order["properties"]["audit"] = list(json!({"enum": AuditPart::ALL}));
     order["properties"]["resources"] = list(object(json!({"pool": text, "scope": text, "value": text})));
     let mut deployment = object(json!({
-        "id": id, "region": text, "generation": number, "attempt": number, "state": {"enum": DeploymentState::ALL},
+        "id": id, "region": text, "generation": number, "attempt": number,
+        "transaction_id": {
+            "type": ["string", "null"], "format": "uuid",
+            "description": "Of an order over several regions: the same for the parts that go together",
+        },
+        "stage": {"enum": Stage::ALL}, "state": {"enum": DeploymentState::ALL},
         "phase": or_null("string"), "worker": or_null("string"), "devices": list(any_object.clone()),
-        "in_doubt_since": maybe_time, "created_at": time, "updated_at": time,
+        "in_doubt_since": maybe_time, "confirm_by": maybe_time, "reasons": list(any_object.clone()),
+        "created_at": time, "updated_at": time,
     }));
     // Left out in orders.
     deployment["properties"]["orders"] = list(id.clone());
@@ -170,7 +180,7 @@ fn of_services() -> Value {
     let time = json!({"type": "string", "format": "date-time"});
     let maybe_time = json!({"type": ["string", "null"], "format": "date-time"});
     let mut service = object(json!({
-        "id": id, "definition": text, "definition_version": number, "region": text, "attributes": any_object,
+        "id": id, "definition": text, "definition_version": number, "region": region(), "attributes": any_object,
         "endpoints": list(reference("Endpoint")), "devices": list(text.clone()), "external_id": or_null("string"),
         "requester": text, "state": {"enum": ServiceState::ALL}, "audit_state": {"enum": AuditState::ALL},
         "config_audit": {"enum": ConfigAudit::ALL}, "audited_at": maybe_time, "audit_reason": or_null("string"),

@@ -89,6 +89,11 @@ fn many_devices_are_added_at_once_and_listed_by_pages() {
         refused.has_fault("/1/name", "bad_value");
         refused.has_fault("/1/region", "missing");
         intake.show("/v1/devices/ok-1").await.is_problem(404, "not_found");
+        // What lies in several regions is shown with this one.
+        let reserved = json!({"name": "m-1", "region": "multi", "platform": "sim", "address": "10.0.0.1"});
+        let refused = send(intake.post("/v1/devices", &reserved)).await;
+        refused.has_fault("/region", "bad_value");
+        assert!(refused.body["detail"].as_str().unwrap().contains("reserved"), "{}", refused.body);
     });
 }
 

@@ -112,14 +112,27 @@ fn all_faults_are_reported_at_once() {
 }
 
 #[test]
-fn devices_of_several_regions_are_refused_with_the_regions() {
-    run(async |_, intake| {
+fn an_order_over_several_regions_is_found_in_each_of_them() {
+    run(async |scope, intake| {
         let mut body = eline();
         body["endpoints"][1]["device"] = json!("sim-us-1");
-        let refused = send(intake.post("/v1/orders", &body)).await;
-        refused.is_problem(422, "invalid");
-        refused.has_fault("/endpoints", "several_regions");
-        assert!(refused.body["detail"].as_str().unwrap().contains("eu, us"));
+        let plan = send(intake.post("/v1/orders?dry_run=true", &body)).await;
+        assert_eq!((plan.status, &plan.body["region"]), (200, &json!("multi")), "{}", plan.body);
+        let order = intake.order(&body).await;
+        assert_eq!(order["region"], "multi");
+        let stored = intake.show(&format!("/v1/orders/{}/plan", order["id"].as_str().unwrap())).await;
+        assert_eq!((stored.status, &stored.body["region"]), (200, &json!("multi")), "{}", stored.body);
+        assert_eq!(stored.body["resources"].as_array().unwrap().len(), 3, "{}", stored.body);
+        let found = async |region: &str| {
+            let found = intake.show(&format!("/v1/orders?region={region}")).await.body;
+            found["items"].as_array().unwrap().len()
+        };
+        assert_eq!((found("eu").await, found("us").await, found("multi").await), (1, 1, 1));
+        assert_eq!(found("elsewhere").await, 0);
+        // Of orders in one region nothing is different.
+        intake.order(&eline()).await;
+        assert_eq!((found("eu").await, found("us").await, found("multi").await), (2, 1, 1));
+        assert_eq!(scope.count("events WHERE entity = 'order' AND region = 'multi'").await, 1);
     });
 }
 

@@ -15,7 +15,7 @@ fn region() -> RegionName {
 }
 
 fn claims(catalogue: &Catalogue, checked: &Checked) -> Result<Vec<ResourceClaim>, Vec<Fault>> {
-    definition(catalogue, "eline").claims(checked, catalogue.pools(), &region())
+    definition(catalogue, "eline").claims(checked, catalogue.pools(), Some(&region()))
 }
 
 fn line(attributes: Value, a: Value, z: Value) -> (&'static Catalogue, Checked) {
@@ -109,7 +109,7 @@ fn vpn(rt: Value, sites: &[Value]) -> Result<Vec<ResourceClaim>, Vec<(String, St
         .collect();
     let attributes = if rt.is_null() { json!({}) } else { json!({ "rt": rt }) };
     let checked = check(vpn, attributes, json!(sites), "sim").unwrap();
-    vpn.claims(&checked, catalogue.pools(), &region())
+    vpn.claims(&checked, catalogue.pools(), Some(&region()))
         .map_err(|faults| faults.into_iter().map(|fault| (fault.pointer, fault.code)).collect())
 }
 
@@ -121,6 +121,20 @@ fn scopes_say_within_what_a_value_is_unique() {
     let scopes: Vec<_> = claims.iter().map(|claim| claim.scope.as_str()).collect();
     assert_eq!(scopes, ["eu-west", "pe1/3/p1", "pe1/3/p2"]);
     assert_eq!(claims[0].pool.value(claims[0].pool.from), "65000:1");
+}
+
+#[test]
+fn what_is_unique_within_a_region_is_not_for_orders_over_several() {
+    let catalogue = folder(VPN, POOLS).load().unwrap();
+    let vpn = definition(&catalogue, "vpn");
+    let sites = json!([{"role": "site", "device": "pe1", "attributes": {"port": "p1", "slot": 3}}]);
+    let checked = check(vpn, json!({}), sites, "sim").unwrap();
+    let faults = vpn.claims(&checked, catalogue.pools(), None).unwrap_err();
+    let [fault] = &faults[..] else { panic!("only the one pool: {faults:?}") };
+    assert_eq!((fault.pointer.as_str(), fault.code.as_str()), ("/attributes/rt", "several_regions"));
+    for part in ["pool rt", "one order per region", "network or device"] {
+        assert!(fault.detail.contains(part), "{part} in {}", fault.detail);
+    }
 }
 
 #[test]
@@ -300,7 +314,7 @@ fn pools_are_checked_apart() {
     assert_eq!(mistakes.len(), 2);
     assert_eq!(mistakes[0].file.to_str(), Some("vpn/definition.yaml"));
     let checked = check(vpn, json!({}), json!([{"role": "site", "device": "d"}]), "sim").unwrap();
-    let faults = vpn.claims(&checked, &Pools::default(), &region()).unwrap_err();
+    let faults = vpn.claims(&checked, &Pools::default(), Some(&region())).unwrap_err();
     assert!(faults.iter().all(|fault| fault.code == "unknown_pool"), "{faults:?}");
     let place = Place { endpoint: None, attribute: "rt".to_owned() };
     assert_eq!(faults[0].pointer, place.pointer());

@@ -194,7 +194,7 @@ fn the_shortest_orders_are_enough() {
     ] {
         let definition = definition(catalogue, name);
         let mut checked = check(definition, attributes, given, "sim").unwrap();
-        let claims = definition.claims(&checked, catalogue.pools(), &"eu".parse().unwrap()).unwrap();
+        let claims = definition.claims(&checked, catalogue.pools(), Some(&"eu".parse().unwrap())).unwrap();
         assert_eq!(claims.len(), picked, "{name}");
         for claim in claims {
             let value = claim.pool.value(claim.pool.from);

@@ -32,6 +32,7 @@ async fn taking_over_makes_the_attempts_before_void() {
         worker: "w1".to_owned(),
         devices: vec![],
         in_doubt_since: None,
+        confirm_by: None,
     };
     settling.finish(&Settled { deployments: vec![running], ..Default::default() }, now()).await.unwrap();
     assert_eq!(claim(store, deployment, 1, ClaimKind::Check).await, Some(1));

@@ -32,6 +32,7 @@ async fn report(store: &Store, id: DeploymentId, sequence: i32, since: Option<Ti
         worker: "w1".to_owned(),
         devices: vec![device("d1", InForce::New), device("d2", InForce::Unknown)],
         in_doubt_since: since,
+        confirm_by: None,
     };
     let settling = store.begin_settle(&[id]).await.unwrap();
     settling.finish(&Settled { deployments: vec![change], ..Default::default() }, now()).await.unwrap();

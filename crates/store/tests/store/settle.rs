@@ -129,6 +129,7 @@ async fn progress_is_noted_without_an_end() {
         worker: "w7".to_owned(),
         devices: vec![],
         in_doubt_since: Some(since),
+        confirm_by: None,
     };
     let changed = Settled { deployments: vec![change], ..Default::default() };
     settling.finish(&changed, now()).await.unwrap();
@@ -191,6 +192,7 @@ async fn an_order_that_is_not_in_progress_is_not_ended() {
             worker: "w".to_owned(),
             devices: vec![],
             in_doubt_since: None,
+            confirm_by: None,
         }],
         ..Default::default()
     };

@@ -201,6 +201,8 @@ async fn an_order_on_a_device_that_nobody_added_is_refused_and_nothing_happens()
                 Decision::Start(vec![turnup_store::Start {
                     deployment: turnup_core::id::DeploymentId(uuid::Uuid::now_v7()),
                     region: "eu".to_owned(),
+                    transaction: None,
+                    stage: turnup_core::message::Stage::Whole,
                     priority: due.order.priority,
                     message: vec![],
                     footprints: serde_json::json!([]),

@@ -12,7 +12,7 @@ use turnup_core::{
     lifecycle::{DeploymentState, OrderState, ServiceState, service_transition},
     message::{
         Body as _, Condition, Deployment, DeviceEdit, DeviceReport, DeviceWork, InForce, Limits, Purpose,
-        Step,
+        Stage, Step,
     },
     name::{DeviceName, PlatformName, RegionName},
     order::{Endpoint, IfBusy, OrderKind, OrderOptions, Priority},
@@ -186,6 +186,8 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
     Start {
         deployment: message.deployment,
         region: message.region.to_string(),
+        transaction: None,
+        stage: Stage::Whole,
         priority: due.order.priority,
         message: message.encode().unwrap(),
         footprints: Value::Array(footprints),
@@ -274,6 +276,7 @@ pub(crate) fn settled(
                 guarantee: None,
             }],
             in_doubt_since: None,
+            confirm_by: None,
         });
         let event = order_event(failures);
         let to = turnup_core::lifecycle::order_transition(stored.state, event).unwrap();

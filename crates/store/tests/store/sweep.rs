@@ -130,6 +130,7 @@ async fn a_silent_deployment_is_sent_again_where_it_was_lost() {
         worker: "w".to_owned(),
         devices: vec![],
         in_doubt_since: None,
+        confirm_by: None,
     };
     let settling = store.begin_settle(&[started[0].1]).await.unwrap();
     settling.finish(&Settled { deployments: vec![report], ..Default::default() }, in_s(120)).await.unwrap();

@@ -1,7 +1,10 @@
 //! One order for people to read.
 
 use serde_json::Value;
-use turnup_core::{lifecycle::OrderState, message::Guarantee};
+use turnup_core::{
+    lifecycle::{DeploymentState, OrderState},
+    message::{Guarantee, Stage},
+};
 
 use crate::client::{
     output::{field, fields, items, text},
@@ -106,14 +109,31 @@ fn entry(entry: &Value) -> String {
     format!("  {seq:>3}  {at}  {to:<14} by {by}{why}")
 }
 
+/// Of a part of an order over several regions that has not ended: what its state is the state of.
+fn stage(deployment: &Value) -> String {
+    let (stage, state) = (&deployment["stage"], &deployment["state"]);
+    let state = state.as_str().and_then(|state| state.parse::<DeploymentState>().ok());
+    match stage.as_str() {
+        Some(stage) if stage != Stage::Whole.word() && state.is_some_and(|state| !state.is_final()) => {
+            format!(" (stage {stage})")
+        }
+        _ => String::new(),
+    }
+}
+
 pub(crate) fn of_deployment(deployment: &Value, paint: Paint) -> Vec<String> {
     let mut out = vec![format!(
-        "deployment   {}  {}  attempt {}  worker {}",
+        "deployment   {}  {}  {}{}  attempt {}  worker {}",
         text(deployment.get("id")),
+        text(deployment.get("region")),
         text(deployment.get("state")),
+        stage(deployment),
         deployment["attempt"],
         text(deployment.get("worker"))
     )];
+    for reason in items(&deployment["reasons"]) {
+        out.push(format!("  undone because: {}", failure(reason)));
+    }
     for device in items(&deployment["devices"]) {
         let step = |step: &Value| {
             let took = step["took_us"].as_f64().unwrap_or(0.0) / 1000.0;
@@ -187,7 +207,7 @@ mod tests {
             "endpoints": [{"role": "a", "device": "pe1", "attributes": {"vlan": 100}}],
             "resources": [{"pool": "vlan", "scope": "pe1/ge-0/0/1", "value": "100"}, {"pool": "vc", "scope": "", "value": "7"}],
             "history": [{"seq": 1, "at": "T", "to": "requested", "by": "crm"}],
-            "deployments": [{"id": "D", "state": "committed", "attempt": 1, "worker": "w",
+            "deployments": [{"id": "D", "region": "eu", "stage": "confirm", "state": "committed", "attempt": 1, "worker": "w",
                 "devices": [{"device": "pe1", "in_force": "new", "guarantee": "confirmed_commit_1_1", "steps": [{"step": "connect", "took_us": 1500}]}]}],
         });
         assert_eq!(
@@ -206,9 +226,35 @@ mod tests {
                 "resource     7 of pool vc",
                 "history",
                 "    1  T  Requested      by crm",
-                "deployment   D  committed  attempt 1  worker w",
+                "deployment   D  eu  committed  attempt 1  worker w",
                 "  pe1  in force: new  guarantee: confirmed commit",
                 "    connect 1.5 ms",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_parts_of_an_order_show_where_they_are() {
+        let part = |region, stage, state| json!({"id": "D", "region": region, "stage": stage, "state": state, "attempt": 2, "worker": "w"});
+        let first = |part: &Value| of_deployment(part, Paint::plain())[0].clone();
+        let prepared = first(&part("eu", "prepare", "prepared"));
+        assert_eq!(prepared, "deployment   D  eu  prepared (stage prepare)  attempt 2  worker w");
+        assert_eq!(
+            first(&part("eu", "undo", "rolled_back")),
+            "deployment   D  eu  rolled_back  attempt 2  worker w"
+        );
+        assert_eq!(
+            first(&part("eu", "whole", "running")),
+            "deployment   D  eu  running  attempt 2  worker w"
+        );
+        let mut undone = part("us", "undo", "pending");
+        undone["reasons"] =
+            json!([{"device": "pe1", "class": "busy", "phase": "lock", "message": "held by session 7"}]);
+        assert_eq!(
+            of_deployment(&undone, Paint::plain()),
+            [
+                "deployment   D  us  pending (stage undo)  attempt 2  worker w",
+                "  undone because: pe1: held by session 7 (class busy, phase lock)",
             ]
         );
     }

@@ -153,7 +153,9 @@ fn region(fields: &BTreeMap<String, &Value>, rules: &Rules) -> Result<Option<Str
     if RegionName::new(slug.as_str()).is_ok() {
         return Ok(Some(slug));
     }
-    let example = suggestion(&slug.to_lowercase().replace('.', "-")).unwrap_or_else(|| "eu-west".to_owned());
+    let example = suggestion(&slug.to_lowercase().replace('.', "-"))
+        .filter(|name| RegionName::new(name.as_str()).is_ok())
+        .unwrap_or_else(|| "eu-west".to_owned());
     Err(format!("its {from} {slug:?} is no region name; name one, such as --region-map '{slug}={example}'"))
 }
 

@@ -185,7 +185,8 @@ fn entries_of_a_list_that_cannot_be_used_are_named() {
                 pe3,,sim,192.0.2.3,,\n\
                 pe4,eu-west,sim,192.0.2.4,,x\n\
                 pe5,eu-west,sim,192.0.2.5,,\n\
-                pe5,eu-west,sim,192.0.2.6,,\n";
+                pe5,eu-west,sim,192.0.2.6,,\n\
+                pe6,multi,sim,192.0.2.7,,\n";
     let mut read = read("x.csv", text, &defaults());
     read.refuse_twins();
     let bad = bad(&read);
@@ -197,11 +198,12 @@ fn entries_of_a_list_that_cannot_be_used_are_named() {
         ["x.csv line 4, pe3: ", "it has no region; give --region for all"],
         ["x.csv line 5, pe4: ", "did you mean \"description\"?"],
         ["x.csv line 7, pe5: ", "the same name as in x.csv line 6"],
+        ["x.csv line 8, pe6: ", "\"multi\" is reserved"],
     ] {
         let said = bad.iter().any(|line| line.starts_with(wanted[0]) && line.contains(wanted[1]));
         assert!(said, "{wanted:?} in {bad:#?}");
     }
-    assert_eq!((read.rows.len(), read.bad.len()), (1, 5));
+    assert_eq!((read.rows.len(), read.bad.len()), (1, 6));
 }
 
 #[test]

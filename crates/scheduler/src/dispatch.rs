@@ -1,0 +1,109 @@
+//! The deployments with which orders start: in which region what is done, and the messages that say so.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use turnup_core::{
+    failure::Failure,
+    id::DeploymentId,
+    message::{Body as _, Deployment, DeviceWork, Limits, MAX_BYTES, Part, Purpose, Stage},
+    name::{DeviceName, RegionName},
+};
+use turnup_store::{Device, DueOrder, Start};
+use uuid::Uuid;
+
+use crate::{
+    group,
+    start::{Parts, invalid},
+};
+
+/// What the store has locked of devices.
+pub(crate) struct Field<'a> {
+    pub(crate) devices: &'a HashMap<DeviceName, Device>,
+    /// Epoch of each device's last lease.
+    pub(crate) epochs: &'a HashMap<DeviceName, i64>,
+}
+
+/// The deployments of these orders: one, or one in each region where they change or look at something. Several
+/// are the parts of one transaction, and only an order alone has them.
+pub(crate) fn deployments(
+    group: &[(&DueOrder, &Parts)],
+    field: &Field<'_>,
+    limits: &Limits,
+) -> Result<Vec<Start>, Vec<Failure>> {
+    let Some((first, _)) = group.first() else { return Err(invalid("no order is to be deployed")) };
+    let parts = || group.iter().map(|(_, parts)| *parts);
+    let touched: BTreeSet<&DeviceName> =
+        parts().flat_map(|parts| parts.edits.keys().chain(parts.audits.keys())).collect();
+    let region = |name: &DeviceName| Some(&field.devices.get(name)?.region);
+    let mut regions: BTreeMap<&RegionName, Vec<&DeviceName>> = BTreeMap::new();
+    for name in touched {
+        if let Some(region) = region(name) {
+            regions.entry(region).or_default().push(name);
+        }
+    }
+    // Where nothing is touched, one that does nothing.
+    if let (true, Some(region)) = (regions.is_empty(), first.devices.iter().find_map(region)) {
+        regions.insert(region, Vec::new());
+    }
+    let purpose = parts().next().map(|parts| parts.purpose).unwrap_or_default();
+    let ids: Vec<DeploymentId> = regions.iter().map(|_| DeploymentId(Uuid::now_v7())).collect();
+    let transaction = ids.first().copied().filter(|_| ids.len() > 1);
+    let stage = match (transaction, purpose) {
+        (None, _) | (_, Purpose::Audit) => Stage::Whole,
+        (Some(_), Purpose::Change) => Stage::Prepare,
+    };
+    let start = |(id, (region, devices)): (DeploymentId, (&RegionName, Vec<&DeviceName>))| {
+        let work = |name: &DeviceName| {
+            let device = field.devices.get(name)?;
+            Some(DeviceWork {
+                address: device.address.clone(),
+                port: device.port,
+                platform: device.platform.clone(),
+                host_key: device.host_key.clone(),
+                credential: device.credential.clone(),
+                epoch: field.epochs.get(name).copied().unwrap_or_default() + 1,
+                edits: parts().filter_map(|parts| parts.edits.get(name).cloned()).collect(),
+                audit: parts().find_map(|parts| parts.audits.get(name).cloned()),
+                device: name.clone(),
+            })
+        };
+        let message = Deployment {
+            deployment: id,
+            attempt: 1,
+            generation: group.iter().map(|(due, _)| due.order.generation + 1).max().unwrap_or(1),
+            region: region.clone(),
+            orders: group.iter().map(|(due, _)| due.order.id).collect(),
+            purpose,
+            devices: devices.into_iter().filter_map(work).collect(),
+            limits: group::limits(limits, group.len()),
+        };
+        // The first has it for all.
+        let is_first = ids.first() == Some(&id);
+        let footprints = parts().filter(|_| is_first).flat_map(|parts| parts.footprints.iter().cloned());
+        Ok(Start {
+            deployment: id,
+            region: region.to_string(),
+            transaction,
+            stage,
+            priority: first.order.priority,
+            message: encoded(&message, stage)?,
+            footprints: footprints.collect(),
+        })
+    };
+    ids.iter().copied().zip(regions).map(start).collect()
+}
+
+/// The message, which has room for the stage that is wrapped around it.
+fn encoded(message: &Deployment, stage: Stage) -> Result<Vec<u8>, Vec<Failure>> {
+    let encoded = message.encode().map_err(|error| invalid(error.to_string()))?;
+    if stage != Stage::Whole && encoded.len() + Part::WRAPPING > MAX_BYTES {
+        return Err(invalid(format!(
+            "what is to be done in region {} makes a message of {} bytes, and in an order over several regions at \
+             most {} fit; make one order per region, or smaller ones",
+            message.region,
+            encoded.len(),
+            MAX_BYTES - Part::WRAPPING
+        )));
+    }
+    Ok(encoded)
+}

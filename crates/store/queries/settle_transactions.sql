@@ -1,0 +1,1 @@
+SELECT deployment_id, order_id FROM deployment_orders WHERE deployment_id = ANY ($1)
