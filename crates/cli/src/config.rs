@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 use toml::{Table, Value};
-use turnup_core::name::{CredentialRef, RegionName};
+use turnup_core::name::{CredentialRef, MULTI, RegionName};
 
 use crate::failure::Failure;
 
@@ -111,9 +111,9 @@ fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Resu
 fn check(config: &Config) -> Result<(), String> {
     config.recorder.check().map_err(|(section, error)| format!("{section}: {error}"))?;
     for region in config.recorder.retry_regions.keys() {
-        if region != MULTI_REGION && !config.regions.iter().any(|known| known.as_str() == region) {
+        if region != MULTI && !config.regions.iter().any(|known| known.as_str() == region) {
             return Err(format!(
-                "recorder.retry_regions.{region}: there is no such region; take one of 'regions', or {MULTI_REGION} for \
+                "recorder.retry_regions.{region}: there is no such region; take one of 'regions', or {MULTI} for \
                  orders over several"
             ));
         }

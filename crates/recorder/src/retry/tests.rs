@@ -5,7 +5,7 @@ use turnup_core::{
     failure::FailureClass,
     id::{DeploymentId, OrderId, ServiceId},
     lifecycle::{DeploymentEvent, ServiceState},
-    message::{DeviceReport, OrderReport, StateChange},
+    message::{DeviceReport, OrderReport, Stage, StateChange},
     name::DeviceName,
     order::{OrderKind, OrderOptions},
     retry::{RetryChanges, RetryPolicy, Series},
@@ -87,8 +87,14 @@ fn busy() -> StateChange {
 }
 
 fn run(orders: Vec<OrderToSettle>, reports: &[StateChange]) -> Settled {
-    let known =
-        DeploymentToSettle { state: DeploymentState::Running, attempt: 1, sequence: 0, in_doubt_since: None };
+    let known = DeploymentToSettle {
+        state: DeploymentState::Running,
+        attempt: 1,
+        sequence: 0,
+        in_doubt_since: None,
+        stage: Stage::Whole,
+        part: None,
+    };
     let orders: HashMap<OrderId, OrderToSettle> =
         orders.into_iter().map(|order| (order.facts.id, order)).collect();
     let reports: Vec<&StateChange> = reports.iter().collect();
