@@ -124,6 +124,7 @@ fn of_a_version_that_a_later_release_has_published_it_is_told_why_it_cant_be_use
             title: "Two".to_owned(),
             files: later,
             digest: [2; 32],
+            retry: turnup_core::retry::RetryChanges::default(),
         };
         scope.store.publish(&[later], "later", Timestamp::now()).await.unwrap();
         let order = json!({
