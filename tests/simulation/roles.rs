@@ -116,7 +116,7 @@ async fn start_due(office: Office) {
                 office.step().await;
                 let (world, process) = (&office.world, office.process);
                 let id = || Uuid::from_u128(world.number());
-                let work = |store: &mut Store| store.start(&due, id, world.clock(process), world.now());
+                let work = |store: &mut Store| store.start(&due, id, world.clock(process));
                 if office.call(work).await.is_ok() {
                     break;
                 }
@@ -205,7 +205,10 @@ async fn lead(office: &Office) {
             let again = row.again || row.id <= inherited || uncertain.contains(&row.id);
             let (queue, body) = match row.row {
                 Row::Due(due) => (Queue::Due, Body::Due(due)),
-                Row::Work { job, stage, attempt } => {
+                Row::Work(id) => {
+                    let store = database.store.borrow();
+                    let Some(row) = store.deployments.get(&id) else { continue };
+                    let (job, stage, attempt) = (Rc::clone(&row.job), row.stage, row.first_attempt);
                     (Queue::Deploy(job.region), Body::Work { job, stage, attempt })
                 }
             };

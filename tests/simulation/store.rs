@@ -8,20 +8,18 @@ use std::{
 
 use jiff::Timestamp;
 use turnup_core::{
-    across::{self, Decision, PartState},
     event::OrderFacts,
     failure::Failure,
     id::{DeploymentId, OrderId, ServiceId},
     lease::{Admission, Board, Candidate, admit},
-    lifecycle::{DeploymentEvent, DeploymentState, OrderEvent, OrderState, deployment_transition, order_transition},
+    lifecycle::{DeploymentState, OrderEvent, OrderState, order_transition},
     message::{Claim, ClaimAnswer, ClaimKind, DeviceReport, Due, Limits, Stage, StateChange},
     name::DeviceName,
     order::{OrderKind, OrderOptions},
-    settle::order_event,
 };
 use turnup_netconf::xml::Element;
 use turnup_recorder::apply::apply;
-use turnup_store::{DeploymentToSettle, OrderToSettle, Settled};
+use turnup_store::{DeploymentToSettle, OrderToSettle, Part, Settled, StageChange};
 use uuid::Uuid;
 
 use crate::{
@@ -91,9 +89,11 @@ pub(crate) struct Deployment {
     pub(crate) first_attempt: i32,
     pub(crate) sequence: i32,
     pub(crate) confirm_by: Option<Timestamp>,
+    /// That of which it is a part.
+    transaction: Option<DeploymentId>,
+    reasons: Vec<Failure>,
     pub(crate) devices: Vec<DeviceReport>,
     pub(crate) updated_at: Timestamp,
-    pub(crate) began_at: Ms,
     /// When it was recorded that the whole transaction is over.
     pub(crate) ended_at: Option<Ms>,
 }
@@ -101,7 +101,7 @@ pub(crate) struct Deployment {
 #[derive(Debug, Clone)]
 pub(crate) enum Row {
     Due(Due),
-    Work { job: Rc<Job>, stage: Stage, attempt: i32 },
+    Work(DeploymentId),
 }
 
 /// A row of the outbox.
@@ -216,7 +216,7 @@ impl Store {
     // The scheduler.
 
     /// Starts those whose time has come; new deployments get `ids`.
-    pub(crate) fn start(&mut self, due: &[Due], mut ids: impl FnMut() -> Uuid, now: Timestamp, at: Ms) {
+    pub(crate) fn start(&mut self, due: &[Due], mut ids: impl FnMut() -> Uuid, now: Timestamp) {
         let mut seen = BTreeSet::new();
         let mut candidates = Vec::new();
         for due in due {
@@ -234,7 +234,7 @@ impl Store {
         let answers = admit(&candidates, &self.board);
         for (candidate, answer) in candidates.into_iter().zip(answers) {
             match answer {
-                Admission::Start => self.begin(candidate.order, &mut ids, now, at),
+                Admission::Start => self.begin(candidate.order, &mut ids, now),
                 Admission::Join(_) => unreachable!("everyone goes alone"),
                 Admission::Wait(_) => {
                     let ticket = candidate.ticket.unwrap_or_else(|| {
@@ -249,7 +249,7 @@ impl Store {
         }
     }
 
-    fn begin(&mut self, id: OrderId, ids: &mut impl FnMut() -> Uuid, now: Timestamp, at: Ms) {
+    fn begin(&mut self, id: OrderId, ids: &mut impl FnMut() -> Uuid, now: Timestamp) {
         let Some(order) = self.orders.get_mut(&id) else { return };
         order.generation += 1;
         let (generation, service, old, new) = (order.generation, order.service, order.old, order.new);
@@ -267,9 +267,11 @@ impl Store {
             regions.entry(region).or_default().push(Work { device, name, service, old, new, edit, inverse });
         }
         let stage = if regions.len() > 1 { Stage::Prepare } else { Stage::Whole };
+        let mut transaction = None;
         for (region, devices) in regions {
             let job = Job { id: DeploymentId(ids()), region, order: id, devices, limits: self.limits.clone() };
             let job = Rc::new(job);
+            let transaction = Some(*transaction.get_or_insert(job.id));
             let deployment = Deployment {
                 job: Rc::clone(&job),
                 generation,
@@ -279,24 +281,24 @@ impl Store {
                 first_attempt: 1,
                 sequence: 0,
                 confirm_by: None,
+                transaction: transaction.filter(|_| stage == Stage::Prepare),
+                reasons: Vec::new(),
                 devices: Vec::new(),
                 updated_at: now,
-                began_at: at,
                 ended_at: None,
             };
             self.deployments.insert(job.id, deployment);
-            self.send(Row::Work { job, stage, attempt: 1 }, false);
+            self.send(Row::Work(job.id), false);
         }
     }
 
     /// Answers a worker's claim: `claim_take_over` and `claim_check`.
     pub(crate) fn claim(&mut self, claim: &Claim, now: Timestamp) -> ClaimAnswer {
         let any_stage = self.planted == Some(Planted::ClaimsOfOldStages);
-        let found = self.deployments.get_mut(&claim.deployment).filter(|deployment| {
-            let of_the_stage = any_stage || deployment.first_attempt <= claim.attempt;
-            is_open(deployment.state) && of_the_stage
-        });
+        let found = self.deployments.get_mut(&claim.deployment).filter(|row| is_open(row.state));
         let attempt = found.and_then(|deployment| match claim.claim {
+            // Not by a message of a stage that is over.
+            ClaimKind::TakeOver if !any_stage && deployment.first_attempt > claim.attempt => None,
             ClaimKind::TakeOver => {
                 deployment.attempt += 1;
                 deployment.sequence = 0;
@@ -319,7 +321,7 @@ impl Store {
         let in_outbox = |outbox: &[Outgoing], id: Uuid, revision: i32| {
             outbox.iter().any(|row| match &row.row {
                 Row::Due(due) => due.order.0 == id && due.revision == revision,
-                Row::Work { job, .. } => job.id.0 == id,
+                Row::Work(deployment) => deployment.0 == id,
             })
         };
         let mut rows = Vec::new();
@@ -343,8 +345,7 @@ impl Store {
             let is_lost = unheard(silent) || (unheard(lost) && is_empty(deployment.job.region));
             if is_open(deployment.state) && is_lost && !in_outbox(&self.outbox, deployment.job.id.0, 0) {
                 deployment.updated_at = now;
-                let (job, stage) = (Rc::clone(&deployment.job), deployment.stage);
-                rows.push(Row::Work { job, stage, attempt: deployment.first_attempt });
+                rows.push(Row::Work(deployment.job.id));
             }
         }
         let found = rows.len();
@@ -358,30 +359,58 @@ impl Store {
 
     /// Applies reports, in one transaction.
     pub(crate) fn record(&mut self, reports: &[StateChange], now: Timestamp, at: Ms) {
-        let any = self.planted == Some(Planted::ReportsOfAnyAttempt);
-        let reports = reports.iter().map(|report| {
-            let current = self.deployments.get(&report.deployment).filter(|_| any).map(|row| row.attempt);
-            StateChange { attempt: current.unwrap_or(report.attempt), ..report.clone() }
-        });
-        let reports: Vec<StateChange> = reports.collect();
-        let is_whole = |report: &&StateChange| {
-            self.deployments.get(&report.deployment).is_some_and(|d| d.stage == Stage::Whole)
-        };
-        let (whole, parts): (Vec<&StateChange>, Vec<&StateChange>) = reports.iter().partition(is_whole);
-        let settled = apply(&whole, &self.deployments_to_settle(&whole), &self.orders_to_settle(&whole), now);
+        let reports: Vec<StateChange> = reports.iter().map(|report| self.heard(report)).collect();
+        let reports: Vec<&StateChange> = reports.iter().collect();
+        let (deployments, orders) = (self.deployments_to_settle(&reports), self.orders_to_settle(&reports));
+        let settled = apply(&reports, &deployments, &orders, now);
         self.settle(settled, now, at);
-        for report in parts {
-            self.record_part(report, now, at);
-        }
     }
 
+    /// A report as the recorder takes it.
+    fn heard(&self, report: &StateChange) -> StateChange {
+        let mut heard = report.clone();
+        if self.planted == Some(Planted::ReportsOfAnyAttempt)
+            && let Some(row) = self.deployments.get(&report.deployment)
+        {
+            heard.attempt = row.attempt;
+        }
+        if self.planted == Some(Planted::IgnoresConfirmBy) {
+            heard.confirm_by = heard.confirm_by.map(|_| Timestamp::MAX);
+        }
+        heard
+    }
+
+    /// The deployments, and the other parts of their transactions.
     fn deployments_to_settle(&self, reports: &[&StateChange]) -> HashMap<DeploymentId, DeploymentToSettle> {
-        let rows = reports.iter().filter_map(|report| Some((report.deployment, self.deployments.get(&report.deployment)?)));
-        rows.map(|(id, row)| {
-            let (state, attempt, sequence) = (row.state, row.attempt, row.sequence);
-            (id, DeploymentToSettle { state, attempt, sequence, in_doubt_since: None })
-        })
-        .collect()
+        let reported = |row: &Deployment| reports.iter().any(|report| report.deployment == row.job.id);
+        let transactions: BTreeSet<Option<DeploymentId>> =
+            self.deployments.values().filter(|row| reported(row)).map(|row| row.transaction).collect();
+        let of = |row: &&Deployment| {
+            reported(row) || (row.transaction.is_some() && transactions.contains(&row.transaction))
+        };
+        let to_settle = |row: &Deployment| {
+            let part = row.transaction.map(|transaction| Part {
+                transaction,
+                order: row.job.order,
+                confirm_by: row.confirm_by,
+                devices: row.devices.clone(),
+                reasons: row.reasons.clone(),
+            });
+            let (state, attempt, sequence, stage) = (row.state, row.attempt, row.sequence, row.stage);
+            DeploymentToSettle { state, attempt, sequence, in_doubt_since: None, stage, part }
+        };
+        let mut found: HashMap<DeploymentId, DeploymentToSettle> =
+            self.deployments.values().filter(of).map(|row| (row.job.id, to_settle(row))).collect();
+        if self.planted == Some(Planted::ConfirmsBeforeAllHaveAnswered) {
+            for (id, row) in &mut found {
+                let waits = is_open(row.state) && row.stage == Stage::Prepare;
+                if waits && !reports.iter().any(|report| report.deployment == *id) {
+                    row.state = DeploymentState::Prepared;
+                    row.part.iter_mut().for_each(|part| part.confirm_by = Some(Timestamp::MAX));
+                }
+            }
+        }
+        found
     }
 
     fn orders_to_settle(&self, reports: &[&StateChange]) -> HashMap<OrderId, OrderToSettle> {
@@ -412,9 +441,21 @@ impl Store {
             row.state = change.state;
             row.sequence = change.sequence;
             row.devices = change.devices;
+            row.confirm_by = change.confirm_by;
             row.updated_at = now;
-            if change.state.is_final() {
-                row.ended_at = Some(at);
+        }
+        let confirmed = settled.stages.iter().filter(|next| next.stage == Stage::Confirm);
+        let confirmed: Vec<DeploymentId> = confirmed.map(|next| next.id).collect();
+        if !confirmed.is_empty() {
+            self.confirmed.push((confirmed, at));
+        }
+        for next in settled.stages {
+            self.next_stage(next, now);
+        }
+        for row in self.deployments.values_mut() {
+            let is_confirmed = row.transaction.is_some_and(|id| settled.confirmed.contains(&id));
+            if is_confirmed && row.state == DeploymentState::Confirmed {
+                row.state = DeploymentState::Committed;
             }
         }
         for (id, state, sequence, errors) in settled.orders {
@@ -423,8 +464,27 @@ impl Store {
             let entry = Entry { sequence, from: Some(order.state), to: state, generation: order.generation };
             order.history.push(entry);
             (order.state, order.sequence, order.errors) = (state, sequence, errors);
+            let generation = order.generation;
+            let own = |row: &&mut Deployment| row.job.order == id && row.generation == generation;
+            self.deployments.values_mut().filter(own).for_each(|row| row.ended_at = Some(at));
             self.give_back(id);
         }
+    }
+
+    /// `stage_deployments`.
+    fn next_stage(&mut self, next: StageChange, now: Timestamp) {
+        let Some(part) = self.deployments.get_mut(&next.id) else { return };
+        let early = self.planted == Some(Planted::ConfirmsBeforeAllHaveAnswered);
+        assert!(early || !is_open(part.state), "a part has not answered its stage yet");
+        part.stage = next.stage;
+        part.reasons = next.reasons;
+        part.state = DeploymentState::Pending;
+        part.attempt += 1;
+        part.first_attempt = part.attempt;
+        part.sequence = 0;
+        part.confirm_by = None;
+        part.updated_at = now;
+        self.send(Row::Work(next.id), false);
     }
 
     fn give_back(&mut self, id: OrderId) {
@@ -446,77 +506,6 @@ impl Store {
             let Some(order) = self.orders.get(&id).filter(|order| order.state == OrderState::Scheduled) else { continue };
             let due = Due { order: id, revision: order.revision, due: order.due };
             self.send(Row::Due(due), false);
-        }
-    }
-
-    /// A report of a part of an order over several regions; with the last answer, what comes next.
-    fn record_part(&mut self, report: &StateChange, now: Timestamp, at: Ms) {
-        let Some(part) = self.deployments.get_mut(&report.deployment) else { return };
-        if report.attempt != part.attempt || report.sequence <= part.sequence {
-            return;
-        }
-        let event = across::event(part.stage, report.event);
-        let Some(state) = deployment_transition(part.state, event) else { return };
-        part.state = state;
-        part.sequence = report.sequence;
-        part.devices.clone_from(&report.devices);
-        part.updated_at = now;
-        if event == DeploymentEvent::Prepared {
-            part.confirm_by = report.confirm_by;
-        }
-        let (order, generation) = (part.job.order, part.generation);
-        let of = |d: &&Deployment| d.job.order == order && d.generation == generation;
-        let ids: Vec<DeploymentId> = self.deployments.values().filter(of).map(|d| d.job.id).collect();
-        let parts: Vec<PartState> = self.deployments.values().filter(of).map(|d| self.seen(d)).collect();
-        match across::decide(&parts, now) {
-            Decision::Wait => {}
-            Decision::Confirm => {
-                self.next_stage(&ids, Stage::Confirm, now);
-                self.confirmed.push((ids, at));
-            }
-            Decision::Undo(places) => {
-                let ids: Vec<DeploymentId> = places.iter().map(|place| ids[*place]).collect();
-                self.next_stage(&ids, Stage::Undo, now);
-            }
-            Decision::End => {
-                let devices: Vec<DeviceReport> =
-                    ids.iter().flat_map(|id| self.deployments[id].devices.clone()).collect();
-                let (_, failures) = across::outcome(&devices);
-                for id in ids {
-                    if let Some(part) = self.deployments.get_mut(&id) {
-                        part.ended_at = Some(at);
-                    }
-                }
-                assert!(self.transit(order, order_event(&failures), failures), "its order is in progress");
-                self.give_back(order);
-            }
-        }
-    }
-
-    /// What the decision sees of a part.
-    fn seen(&self, part: &Deployment) -> PartState {
-        let mut seen = PartState { stage: part.stage, state: part.state, confirm_by: part.confirm_by };
-        if self.planted == Some(Planted::ConfirmsBeforeAllHaveAnswered) && is_open(seen.state) && seen.stage == Stage::Prepare {
-            seen.state = DeploymentState::Prepared;
-            seen.confirm_by = Some(Timestamp::MAX);
-        }
-        if self.planted == Some(Planted::IgnoresConfirmBy) && seen.confirm_by.is_some() {
-            seen.confirm_by = Some(Timestamp::MAX);
-        }
-        seen
-    }
-
-    fn next_stage(&mut self, ids: &[DeploymentId], stage: Stage, now: Timestamp) {
-        for id in ids {
-            let Some(part) = self.deployments.get_mut(id) else { continue };
-            part.stage = stage;
-            part.state = DeploymentState::Pending;
-            part.attempt += 1;
-            part.first_attempt = part.attempt;
-            part.sequence = 0;
-            part.updated_at = now;
-            let row = Row::Work { job: Rc::clone(&part.job), stage, attempt: part.attempt };
-            self.send(row, false);
         }
     }
 }
