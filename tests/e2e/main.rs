@@ -18,6 +18,7 @@ mod netconfd;
 mod orders;
 mod properties;
 mod regions;
+mod retries;
 mod schedule;
 mod transcripts;
 mod workers;
