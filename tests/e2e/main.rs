@@ -19,6 +19,7 @@ mod netconfd;
 mod orders;
 mod properties;
 mod regions;
+mod retries;
 mod schedule;
 mod transcripts;
 mod workers;

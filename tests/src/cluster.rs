@@ -26,7 +26,7 @@ use crate::{
 pub struct Options {
     /// Region → number of simulated devices.
     pub regions: Vec<(String, u16)>,
-    /// More lines of configuration.
+    /// More lines of configuration. Orders are tried once, unless they have `[recorder.retry]`.
     pub config: String,
     /// Levels of the delay ladder.
     pub ladder_levels: u8,
@@ -126,11 +126,15 @@ impl Cluster {
     fn write_config(&self, port: u16) {
         let regions: Vec<&str> = self.options.regions.iter().map(|(region, _)| region.as_str()).collect();
         let catalogue = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/services");
+        let once = match self.options.config.contains("[recorder.retry]") {
+            true => "",
+            false => "[recorder.retry]\nattempts = 1\n",
+        };
         let text = format!(
             "regions = {regions:?}\ncatalogue = {catalogue:?}\n\
              [database]\nurl = {:?}\n[broker]\nurl = {:?}\nprefix = {:?}\nladder_levels = {}\n\
              [intake]\nlisten = \"127.0.0.1:{port}\"\n\
-             [credentials.sim]\nusername = \"ncdev\"\npassword_env = \"TURNUP_TEST_SIM_PASSWORD\"\n{}",
+             [credentials.sim]\nusername = \"ncdev\"\npassword_env = \"TURNUP_TEST_SIM_PASSWORD\"\n{once}{}",
             self.database_url, self.amqp_url, self.prefix, self.options.ladder_levels, self.options.config
         );
         std::fs::write(self.dir.join("turnup.toml"), text).unwrap();

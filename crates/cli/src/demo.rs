@@ -10,7 +10,7 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use turnup_core::lifecycle::OrderState;
+use turnup_core::{lifecycle::OrderState, retry::RetryPolicy};
 use turnup_device_sim::behaviour::Behaviour;
 
 use crate::{
@@ -76,6 +76,9 @@ struct Sample {
     /// Cancelled right after its submission.
     #[serde(default)]
     cancel: bool,
+    /// A device that works again once the order has failed and waits for its next attempt.
+    #[serde(default)]
+    comes_back: Option<String>,
 }
 
 /// A change of a device that turnup knows nothing of.
@@ -107,6 +110,9 @@ pub(crate) async fn run(mut config: Config, demo: Demo) -> Result<(), Failure> {
     config.scheduler.limits.connect_timeout_ms = 3000;
     config.scheduler.limits.lock_wait_ms = 3000;
     config.scheduler.limits.tries = 2;
+    // Tried twice, so that it can be seen and the demonstration ends soon.
+    config.recorder.retry =
+        RetryPolicy { attempts: 2, first_ms: 3000, max_ms: 3000, ..RetryPolicy::default() };
     let state = PathBuf::from(".turnup/demo");
     let _ = std::fs::remove_dir_all(&state);
     let broker = admin::broker(&config, "demo")?;
@@ -263,6 +269,9 @@ async fn submit(
             .post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "the customer changed their mind"}))
             .await?;
     }
+    if let Some(device) = &sample.comes_back {
+        come_back(system, device, &id, begin).await?;
+    }
     let mut found = None;
     if sample.finds.is_some() {
         ended(system, &id, begin).await?;
@@ -272,6 +281,23 @@ async fn submit(
         found = Some((word("config"), word("state")));
     }
     Ok(Submitted { id, refusal: None, found })
+}
+
+/// Repairs a device once the order has failed and waits for its next attempt.
+async fn come_back(system: &System, device: &str, id: &str, begin: Instant) -> Result<(), Failure> {
+    let simulated = system
+        .simulator
+        .device(device)
+        .ok_or_else(|| Failure::Usage(format!("demo.yaml: there is no simulated device {device}")))?;
+    while begin.elapsed() < PATIENCE {
+        let order = system.api.get(&format!("/v1/orders/{id}")).await?;
+        if order["retry"]["at"].is_string() {
+            let repaired = simulated.set_behaviour(Behaviour::default()).await;
+            return repaired.map_err(|error| Failure::Failed(error.to_string()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 async fn ended(system: &System, id: &str, begin: Instant) -> Result<Value, Failure> {
