@@ -104,3 +104,6 @@ fn merged(
     };
     (OrderReport { order, failures, in_force }, change, state)
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,3 +113,6 @@ fn encoded(message: &Deployment, stage: Stage) -> Result<Vec<u8>, Vec<Failure>> 
     }
     Ok(encoded)
 }
+
+#[cfg(test)]
+mod tests;

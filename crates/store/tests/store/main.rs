@@ -15,6 +15,7 @@ mod library;
 mod lives;
 mod pool;
 mod random_lives;
+mod regions;
 mod relay;
 mod resource_stress;
 mod resources;

@@ -1,0 +1,168 @@
+//! In which regions an order is begun.
+
+use jiff::Timestamp;
+use serde_json::json;
+use turnup_core::{
+    audit::AuditWork,
+    id::{OrderId, ServiceId},
+    lifecycle::OrderState,
+    message::{Condition, DeviceEdit},
+    name::PlatformName,
+    order::{OrderKind, OrderOptions, Priority},
+};
+use turnup_store::OrderView;
+
+use super::*;
+
+fn name(name: &str) -> DeviceName {
+    DeviceName::new(name).unwrap()
+}
+
+/// Devices w… in the west, e… in the east.
+fn device(device: &str) -> Device {
+    Device {
+        name: name(device),
+        region: RegionName::new(if device.starts_with('w') { "west" } else { "east" }).unwrap(),
+        platform: PlatformName::new("sim").unwrap(),
+        address: "192.0.2.1".to_owned(),
+        port: 830,
+        host_key: None,
+        credential: None,
+        description: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn due(devices: &[&str]) -> DueOrder {
+    let order = OrderView {
+        id: OrderId(Uuid::from_u128(7)),
+        kind: OrderKind::Provision,
+        definition: "eline".to_owned(),
+        definition_version: 1,
+        service_id: ServiceId(Uuid::from_u128(8)),
+        region: "multi".to_owned(),
+        attributes: json!({}),
+        endpoints: vec![],
+        devices: devices.iter().map(|name| (*name).to_owned()).collect(),
+        priority: Priority::Urgent,
+        external_id: None,
+        description: None,
+        requester: "crm".to_owned(),
+        derived_from: None,
+        options: OrderOptions::default(),
+        state: OrderState::Scheduled,
+        schedule_revision: 1,
+        scheduled_for: None,
+        generation: 1,
+        sequence: 2,
+        errors: vec![],
+        waiting_for: vec![],
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        actions: vec![],
+        deployments: None,
+        history: None,
+    };
+    DueOrder { order, devices: devices.iter().map(|device| name(device)).collect(), ticket: None }
+}
+
+fn edit(text: &str) -> DeviceEdit {
+    DeviceEdit {
+        order: OrderId(Uuid::from_u128(7)),
+        edit: text.to_owned(),
+        inverse: String::new(),
+        filter: String::new(),
+        after: Condition::Contains(String::new()),
+        before: Condition::Contains(String::new()),
+        keys: BTreeMap::new(),
+    }
+}
+
+/// Footprints of all its devices, edits of those that change.
+fn parts(devices: &[&str], changed: &[&str], text: &str) -> Parts {
+    Parts {
+        purpose: Purpose::Change,
+        edits: changed.iter().map(|device| (name(device), edit(text))).collect(),
+        audits: BTreeMap::new(),
+        footprints: devices.iter().map(|device| json!({"device": device})).collect(),
+    }
+}
+
+fn begun(devices: &[&str], parts: &Parts) -> Result<Vec<Start>, Vec<Failure>> {
+    let known = devices.iter().map(|name| (device(name).name, device(name))).collect();
+    let epochs = devices.iter().map(|device| (name(device), 41)).collect();
+    let field = Field { devices: &known, epochs: &epochs };
+    deployments(&[(&due(devices), parts)], &field, &Limits::default())
+}
+
+/// Region, stage and devices of each.
+fn short(starts: &[Start]) -> Vec<(&str, Stage, Vec<String>)> {
+    let short = |start: &'_ Start| {
+        let message = Deployment::decode(&start.message).unwrap();
+        assert_eq!((message.deployment, message.region.as_str()), (start.deployment, start.region.as_str()));
+        assert_eq!((message.generation, message.attempt, start.priority), (2, 1, Priority::Urgent));
+        assert!(message.devices.iter().all(|work| work.epoch == 42));
+        message.devices.iter().map(|work| work.device.to_string()).collect()
+    };
+    starts.iter().map(|start| (start.region.as_str(), start.stage, short(start))).collect()
+}
+
+#[test]
+fn over_two_regions_an_order_has_a_part_in_each() {
+    let devices = ["w1", "w2", "e1"];
+    let starts = begun(&devices, &parts(&devices, &devices, "<x/>")).unwrap();
+    assert_eq!(
+        short(&starts),
+        [
+            ("east", Stage::Prepare, vec!["e1".to_owned()]),
+            ("west", Stage::Prepare, vec!["w1".to_owned(), "w2".to_owned()])
+        ]
+    );
+    let [first, second] = &starts[..] else { panic!() };
+    assert_ne!(first.deployment, second.deployment);
+    assert_eq!((first.transaction, second.transaction), (Some(first.deployment), Some(first.deployment)));
+    assert_eq!(first.footprints.as_array().unwrap().len(), 3, "of the devices of all parts");
+    assert_eq!(second.footprints, json!([]));
+}
+
+#[test]
+fn what_changes_in_one_region_is_one_transaction_there() {
+    let devices = ["w1", "w2", "e1"];
+    for changed in [&["w1", "w2"][..], &["w2"]] {
+        let starts = begun(&devices, &parts(&devices, changed, "<x/>")).unwrap();
+        let names = changed.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(short(&starts), [("west", Stage::Whole, names)]);
+        assert_eq!((starts[0].transaction, starts[0].footprints.as_array().unwrap().len()), (None, 3));
+    }
+    // Nothing changes anywhere: somebody has to say so.
+    let starts = begun(&devices, &parts(&devices, &[], "")).unwrap();
+    assert_eq!(short(&starts), [("east", Stage::Whole, vec![])]);
+}
+
+#[test]
+fn an_audit_is_whole_in_each_region() {
+    let devices = ["w1", "e1"];
+    let work = AuditWork { config: None, checks: vec![] };
+    let audits = devices.iter().map(|device| (name(device), work.clone())).collect();
+    let parts = Parts { purpose: Purpose::Audit, edits: BTreeMap::new(), audits, footprints: vec![] };
+    let starts = begun(&devices, &parts).unwrap();
+    assert_eq!(
+        short(&starts),
+        [("east", Stage::Whole, vec!["e1".to_owned()]), ("west", Stage::Whole, vec!["w1".to_owned()])]
+    );
+    assert!(starts.iter().all(|start| start.transaction == Some(starts[0].deployment)));
+}
+
+#[test]
+fn a_part_leaves_room_for_its_stage() {
+    let long = |bytes| "x".repeat(bytes);
+    let of = |devices: &[&str], text: &str| begun(devices, &parts(devices, devices, text));
+    let empty = of(&["w1"], "").unwrap()[0].message.len();
+    let most = long(MAX_BYTES - empty);
+    assert!(of(&["w1"], &most).is_ok(), "in one region all of it is for the deployment");
+    assert!(of(&["w1", "e1"], &long(MAX_BYTES - empty - Part::WRAPPING)).is_ok());
+    let refused = of(&["w1", "e1"], &most).unwrap_err();
+    assert!(refused[0].message.contains("region east"), "{refused:?}");
+    assert!(refused[0].message.contains("one order per region"), "{refused:?}");
+}
