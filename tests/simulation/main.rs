@@ -17,6 +17,7 @@
 mod broker;
 mod check;
 mod device;
+mod exhaustive;
 mod link;
 mod roles;
 mod scenario;

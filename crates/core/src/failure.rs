@@ -51,7 +51,7 @@ impl FailureClass {
 }
 
 /// A failure, as shown on an order: which device, in which phase, and what the device said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
     /// Class: decides what becomes of the order.
     pub class: FailureClass,
@@ -80,7 +80,7 @@ pub struct Failure {
 }
 
 /// A text that belongs to a failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Detail {
     /// What it is.
     pub title: String,

@@ -105,7 +105,7 @@ pub enum Gate {
 }
 
 /// What comes next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Next {
     /// This phase at these devices; then [`Transaction::answered`].
     Run(Phase, Vec<usize>),
@@ -116,7 +116,7 @@ pub enum Next {
 }
 
 /// How it is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
     /// What is known of the devices is the result, to be reported.
     Known,
@@ -129,7 +129,7 @@ pub enum End {
 }
 
 /// What is known of one device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Seat {
     /// Which configuration is in force for good, as far as known.
     pub in_force: InForce,
@@ -154,7 +154,7 @@ impl Seat {
 }
 
 /// The state machine.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Transaction {
     seats: Vec<Seat>,
     end: End,

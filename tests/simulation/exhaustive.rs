@@ -1,0 +1,437 @@
+//! The protocol over two regions with one device each, in every order in which things can happen: messages come
+//! again at any time, workers die between any two steps and are replaced while they still work, answers are lost
+//! before and after they had an effect, devices refuse, and timers run out. The machines are `core::transaction`,
+//! `core::across` and `core::lifecycle` themselves; the states are few enough to look at all.
+//!
+//! A worker's question whether its attempt is current and the request that follows are one step here: the protocol
+//! has no fence against a worker that is frozen exactly between the two (docs/promises.md).
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use turnup_core::{
+    across::{self, Decision, PartState},
+    failure::{Failure, FailureClass},
+    lifecycle::{DeploymentEvent, DeploymentState, OrderEvent, deployment_transition},
+    message::{DeviceReport, Guarantee, InForce, Stage},
+    name::DeviceName,
+    settle,
+    transaction::{Answer, End, Gate, Next, Phase, Transaction},
+};
+
+/// What is tried.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// How often a stage's message comes again.
+    repeats: u8,
+    /// Whether devices may be out of reach for good, so that workers give up.
+    unreachable: bool,
+    /// Whether it is decided although the time to confirm is over.
+    ignores_time: bool,
+    /// Whether messages of earlier stages may take over.
+    old_stages: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Device {
+    /// The new configuration is in force for good.
+    kept: bool,
+    /// It is in force provisionally.
+    pending: bool,
+    /// More than half of its time to be confirmed is over.
+    late: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Part {
+    stage: Stage,
+    state: DeploymentState,
+    attempt: u8,
+    first_attempt: u8,
+    repeats: u8,
+    /// What was last reported of its device.
+    in_force: InForce,
+}
+
+/// A stage's message. It stays: it may come again at any time, and says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Message {
+    part: usize,
+    stage: Stage,
+    attempt: u8,
+    /// It has been delivered for the first time.
+    delivered: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Worker {
+    part: usize,
+    stage: Stage,
+    attempt: u8,
+    transaction: Transaction,
+    next: Next,
+}
+
+/// A report, which may be applied at any later time, and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Report {
+    part: usize,
+    attempt: u8,
+    event: DeploymentEvent,
+    in_force: InForce,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct State {
+    devices: [Device; 2],
+    parts: [Part; 2],
+    messages: Vec<Message>,
+    workers: Vec<Worker>,
+    reports: Vec<Report>,
+    /// How the order has ended: deployed or not.
+    ended: Option<bool>,
+}
+
+fn failed(touched: bool) -> Answer {
+    Answer::Failed { failures: Vec::new(), touched }
+}
+
+fn report_of(in_force: InForce) -> DeviceReport {
+    let name = DeviceName::new("d").unwrap();
+    DeviceReport { device: name, in_force, steps: Vec::new(), failures: Vec::new(), audit: None, guarantee: None }
+}
+
+impl State {
+    fn new() -> Self {
+        let part = Part {
+            stage: Stage::Prepare,
+            state: DeploymentState::Pending,
+            attempt: 1,
+            first_attempt: 1,
+            repeats: 0,
+            in_force: InForce::Old,
+        };
+        let message = |part| Message { part, stage: Stage::Prepare, attempt: 1, delivered: false };
+        Self {
+            devices: [Device::default(); 2],
+            parts: [part; 2],
+            messages: vec![message(0), message(1)],
+            workers: Vec::new(),
+            reports: Vec::new(),
+            ended: None,
+        }
+    }
+
+    fn is_open(&self, part: usize) -> bool {
+        matches!(self.parts[part].state, DeploymentState::Pending | DeploymentState::Running | DeploymentState::InDoubt)
+    }
+
+    fn is_current(&self, worker: &Worker) -> bool {
+        self.is_open(worker.part) && self.parts[worker.part].attempt == worker.attempt
+    }
+
+    /// Everything that can happen next.
+    fn successors(&self, limits: Limits) -> Vec<Self> {
+        let mut all = Vec::new();
+        for at in 0..self.messages.len() {
+            self.deliver(at, limits, &mut all);
+        }
+        for at in 0..self.workers.len() {
+            let mut dies = self.clone();
+            dies.workers.remove(at);
+            all.push(dies);
+            self.work(at, limits, &mut all);
+        }
+        for report in &self.reports {
+            self.record(*report, limits, &mut all);
+        }
+        for at in 0..2 {
+            if self.devices[at].pending {
+                let mut later = self.clone();
+                let device = &mut later.devices[at];
+                if device.late { *device = Device { kept: device.kept, ..Device::default() } } else { device.late = true }
+                all.push(later);
+            }
+        }
+        for state in &mut all {
+            state.workers.sort_by_key(|worker| (worker.part, worker.attempt));
+            state.reports.sort_by_key(|report| (report.part, report.attempt, report.event, report.in_force));
+        }
+        all
+    }
+
+    fn deliver(&self, at: usize, limits: Limits, all: &mut Vec<Self>) {
+        let message = self.messages[at];
+        let part = self.parts[message.part];
+        let mut next = self.clone();
+        let attempt = if message.delivered {
+            let of_the_stage = limits.old_stages || part.first_attempt <= message.attempt;
+            if !self.is_open(message.part) || !of_the_stage || part.repeats >= limits.repeats {
+                return;
+            }
+            next.parts[message.part].attempt += 1;
+            next.parts[message.part].repeats += 1;
+            part.attempt + 1
+        } else {
+            next.messages[at].delivered = true;
+            message.attempt
+        };
+        let (transaction, first) = Transaction::part(message.stage, 1, message.delivered);
+        next.workers.push(Worker { part: message.part, stage: message.stage, attempt, transaction, next: first });
+        all.push(next);
+    }
+
+    /// The state in which this worker has gone on with this answer.
+    fn answered(&self, at: usize, phase: Phase, device: Device, answer: Answer) -> Self {
+        let mut next = self.clone();
+        let worker = &mut next.workers[at];
+        next.devices[worker.part] = device;
+        let answers = if phase == Phase::Release { Vec::new() } else { vec![(0, answer)] };
+        worker.next = worker.transaction.answered(phase, answers);
+        next
+    }
+
+    fn work(&self, at: usize, limits: Limits, all: &mut Vec<Self>) {
+        let worker = &self.workers[at];
+        match &worker.next {
+            Next::Ask(phase) => {
+                let late = Failure::new(FailureClass::Unreachable, "gate", "late");
+                let mut gates = vec![Gate::Cut];
+                // One that has been replaced a moment ago need not have heard of it.
+                gates.push(Gate::Open);
+                if !self.is_current(worker) {
+                    gates.push(Gate::Superseded);
+                }
+                if self.devices[worker.part].late {
+                    gates.push(Gate::Late(late));
+                }
+                for gate in gates {
+                    let mut next = self.clone();
+                    let worker = &mut next.workers[at];
+                    worker.next = worker.transaction.gated(*phase, gate);
+                    all.push(next);
+                }
+            }
+            Next::Run(phase, _) => {
+                for (device, answer) in self.outcomes(worker, *phase, limits) {
+                    all.push(self.answered(at, *phase, device, answer));
+                }
+            }
+            Next::End(end) => {
+                let mut next = self.clone();
+                let worker = next.workers.remove(at);
+                let in_force = match end {
+                    End::Prepared => InForce::Provisional,
+                    _ => worker.transaction.seats()[0].in_force,
+                };
+                let event = match end {
+                    End::Known => across::event(worker.stage, settle::outcome(&[report_of(in_force)], &[])),
+                    End::Prepared => DeploymentEvent::Prepared,
+                    End::Superseded | End::HandedBack => {
+                        all.push(next);
+                        return;
+                    }
+                };
+                let report = Report { part: worker.part, attempt: worker.attempt, event, in_force };
+                if !next.reports.contains(&report) {
+                    next.reports.push(report);
+                }
+                all.push(next);
+            }
+        }
+    }
+
+    /// What a phase may do to the device, and what the worker hears.
+    fn outcomes(&self, worker: &Worker, phase: Phase, limits: Limits) -> Vec<(Device, Answer)> {
+        let device = self.devices[worker.part];
+        let back = Device { kept: device.kept, ..Device::default() };
+        let kept = Device { kept: true, ..Device::default() };
+        let found = |device: Device| Answer::Found(if device.kept { InForce::New } else { InForce::Old });
+        let current = self.is_current(worker);
+        let mut all = match phase {
+            // These ask before each session whether they are current.
+            Phase::Recover | Phase::Settle | Phase::Push | Phase::Revert if !current => {
+                return vec![(device, Answer::Superseded)];
+            }
+            Phase::Recover => vec![(back, found(back))],
+            // Refused, or nobody there before anything was done.
+            Phase::Prepare => {
+                vec![(device, Answer::Ready(Guarantee::ConfirmedCommit11)), (device, failed(false))]
+            }
+            Phase::Commit => {
+                let pending = Device { pending: !device.kept, late: false, kept: device.kept };
+                // What is pending belongs to whoever has the token: done once more, it begins anew.
+                vec![(pending, Answer::Done), (pending, failed(true)), (device, failed(true)), (device, failed(false))]
+            }
+            Phase::Hold | Phase::CommitForGood => vec![(device, Answer::Done)],
+            Phase::Confirm => {
+                let done = if device.pending { (kept, Answer::Done) } else { (device, failed(true)) };
+                let lost = if device.pending { kept } else { device };
+                vec![done, (lost, failed(true)), (device, failed(true))]
+            }
+            Phase::Settle => {
+                let now = if device.pending { kept } else { device };
+                vec![(now, found(now))]
+            }
+            Phase::Push => vec![(kept, Answer::Done), (device, failed(false))],
+            Phase::Undo if back.kept && !worker.transaction.had_new(0) => vec![(back, found(back))],
+            Phase::Undo => vec![(back, Answer::Done)],
+            Phase::Revert => vec![(Device::default(), Answer::Done)],
+            Phase::Release if worker.transaction.is_superseded() => vec![(device, Answer::Done)],
+            Phase::Release if worker.transaction.committed(0) => vec![(back, Answer::Done), (device, Answer::Done)],
+            Phase::Release => vec![(device, Answer::Done)],
+        };
+        if limits.unreachable {
+            match phase {
+                Phase::Recover | Phase::Settle | Phase::Undo => all.push((device, failed(true))),
+                Phase::Push => all.extend([(kept, failed(true)), (device, failed(true))]),
+                Phase::Revert => all.extend([(Device::default(), failed(true)), (device, failed(true))]),
+                _ => {}
+            }
+        }
+        all
+    }
+
+    fn record(&self, report: Report, limits: Limits, all: &mut Vec<Self>) {
+        let part = self.parts[report.part];
+        if part.attempt != report.attempt {
+            return;
+        }
+        let event = across::event(part.stage, report.event);
+        let Some(state) = deployment_transition(part.state, event) else { return };
+        let mut next = self.clone();
+        let part = &mut next.parts[report.part];
+        (part.state, part.in_force) = (state, report.in_force);
+        let now = Timestamp::UNIX_EPOCH;
+        let seen = |at: usize| {
+            let (part, device) = (next.parts[at], next.devices[at]);
+            let in_time = limits.ignores_time || (device.pending && !device.late) || device.kept;
+            let by = now + SignedDuration::from_secs(i64::from(in_time));
+            let confirm_by = (part.state == DeploymentState::Prepared).then_some(by);
+            PartState { stage: part.stage, state: part.state, confirm_by }
+        };
+        match across::decide(&[seen(0), seen(1)], now) {
+            Decision::Wait => {}
+            Decision::Confirm => next.send(&[0, 1], Stage::Confirm),
+            Decision::Undo(parts) => next.send(&parts, Stage::Undo),
+            Decision::End => {
+                let devices = next.parts.map(|part| report_of(part.in_force));
+                let (_, failures) = across::outcome(&devices, &[]);
+                assert!(next.ended.is_none(), "an order ends once");
+                next.ended = Some(settle::order_event(&failures) == OrderEvent::Deployed);
+            }
+        }
+        all.push(next);
+    }
+
+    fn send(&mut self, parts: &[usize], stage: Stage) {
+        for at in parts {
+            let part = &mut self.parts[*at];
+            part.attempt += 1;
+            (part.stage, part.state, part.first_attempt, part.repeats) =
+                (stage, DeploymentState::Pending, part.attempt, 0);
+            self.messages.push(Message { part: *at, stage, attempt: part.attempt, delivered: false });
+        }
+        self.messages.sort_by_key(|message| (message.part, message.attempt));
+    }
+
+    /// Nobody works and no timer runs.
+    fn is_quiet(&self) -> bool {
+        self.workers.is_empty() && self.devices.iter().all(|device| !device.pending)
+    }
+
+    /// What is wrong with a state in which the order has ended and all is quiet.
+    fn fault(&self) -> Option<String> {
+        let deployed = self.ended?;
+        if !self.is_quiet() {
+            return None;
+        }
+        let kept = self.devices.map(|device| device.kept);
+        let told = self.parts.map(|part| part.in_force);
+        let lies = kept.iter().zip(told).any(|(kept, told)| match told {
+            InForce::New => !kept,
+            InForce::Old => *kept,
+            _ => false,
+        });
+        let doubted = told.iter().any(|told| !matches!(told, InForce::New | InForce::Old));
+        let mixed = kept[0] != kept[1];
+        let wrong = lies || (deployed && kept != [true; 2]) || (!deployed && kept != [false; 2] && !doubted && !mixed);
+        // Devices that can be reached are never left half-configured; of others it is said.
+        (wrong || (mixed && !doubted)).then(|| format!("deployed: {deployed}, in force: {kept:?}, told: {told:?}"))
+    }
+}
+
+fn key(state: &State) -> u128 {
+    let hash = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        (salt, state).hash(&mut hasher);
+        u128::from(hasher.finish())
+    };
+    hash(0) << 64 | hash(1)
+}
+
+/// What was seen.
+struct Explored {
+    states: usize,
+    fault: Option<String>,
+    /// States from which the order can't end any more.
+    dead_ends: usize,
+    doubts: usize,
+}
+
+fn explore(limits: Limits) -> Explored {
+    let mut seen: HashMap<u128, u32> = HashMap::new();
+    let mut before: Vec<Vec<u32>> = Vec::new();
+    let mut open: VecDeque<(u32, State)> = VecDeque::new();
+    let mut ended: Vec<u32> = Vec::new();
+    let mut doubts = 0;
+    let first = State::new();
+    seen.insert(key(&first), 0);
+    before.push(Vec::new());
+    open.push_back((0, first));
+    while let Some((from, state)) = open.pop_front() {
+        if let Some(fault) = state.fault() {
+            return Explored { states: seen.len(), fault: Some(format!("{fault}: {state:?}")), dead_ends: 0, doubts };
+        }
+        if state.ended.is_some() {
+            ended.push(from);
+            doubts += usize::from(state.parts.iter().any(|part| part.in_force == InForce::Unknown));
+        }
+        for next in state.successors(limits) {
+            let number = u32::try_from(seen.len()).unwrap();
+            let to = *seen.entry(key(&next)).or_insert(number);
+            if to == number {
+                before.push(Vec::new());
+                open.push_back((to, next));
+            }
+            before[usize::try_from(to).unwrap()].push(from);
+        }
+    }
+    // Backwards from the ends: what is not reached can't come to one.
+    let mut can_end = vec![false; before.len()];
+    let mut open = ended;
+    while let Some(state) = open.pop() {
+        let state = usize::try_from(state).unwrap();
+        if !std::mem::replace(&mut can_end[state], true) {
+            open.extend(&before[state]);
+        }
+    }
+    let dead_ends = can_end.iter().filter(|can| !**can).count();
+    Explored { states: before.len(), fault: None, dead_ends, doubts }
+}
+
+const ALL: Limits = Limits { repeats: 1, unreachable: false, ignores_time: false, old_stages: false };
+
+#[test]
+#[allow(clippy::print_stdout, reason = "how many states there are is of interest")]
+fn in_every_order_of_events_two_regions_agree() {
+    for unreachable in [false, true] {
+        let explored = explore(Limits { unreachable, ..ALL });
+        println!("{} states, {} ends in doubt", explored.states, explored.doubts);
+        assert_eq!(explored.fault, None);
+        assert!(explored.states > 1_000, "{} states", explored.states);
+    }
+}
