@@ -28,6 +28,7 @@ use crate::{
 
 mod audits;
 mod groups;
+mod waiting;
 
 /// No delivery may be held longer: the broker takes it back after 30 minutes.
 const LONGEST: Duration = Duration::from_secs(24 * 60);
@@ -177,21 +178,24 @@ impl Run<'_> {
         } else {
             self.attempt
         };
-        // The time for the devices begins now, but the broker's patience began with the delivery.
-        let total_by = (Instant::now() + total).min(self.began + LONGEST);
         let objections = objections(deployment, self.context.shared);
-        if deployment.purpose == Purpose::Audit {
-            return self.audit(attempt, total_by, objections).await;
-        }
-        if !objections.is_empty() {
+        let is_audit = deployment.purpose == Purpose::Audit;
+        if !is_audit && !objections.is_empty() {
             return self.report(attempt, 1, self.refused(objections), Vec::new());
         }
-        if self.stage == Stage::Whole && deployment.devices.iter().all(is_null) {
+        if !is_audit && self.stage == Stage::Whole && deployment.devices.iter().all(is_null) {
             return self.report(attempt, 1, Ending::on_paper(deployment), Vec::new());
         }
+        let (_seats, sequence) = match self.wait_for_room(attempt).await {
+            Ok(entered) => entered,
+            Err(outcome) => return outcome,
+        };
+        // The time for the devices begins now, but the broker's patience began with the delivery.
+        let total_by = (Instant::now() + total).min(self.began + LONGEST);
         match deployment.orders.len() {
-            0 | 1 => self.transact(attempt, total_by).await,
-            _ => self.transact_group(attempt, total_by).await,
+            _ if is_audit => self.audit(attempt, sequence, total_by, objections).await,
+            0 | 1 => self.transact(attempt, sequence, total_by).await,
+            _ => self.transact_group(attempt, sequence, total_by).await,
         }
     }
 
@@ -204,7 +208,7 @@ impl Run<'_> {
         Ending::refused(self.deployment, in_force, failures)
     }
 
-    async fn transact(&self, attempt: i32, total_by: Instant) -> Outcome {
+    async fn transact(&self, attempt: i32, sequence: i32, total_by: Instant) -> Outcome {
         let deployment = self.deployment;
         // Everything is parsed before the first device hears of it.
         let (mut works, mut bad) = (Vec::with_capacity(deployment.devices.len()), Vec::new());
@@ -217,7 +221,7 @@ impl Run<'_> {
             }
         }
         if !bad.is_empty() {
-            return self.report(attempt, 1, self.refused(bad), Vec::new());
+            return self.report(attempt, sequence, self.refused(bad), Vec::new());
         }
         let progress = Progress::default();
         let job = self.job(attempt, total_by, &progress);
@@ -234,7 +238,7 @@ impl Run<'_> {
             over.cancel();
             result
         };
-        let ((transaction, end), sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        let ((transaction, end), sequence) = join(work, self.tell(attempt, sequence, &progress, &over)).await;
         let since = devices.iter().filter_map(Device::since_commit).max().unwrap_or_default();
         let confirm_by = Timestamp::now() + job.half_of_timer().saturating_sub(since);
         let said: Vec<DeviceTranscript> = devices.iter_mut().filter_map(Device::take_transcript).collect();
@@ -332,8 +336,13 @@ impl Run<'_> {
     }
 
     /// Tells how far a long deployment is, until it is over. Returns the next sequence number.
-    async fn tell(&self, attempt: i32, progress: &Progress, over: &CancellationToken) -> i32 {
-        let mut sequence = 1;
+    async fn tell(
+        &self,
+        attempt: i32,
+        mut sequence: i32,
+        progress: &Progress,
+        over: &CancellationToken,
+    ) -> i32 {
         let mut next = Instant::now() + Duration::from_millis(self.context.shared.settings.report_after_ms);
         let mut told = None;
         let mut told_at = Instant::now();

@@ -13,7 +13,7 @@ use turnup_core::{
 use turnup_netconf::{
     capability::Capabilities,
     message::Reply,
-    operation::{Datastore, Filter, Operation},
+    operation::Operation,
     ssh::{Cause, Options, RpcFailure, Session, connect},
     xml::Element,
 };
@@ -22,7 +22,7 @@ use crate::{
     classify::{self, Step, shorten},
     credential,
     currency::{Currency, Verdict},
-    pool::Identity,
+    pool::{self, Closed, Identity},
     progress::Progress,
     retry::Retry,
     serve::Shared,
@@ -36,10 +36,9 @@ mod phases;
 mod resolve;
 mod trial;
 
-/// A warm session that was idle for longer is asked something harmless first.
-const PROBE_AFTER: Duration = Duration::from_secs(5);
-/// How long a warm session may take for its first answer.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a warm session may take for its first answer. It may be dead without anybody knowing, and a live
+/// one that is slower costs no more than a new session.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// Most lost sessions remembered.
 const MAX_LOST: usize = 32;
 /// A reconnect so soon after the attempt was known to be current needs no question.
@@ -199,15 +198,11 @@ impl<'a> Device<'a> {
             let text = "no host key of this device is trusted yet: compare it and run 'turnup device trust'";
             Failure::new(FailureClass::Distrusted, Step::Connect.name(), text)
         })?;
-        if warm && let Some((session, idle)) = self.job.shared.pool.take(self.name(), &identity) {
+        if warm && let Some(session) = self.job.shared.pool.take(self.name(), &identity) {
             self.session = Some(session);
             self.untried = true;
             self.clean = true;
-            if idle < PROBE_AFTER || self.probe(by).await {
-                metrics::counter!("turnup_worker_sessions_reused_total").increment(1);
-                return self.shortcoming().map_or(Ok(()), Err);
-            }
-            self.drop_session();
+            return self.shortcoming().map_or(Ok(()), Err);
         }
         let began = Instant::now();
         let result = self.connect(&identity, by).await;
@@ -260,6 +255,11 @@ impl<'a> Device<'a> {
         let credentials = credential::resolve(known, self.asked.credential.as_ref()).await.map_err(|e| {
             Failure::new(FailureClass::Misconfigured, Step::Connect.name(), shorten(&e.to_string()))
         })?;
+        // Waiting for one's turn is no fault of the device's, so it has its whole time to answer.
+        let Some(_turn) = shared.room.connect(by).await else {
+            let text = "the worker was opening too many sessions at once (worker.max_connects_at_once)";
+            return Err(Failure::new(FailureClass::Unreachable, Step::Connect.name(), text));
+        };
         let settle_ms = shared.settings.settle_ms.0.get(&self.asked.platform).copied().unwrap_or_default();
         let limit = Duration::from_millis(self.job.limits.connect_timeout_ms);
         let options = Options {
@@ -271,12 +271,9 @@ impl<'a> Device<'a> {
         opened.map_err(|error| classify::of_connect(&error))
     }
 
-    /// Asks for nothing, to see whether the session lives.
+    /// Asks for nothing, to see whether the session lives. One that does not is gone.
     async fn probe(&mut self, by: Instant) -> bool {
-        let nothing = Operation::get_config(Datastore::Running, Some(&Filter::Subtree(Vec::new())));
-        let answered = self.send("probe", &[nothing], by).await.is_ok();
-        self.untried = !answered;
-        answered
+        self.send("probe", &[pool::nothing()], by).await.is_ok()
     }
 
     /// A new session in the middle of a transaction: since time has passed, only after the scheduler has
@@ -305,7 +302,8 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// Sends requests in one write and waits for all answers. A session that fails is gone.
+    /// Sends requests in one write and waits for all answers. A session that fails is gone. What is sent
+    /// first on a warm session has a quick first request: that one's answer shows whether the session lives.
     pub(crate) async fn send(
         &mut self,
         step: &str,
@@ -315,17 +313,26 @@ impl<'a> Device<'a> {
         let Some(session) = self.session.as_mut() else {
             return Err(RpcFailure::NotSent { cause: Cause::Closed });
         };
-        let limit = Duration::from_millis(self.job.limits.rpc_timeout_ms);
-        let limit = if self.untried { limit.min(PROBE_TIMEOUT) } else { limit };
         let began = Instant::now();
-        let result = session.pipeline(operations, by.min(began + limit)).await;
+        let by = by.min(began + Duration::from_millis(self.job.limits.rpc_timeout_ms));
+        let first_by = if self.untried { by.min(began + FIRST_ANSWER) } else { by };
+        let result = session.pipeline_answering_by(operations, first_by, by).await;
         let took_us = self.note_step(step, began);
         if let Some(scribe) = &mut self.scribe {
             scribe.exchange(step, took_us, operations, &result);
         }
         match &result {
-            Ok(_) => self.untried = false,
-            Err(_) => self.drop_session(),
+            Ok(_) if self.untried => {
+                metrics::counter!("turnup_worker_sessions_reused_total").increment(1);
+                self.untried = false;
+            }
+            Ok(_) => {}
+            Err(failure) => {
+                if self.untried && failure.is_unanswered() {
+                    Closed::Dead.count();
+                }
+                self.drop_session();
+            }
         }
         result
     }

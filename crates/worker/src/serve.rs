@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
-    time::{Instant, interval, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, DeployClass, Publisher};
@@ -28,6 +28,7 @@ use crate::{
     outbound::{self, Final},
     pool::Pool,
     report::{Ending, Reporter},
+    room::Room,
     transcript::SecretNames,
 };
 
@@ -39,8 +40,6 @@ const MAX_WAIT: Duration = Duration::from_secs(300);
 const OUTBOUND: usize = 1_024;
 /// How long the last reports may take when the worker ends.
 const LAST_REPORTS: Duration = Duration::from_secs(10);
-/// How often idle sessions are looked through.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// What all deployments of a worker share.
 #[derive(Debug)]
@@ -48,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) assignment: Assignment,
     pub(crate) pool: Pool,
+    pub(crate) room: Room,
     pub(crate) secret_names: SecretNames,
     in_flight: AtomicUsize,
 }
@@ -55,9 +55,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings, assignment: Assignment) -> Self {
         let idle = Duration::from_millis(settings.session_idle_ms);
-        let pool = Pool::new(settings.max_warm_sessions, idle);
+        let keep_alive = (settings.keep_alive_ms > 0).then(|| Duration::from_millis(settings.keep_alive_ms));
+        let pool = Pool::new(settings.max_warm_sessions, idle, keep_alive);
+        let room = Room::new(&settings);
         let secret_names = SecretNames::new(&settings.secret_names);
-        Self { settings, assignment, pool, secret_names, in_flight: AtomicUsize::new(0) }
+        Self { settings, assignment, pool, room, secret_names, in_flight: AtomicUsize::new(0) }
     }
 }
 
@@ -170,7 +172,10 @@ impl Worker {
         let mut tasks = JoinSet::new();
         let mut consumers = consumers(&shared, &broker);
         let asking = tokio::spawn(ask::serve(Arc::clone(&shared), broker.clone(), shutdown.clone()));
-        take(&desk, &mut consumers, &mut tasks, &shutdown).await;
+        tokio::select! {
+            () = take(&desk, &mut consumers, &mut tasks, &shutdown) => {}
+            () = shared.pool.tend() => {}
+        }
         for consumer in &consumers {
             consumer.stop();
         }
@@ -208,7 +213,6 @@ async fn take(
     shutdown: &CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(desk.shared.settings.concurrency));
-    let mut sweep = interval(SWEEP_EVERY);
     let mut turn = 0;
     let regions = desk.shared.assignment.regions.len();
     loop {
@@ -220,11 +224,6 @@ async fn take(
         let first = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            _ = sweep.tick() => {
-                desk.shared.pool.sweep();
-                metrics::gauge!("turnup_worker_warm_sessions").set(desk.shared.pool.len() as f64);
-                continue;
-            }
             permit = Arc::clone(&permits).acquire_owned() => permit,
         };
         let Ok(first) = first else { return };
@@ -233,11 +232,6 @@ async fn take(
         let batch = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            _ = sweep.tick() => {
-                desk.shared.pool.sweep();
-                metrics::gauge!("turnup_worker_warm_sessions").set(desk.shared.pool.len() as f64);
-                continue;
-            }
             batch = next_batch(consumers, regions, turn, most) => batch,
         };
         if batch.is_empty() {

@@ -17,10 +17,17 @@ pub struct Settings {
     pub max_asks: usize,
     /// Most devices of one deployment; one with more is refused.
     pub max_devices: usize,
+    /// Most devices worked on at once, over all deployments; one with more runs alone.
+    pub max_devices_at_once: usize,
+    /// Most sessions opened at once.
+    pub max_connects_at_once: usize,
     /// Most idle NETCONF sessions kept open, one per device.
     pub max_warm_sessions: usize,
     /// An idle session is closed after this time, in milliseconds.
     pub session_idle_ms: u64,
+    /// After so long without an answer an idle session is asked something harmless, in milliseconds, and
+    /// dropped if it doesn't answer. 0: it is not asked.
+    pub keep_alive_ms: u64,
     /// Whether the platform `null`, which contacts no device, is served. For benchmarks and tests.
     pub allow_null_platform: bool,
     /// A deployment that lasts longer than this reports as it goes, in milliseconds.
@@ -34,6 +41,8 @@ pub struct Settings {
     pub secret_names: Vec<String>,
     /// Pause between hello and the first request, per platform, in milliseconds.
     pub settle_ms: SettleMs,
+    /// Most devices of a region worked on at once by this worker.
+    pub region_limits: RegionLimits,
 }
 
 /// Which transcripts are kept.
@@ -71,14 +80,18 @@ impl Default for Settings {
             concurrency: 200,
             max_asks: 4,
             max_devices: 500,
+            max_devices_at_once: 1_000,
+            max_connects_at_once: 100,
             max_warm_sessions: 1_000,
             session_idle_ms: 120_000,
+            keep_alive_ms: 30_000,
             allow_null_platform: false,
             report_after_ms: 500,
             drain_ms: 50_000,
             transcripts: Transcripts::default(),
             secret_names: SECRET_NAMES.map(str::to_owned).to_vec(),
             settle_ms: SettleMs::default(),
+            region_limits: RegionLimits::default(),
         }
     }
 }
@@ -96,15 +109,33 @@ impl Default for SettleMs {
 }
 
 impl fmt::Debug for SettleMs {
-    /// On one line, however it is asked for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("{")?;
-        for (at, (platform, ms)) in self.0.iter().enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            write!(f, "{comma}{platform} = {ms}")?;
-        }
-        f.write_str("}")
+        on_one_line(f, &self.0)
     }
+}
+
+/// Devices per region; a region that isn't in here has no limit of its own.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct RegionLimits(pub BTreeMap<RegionName, usize>);
+
+impl fmt::Debug for RegionLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        on_one_line(f, &self.0)
+    }
+}
+
+/// On one line, however it is asked for.
+fn on_one_line(
+    f: &mut fmt::Formatter<'_>,
+    values: &BTreeMap<impl fmt::Display, impl fmt::Display>,
+) -> fmt::Result {
+    f.write_str("{")?;
+    for (at, (key, value)) in values.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        write!(f, "{comma}{key} = {value}")?;
+    }
+    f.write_str("}")
 }
 
 /// Where a worker serves, as whom, and with which credentials.
@@ -135,8 +166,19 @@ impl Settings {
         within("concurrency", count(self.concurrency), 1, 10_000)?;
         within("max_asks", count(self.max_asks), 1, 1_000)?;
         within("max_devices", count(self.max_devices), 1, 10_000)?;
+        within("max_devices_at_once", count(self.max_devices_at_once), 1, 100_000)?;
+        within("max_connects_at_once", count(self.max_connects_at_once), 1, 10_000)?;
+        self.region_limits.0.values().try_for_each(|n| within("region_limits", count(*n), 1, 100_000))?;
         within("max_warm_sessions", count(self.max_warm_sessions), 0, 100_000)?;
         within("session_idle_ms", self.session_idle_ms, 1, 3_600_000)?;
+        // Less often than once a second: there are devices that don't take a commit back in time while they
+        // are asked.
+        if self.keep_alive_ms != 0 {
+            within("keep_alive_ms", self.keep_alive_ms, 5_000, 3_600_000).map_err(|_| {
+                let why = "is a number from 5000 to 3600000, or 0 for none".to_owned();
+                WorkerError::Settings { key: "keep_alive_ms", why }
+            })?;
+        }
         within("report_after_ms", self.report_after_ms, 1, 60_000)?;
         within("drain_ms", self.drain_ms, 0, 1_500_000)?;
         if self.secret_names.iter().any(|name| name.is_empty() || name.len() > 64) {
@@ -175,7 +217,13 @@ mod tests {
         let good = Settings::default();
         good.validate().unwrap();
         type Spoil = fn(&mut Settings);
-        let bad: [(&str, Spoil); 6] = [
+        let bad: [(&str, Spoil); 10] = [
+            ("max_devices_at_once", |s| s.max_devices_at_once = 0),
+            ("max_connects_at_once", |s| s.max_connects_at_once = 0),
+            ("keep_alive_ms", |s| s.keep_alive_ms = 1_000),
+            ("region_limits", |s| {
+                s.region_limits.0.insert(RegionName::new("eu-west").unwrap(), 0);
+            }),
             ("max_asks", |s| s.max_asks = 0),
             ("concurrency", |s| s.concurrency = 0),
             ("session_idle_ms", |s| s.session_idle_ms = 0),
@@ -196,6 +244,8 @@ mod tests {
             serde_json::from_str(r#"{"concurrency": 7, "settle_ms": {"junos": 5}}"#).unwrap();
         assert_eq!((some.concurrency, some.report_after_ms), (7, 500));
         assert_eq!(format!("{:#?}", some.settle_ms), "{junos = 5}");
+        let some: Settings = serde_json::from_str(r#"{"region_limits": {"eu-west": 50}}"#).unwrap();
+        assert_eq!(format!("{:#?}", some.region_limits), "{eu-west = 50}");
         assert!(serde_json::from_str::<Settings>(r#"{"concurency": 7}"#).is_err());
     }
 }

@@ -16,4 +16,5 @@ mod real_stages;
 mod recovery;
 mod stages;
 mod transcripts;
+mod warm;
 mod way;

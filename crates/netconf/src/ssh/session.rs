@@ -4,7 +4,7 @@ use russh::ChannelMsg;
 use russh::client::Msg;
 use russh::{ChannelReadHalf, ChannelWriteHalf};
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Target;
 use super::connect::Connection;
@@ -64,6 +64,14 @@ impl RpcFailure {
         }
     }
 
+    /// Whether none of the requests was answered.
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            Self::NotSent { .. } => true,
+            Self::NoAnswer { answered, .. } => answered.is_empty(),
+        }
+    }
+
     /// Whether the device may have acted on the request.
     pub fn in_doubt(&self) -> bool {
         matches!(self, Self::NoAnswer { .. })
@@ -101,6 +109,18 @@ impl Session {
         operations: &[Operation],
         deadline: Instant,
     ) -> Result<Vec<Reply>, RpcFailure> {
+        self.pipeline_answering_by(operations, deadline, deadline).await
+    }
+
+    /// The same on a session that may be dead: if the first answer isn't there at `first_by`, it is given up
+    /// then, and not only at `deadline`. So a request that takes long is told from a device that is gone, as
+    /// long as the first of the requests takes none.
+    pub async fn pipeline_answering_by(
+        &mut self,
+        operations: &[Operation],
+        first_by: Instant,
+        deadline: Instant,
+    ) -> Result<Vec<Reply>, RpcFailure> {
         if !self.is_usable() {
             return Err(RpcFailure::NotSent { cause: Cause::Closed });
         }
@@ -115,7 +135,7 @@ impl Session {
             self.protocol.request(operation, &mut bytes);
         }
         let mut exchange = Exchange { written: false, replies: Vec::with_capacity(operations.len()) };
-        let run = self.exchange(bytes, operations.len(), &mut exchange);
+        let run = self.exchange(bytes, operations.len(), first_by, &mut exchange);
         let cause = match timeout_at(deadline, run).await {
             Ok(Ok(())) => {
                 self.usable = true;
@@ -140,11 +160,13 @@ impl Session {
         &mut self,
         bytes: Vec<u8>,
         wanted: usize,
+        first_by: Instant,
         exchange: &mut Exchange,
     ) -> Result<(), Cause> {
         let Self { writer, reader, protocol, .. } = self;
         let write = writer.data_bytes(bytes);
-        tokio::pin!(write);
+        let silence = sleep_until(first_by);
+        tokio::pin!(write, silence);
         while exchange.replies.len() < wanted || !exchange.written {
             tokio::select! {
                 biased;
@@ -167,6 +189,7 @@ impl Session {
                     // Standard error of the subsystem, window changes, exit codes.
                     Some(_) => {}
                 },
+                () = &mut silence, if exchange.replies.is_empty() => return Err(Cause::Deadline),
             }
         }
         Ok(())

@@ -147,6 +147,25 @@ async fn a_broken_pipeline_gives_the_answers_it_got() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_gone_is_told_from_one_that_takes_long() {
+    let served = Served::start().await;
+    let mut session = served.connect().await;
+    // Long after the first answer, which was there in time.
+    let operations = [operation("ok"), operation("wait")];
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        served.device.release.notify_one();
+    };
+    let asked = session.pipeline_answering_by(&operations, after_ms(150), later());
+    let (replies, ()) = tokio::join!(asked, release);
+    assert_eq!(replies.unwrap().len(), 2);
+    let failure = session.pipeline_answering_by(&operations[1..], after_ms(150), later()).await.unwrap_err();
+    assert!(failure.is_unanswered() && failure.in_doubt(), "{failure}");
+    assert_eq!(*failure.cause(), Cause::Deadline);
+    assert!(!session.is_usable());
+}
+
+#[tokio::test]
 async fn garbage_breaks_the_session_with_a_name() {
     let garbage = [
         ("<rpc-reply/>]]>]]>", "EndOfMessageAfterChunked"),

@@ -25,6 +25,7 @@ impl Run<'_> {
     pub(super) async fn audit(
         &self,
         attempt: i32,
+        sequence: i32,
         total_by: Instant,
         objections: Vec<(usize, Failure)>,
     ) -> Outcome {
@@ -45,7 +46,7 @@ impl Run<'_> {
             over.cancel();
             seen
         };
-        let (seen, sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        let (seen, sequence) = join(work, self.tell(attempt, sequence, &progress, &over)).await;
         let (seen, said): (Vec<Seen>, Vec<_>) = seen.into_iter().unzip();
         let said = said.into_iter().flatten().collect();
         self.report(attempt, sequence, Ending::of_audit(self.deployment, seen), said)

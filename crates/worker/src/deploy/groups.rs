@@ -24,7 +24,7 @@ use crate::{
 
 impl Run<'_> {
     /// Deploys the orders, each in force everywhere or nowhere, whatever becomes of the others.
-    pub(super) async fn transact_group(&self, attempt: i32, total_by: Instant) -> Outcome {
+    pub(super) async fn transact_group(&self, attempt: i32, sequence: i32, total_by: Instant) -> Outcome {
         let deployment = self.deployment;
         let mut ledger = Ledger::new(deployment);
         // Everything is parsed before the first device hears of it.
@@ -47,7 +47,7 @@ impl Run<'_> {
             over.cancel();
             end
         };
-        let (end, sequence) = join(work, self.tell(attempt, &progress, &over)).await;
+        let (end, sequence) = join(work, self.tell(attempt, sequence, &progress, &over)).await;
         let said = ledger.take_transcripts();
         match end {
             // None of these is a part that could be only prepared.

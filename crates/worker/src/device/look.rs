@@ -104,7 +104,7 @@ impl Device<'_> {
         let mut tries = 1;
         loop {
             let last = tries >= self.job.limits.tries;
-            let unanswered = match self.inquire_once(step, repeatable, &ask, by).await {
+            let unanswered = match self.inquire_once(step, &ask, by).await {
                 Ok(Some(reply)) => match refusal(&reply) {
                     Some(failure) if failure.class.worth_retrying() && repeatable && !last => {
                         Unanswered { failure, unreachable: false }
@@ -127,7 +127,6 @@ impl Device<'_> {
     async fn inquire_once(
         &mut self,
         step: &str,
-        repeatable: bool,
         ask: &impl Fn(&Capabilities) -> Operation,
         by: Instant,
     ) -> Result<Option<Reply>, Unanswered> {
@@ -135,18 +134,16 @@ impl Device<'_> {
             let opened = self.open(by, true).await;
             opened.map_err(|failure| Unanswered { failure, unreachable: true })?;
         }
-        // What can't be repeated is asked only where something has just been answered.
-        if self.untried && !repeatable && !self.probe(by).await {
+        // An answer may take long, and not everything can be asked twice.
+        if self.untried && !self.probe(by).await {
             return Ok(None);
         }
         let Some(operation) = self.capabilities().map(ask) else { return Ok(None) };
-        let was_untried = self.untried;
         match self.send(step, &[operation], by).await {
             Ok(replies) => match replies.into_iter().next() {
                 Some(reply) => Ok(Some(reply)),
                 None => Ok(Some(Reply::default())),
             },
-            Err(_) if was_untried => Ok(None),
             Err(failure) => {
                 let failure = classify::of_silence(Step::Check, &failure);
                 Err(Unanswered { failure: Failure { phase: step.to_owned(), ..failure }, unreachable: false })

@@ -16,7 +16,7 @@ use turnup_netconf::{
     xml::Element,
 };
 
-use super::Device;
+use super::{Device, NotReopened};
 use crate::{
     classify::{self, Step},
     retry::Retry,
@@ -155,7 +155,7 @@ impl Device<'_> {
             let replies = match self.send(Step::Lock.name(), &asks, by).await {
                 Ok(replies) => replies,
                 // A warm session that had died meanwhile; nothing was written.
-                Err(_) if was_untried => continue,
+                Err(failure) if was_untried && failure.is_unanswered() => continue,
                 Err(failure) => return Err(vec![classify::of_silence(Step::Lock, &failure)]),
             };
             let [running, candidate, read] = three(replies, has_candidate)?;
@@ -306,19 +306,28 @@ impl Device<'_> {
     /// edited the candidate: what they left there would be committed along.
     async fn confirm_prepared(&mut self) -> Answer {
         let by = self.job.total_by;
+        let failed = |failure| Answer::Failed { failures: vec![failure], touched: true };
         if self.session.is_none()
             && let Err(failure) = self.open(by, true).await
         {
-            return Answer::Failed { failures: vec![failure], touched: true };
+            return failed(failure);
         }
         let confirm = Operation::commit_confirming(&self.job.persist);
         let asks = [Operation::discard_changes(), confirm, self.work.read()];
-        let replies = match self.send(Step::Confirm.name(), &asks, by).await {
-            Ok(replies) => replies,
-            Err(failure) => {
-                let failures = vec![classify::in_doubt(Step::Confirm, &failure)];
-                return Answer::Failed { failures, touched: true };
+        let was_untried = self.untried;
+        let mut replies = self.send(Step::Confirm.name(), &asks, by).await;
+        // A warm session that had died meanwhile. Should it have reached the device all the same, the second
+        // confirm is refused for want of something to confirm, and the device is read back.
+        if replies.as_ref().is_err_and(|failure| was_untried && failure.is_unanswered()) {
+            match self.reopen(by).await {
+                Ok(()) => replies = self.send(Step::Confirm.name(), &asks, by).await,
+                Err(NotReopened::Superseded) => return Answer::Superseded,
+                Err(NotReopened::Failed(failure)) => return failed(failure),
             }
+        }
+        let replies = match replies {
+            Ok(replies) => replies,
+            Err(failure) => return failed(classify::in_doubt(Step::Confirm, &failure)),
         };
         let confirmed = replies.get(1).cloned().unwrap_or_default();
         if !confirmed.is_ok() {
