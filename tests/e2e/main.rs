@@ -10,6 +10,7 @@
 
 mod amqp;
 mod cli;
+mod copies;
 mod devices;
 mod events;
 mod groups;

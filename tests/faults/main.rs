@@ -11,6 +11,7 @@
 )]
 
 mod everywhere;
+mod frozen;
 mod servers;
 
 use std::time::Duration;

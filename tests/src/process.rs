@@ -67,6 +67,17 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Whether SIGSTOP has stopped it.
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // The state comes after the name, which is in parentheses.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
     /// kill -9, and waits for it to be gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

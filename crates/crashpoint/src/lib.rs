@@ -1,41 +1,69 @@
-//! Named points at which a process dies on purpose, for the tests that kill each role at its worst
-//! moment. `TURNUP_CRASH_POINT=<name>[:<n>]` aborts at the n-th passage of that point; without the
-//! variable a point costs one load.
+//! Named points at which a process dies or freezes on purpose, for the tests that have each role do so at its
+//! worst moment. `TURNUP_CRASH_POINT=<name>[:<n>]` aborts at the n-th passage of that point, `stop:<name>[:<n>]`
+//! stops there until somebody sends SIGCONT; without the variable a point costs one load.
 
-use std::sync::{
-    LazyLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    process::Command,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-static CHOSEN: LazyLock<Option<(String, u64)>> =
-    LazyLock::new(|| parse(&std::env::var("TURNUP_CRASH_POINT").ok()?));
+static CHOSEN: LazyLock<Option<Chosen>> = LazyLock::new(|| parse(&std::env::var("TURNUP_CRASH_POINT").ok()?));
 static PASSED: AtomicU64 = AtomicU64::new(0);
 
-fn parse(text: &str) -> Option<(String, u64)> {
-    match text.split_once(':') {
-        Some((name, n)) => Some((name.to_owned(), n.parse().ok()?)),
-        None => Some((text.to_owned(), 1)),
-    }
+/// Where to do what.
+#[derive(Debug, PartialEq, Eq)]
+struct Chosen {
+    name: String,
+    nth: u64,
+    stops: bool,
 }
 
-/// Aborts the process if this is the chosen point at its chosen passage.
+fn parse(text: &str) -> Option<Chosen> {
+    let (stops, text) = match text.strip_prefix("stop:") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (name, nth) = match text.split_once(':') {
+        Some((name, n)) => (name, n.parse().ok()?),
+        None => (text, 1),
+    };
+    Some(Chosen { name: name.to_owned(), nth, stops })
+}
+
+/// Whether this is the chosen point.
+pub fn is_chosen(name: &str) -> bool {
+    CHOSEN.as_ref().is_some_and(|chosen| chosen.name == name)
+}
+
+/// Aborts or stops the process if this is the chosen point at its chosen passage.
 pub fn pass(name: &'static str) {
-    if let Some((chosen, nth)) = CHOSEN.as_ref()
-        && chosen == name
-        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth
+    if let Some(chosen) = CHOSEN.as_ref()
+        && chosen.name == name
+        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == chosen.nth
     {
-        std::process::abort();
+        if !chosen.stops {
+            std::process::abort();
+        }
+        // All threads stop, this one too, before the command has been waited for.
+        let stopped = Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status();
+        assert!(stopped.is_ok_and(|status| status.success()), "a process that can't stop itself at {name}");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Chosen, parse};
 
     #[test]
-    fn names_and_counts() {
-        assert_eq!(parse("worker.after_confirm"), Some(("worker.after_confirm".to_owned(), 1)));
-        assert_eq!(parse("a:3"), Some(("a".to_owned(), 3)));
+    fn names_counts_and_what_is_done() {
+        let chosen = |name: &str, nth: u64, stops: bool| Some(Chosen { name: name.to_owned(), nth, stops });
+        assert_eq!(parse("worker.after_confirm"), chosen("worker.after_confirm", 1, false));
+        assert_eq!(parse("a:3"), chosen("a", 3, false));
+        assert_eq!(parse("stop:a"), chosen("a", 1, true));
+        assert_eq!(parse("stop:a:2"), chosen("a", 2, true));
         assert_eq!(parse("a:x"), None);
     }
 }

@@ -1,7 +1,5 @@
-//! Points at which a test can have this process die: after what a worker that is killed leaves behind in
-//! a state of its own.
-
-use std::sync::LazyLock;
+//! Points at which a test can have this process die or freeze: after what a worker that is killed leaves behind
+//! in a state of its own.
 
 pub(crate) use turnup_crashpoint::pass;
 
@@ -27,8 +25,5 @@ pub(crate) const AFTER_REPORT: &str = "worker.after_report";
 /// Whether devices are to be confirmed one after the other, which the point between the first and the
 /// second needs.
 pub(crate) fn confirms_one_by_one() -> bool {
-    static CHOSEN: LazyLock<bool> = LazyLock::new(|| {
-        std::env::var("TURNUP_CRASH_POINT").is_ok_and(|point| point.starts_with(AFTER_CONFIRM_FIRST))
-    });
-    *CHOSEN
+    turnup_crashpoint::is_chosen(AFTER_CONFIRM_FIRST)
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use turnup_broker::{Broker, Outgoing, Requester};
 use turnup_core::{
@@ -69,7 +70,32 @@ pub(crate) struct Currency<'a> {
     deployment: DeploymentId,
     attempt: i32,
     worker: &'a str,
-    known_at: Mutex<Instant>,
+    known: Mutex<Moment>,
+}
+
+/// A moment by two clocks: the monotonic one stands still while a machine is suspended, and the wall clock may
+/// be set back.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    steady: Instant,
+    wall: Timestamp,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { steady: Instant::now(), wall: Timestamp::now() }
+    }
+
+    fn before(self, ago: Duration) -> Self {
+        let steady = self.steady.checked_sub(ago).unwrap_or(self.steady);
+        Self { steady, wall: self.wall.checked_sub(ago).unwrap_or(self.wall) }
+    }
+
+    /// The longer time of the two.
+    fn elapsed(self) -> Duration {
+        let by_wall = Duration::try_from(Timestamp::now().duration_since(self.wall)).unwrap_or_default();
+        self.steady.elapsed().max(by_wall)
+    }
 }
 
 impl<'a> Currency<'a> {
@@ -81,13 +107,12 @@ impl<'a> Currency<'a> {
         attempt: i32,
         worker: &'a str,
     ) -> Self {
-        Self { claims, held, deployment, attempt, worker, known_at: Mutex::new(Instant::now()) }
+        Self { claims, held, deployment, attempt, worker, known: Mutex::new(Moment::now()) }
     }
 
     /// The same, known to be current only so long ago.
     pub(crate) fn last_known(self, ago: Duration) -> Self {
-        let now = Instant::now();
-        Self { known_at: Mutex::new(now.checked_sub(ago).unwrap_or(now)), ..self }
+        Self { known: Mutex::new(Moment::now().before(ago)), ..self }
     }
 
     /// Whether the broker still regards the delivery as ours.
@@ -97,15 +122,15 @@ impl<'a> Currency<'a> {
 
     /// Time since the attempt was last known to be current.
     pub(crate) fn age(&self) -> Duration {
-        self.known_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Asks, until answered or `by`.
     pub(crate) async fn check(&self, by: Instant) -> Verdict {
-        let asked_at = Instant::now();
+        let asked_at = Moment::now();
         match self.answer(ClaimKind::Check, by).await {
             Some(ClaimAnswer { attempt }) if attempt == Some(self.attempt) => {
-                *self.known_at.lock().unwrap_or_else(PoisonError::into_inner) = asked_at;
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = asked_at;
                 Verdict::Current
             }
             Some(_) => Verdict::Superseded,

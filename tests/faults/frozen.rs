@@ -1,0 +1,143 @@
+//! A worker is frozen in the middle of a transaction (SIGSTOP), another takes over, and the first goes on as if
+//! nothing had happened. What it does then must change nothing: not the network, not the records.
+
+use turnup_device_sim::{datastore::Kind, journal::Record};
+use turnup_tests::{
+    Cluster, Options,
+    cluster::eline,
+    invariants,
+    wait::{PATIENCE, until},
+};
+
+const POINTS: [&str; 4] = [
+    "worker.after_prepare",
+    "worker.after_provisional",
+    "worker.after_confirm_first",
+    "worker.after_confirm",
+];
+
+const WORKER: [&str; 4] = ["serve", "worker", "--region", "eu-west"];
+
+/// The broker notices soon that a frozen worker is gone.
+const HEARTBEAT: (&str, &str) = ("TURNUP_BROKER_HEARTBEAT_S", "2");
+
+/// When the frozen one goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resumed {
+    /// As soon as the other has taken over.
+    Amid,
+    /// When the other is through with it.
+    Afterwards,
+}
+
+/// All roles but the workers. A frozen worker's sessions hold its locks for as long as it is frozen, so for the
+/// successor to come to an end meanwhile, it must not wait for them for long.
+async fn cluster(lock_wait_ms: u32) -> Cluster {
+    let limits = format!(
+        "[scheduler.limits]\nconfirm_timeout_s = 10\nlock_wait_ms = {lock_wait_ms}\ntotal_timeout_ms = 60000\n"
+    );
+    let regions = vec![("eu-west".to_owned(), 8)];
+    let mut cluster = Cluster::new(Options { regions, config: limits, ladder_levels: 6 }).await;
+    for role in ["intake", "scheduler", "recorder"] {
+        cluster.start(role, &["serve", role], &[]);
+    }
+    cluster.intake_ready().await;
+    cluster.register_devices().await;
+    cluster
+}
+
+fn journal(cluster: &Cluster, devices: &[String]) -> Vec<Record> {
+    let all = cluster.simulator.journal().unwrap();
+    all.into_iter().filter(|record| devices.contains(&record.device)).collect()
+}
+
+/// What a client does to a device; the rest a device does by itself.
+fn is_done_by_a_client(record: &Record) -> bool {
+    !matches!(record.kind, Kind::TimedOut | Kind::Reverted)
+}
+
+async fn freezes(cluster: &mut Cluster, n: u32, point: &str, resumed: Resumed) -> String {
+    let say = format!("{point}, resumed {resumed:?}");
+    let devices = [2 * n + 1, 2 * n + 2].map(|at| format!("sim-eu-west-{at}"));
+    let chosen = format!("stop:{point}");
+    cluster.start("frozen", &WORKER, &[("TURNUP_CRASH_POINT", &chosen), HEARTBEAT]);
+    let answer = cluster.api.post("/v1/orders", &eline(n, &devices[0], &devices[1])).await;
+    let id = answer.body["id"].as_str().unwrap().to_owned();
+    let frozen = until(&format!("the worker to stop {say}"), PATIENCE, || async {
+        let frozen = cluster.processes.get("frozen").unwrap();
+        frozen.is_stopped().then(|| frozen.id())
+    })
+    .await;
+    // Each of its sessions is the first with its device; the successor's are later ones.
+    let before = journal(cluster, &devices);
+    assert!(before.iter().all(|record| record.session == 1), "{say}: {before:#?}");
+    cluster.start("successor", &WORKER, &[HEARTBEAT]);
+    let taken_over = format!(
+        "SELECT count(*) FROM deployments JOIN deployment_orders ON deployment_id = id \
+         WHERE order_id = '{id}' AND attempt = 2"
+    );
+    until(&format!("the other to take over: {say}"), PATIENCE, || async {
+        (cluster.count(&taken_over).await == 1).then_some(())
+    })
+    .await;
+    if resumed == Resumed::Afterwards {
+        ended(cluster, &id).await;
+    }
+    let seen = journal(cluster, &devices);
+    cluster.process("frozen").signal("CONT");
+    let state = ended(cluster, &id).await;
+    // It ends when what it had begun has come to its end, and its reports are out.
+    let status = cluster.process("frozen").terminate(PATIENCE);
+    assert!(status.success(), "{say}: process {frozen} ended with {status}");
+    let later = journal(cluster, &devices);
+    let by_frozen = later.iter().skip(seen.len()).filter(|record| record.session == 1);
+    let by_frozen: Vec<&Record> = by_frozen.filter(|record| is_done_by_a_client(record)).collect();
+    match resumed {
+        // The one thing it may do: take back what is its own, under the lock that it still holds.
+        Resumed::Amid => {
+            assert!(by_frozen.iter().all(|record| record.kind == Kind::Cancelled), "{say}: {by_frozen:#?}")
+        }
+        Resumed::Afterwards => assert_eq!(later.len(), seen.len(), "{say}: {later:#?}"),
+    }
+    let status = cluster.process("successor").terminate(PATIENCE);
+    assert!(status.success(), "{say}: the successor ended with {status}");
+    state
+}
+
+/// Waits until the order has ended, and gives the state in which it has.
+async fn ended(cluster: &Cluster, id: &str) -> String {
+    until(&format!("order {id} to end"), PATIENCE * 2, || async {
+        let order = cluster.api.get(&format!("/v1/orders/{id}")).await.body;
+        let state = order["state"].as_str().unwrap_or_default().to_owned();
+        ["completed", "failed_deploy"].contains(&state.as_str()).then_some(state)
+    })
+    .await
+}
+
+async fn check(cluster: &Cluster) {
+    invariants::history_is_lawful(cluster).await;
+    invariants::nothing_is_stuck(cluster).await;
+    invariants::network_is_as_recorded(cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_wakes_up_while_its_successor_is_at_it_changes_nothing() {
+    let mut cluster = cluster(20_000).await;
+    for (n, point) in (0..).zip(POINTS) {
+        let state = freezes(&mut cluster, n, point, Resumed::Amid).await;
+        assert_eq!(state, "completed", "{point}");
+        check(&cluster).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_wakes_up_when_all_is_over_changes_nothing() {
+    let mut cluster = cluster(2_000).await;
+    for (n, point) in (0..).zip(POINTS) {
+        let state = freezes(&mut cluster, n, point, Resumed::Afterwards).await;
+        // Where the frozen worker's sessions hold locks, its successor can only give way.
+        let wanted = if point == "worker.after_confirm" { "completed" } else { "failed_deploy" };
+        assert_eq!(state, wanted, "{point}");
+        check(&cluster).await;
+    }
+}
