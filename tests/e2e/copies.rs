@@ -106,7 +106,7 @@ async fn everything(cluster: &Cluster) -> Vec<String> {
         "SELECT concat_ws(' ', id, state, errors::text, service_id) FROM orders ORDER BY id",
         "SELECT concat_ws(' ', entity, entity_id, sequence, from_state, to_state) FROM events \
          ORDER BY entity, entity_id, sequence",
-        "SELECT concat_ws(' ', id, state, version) FROM services ORDER BY id",
+        "SELECT concat_ws(' ', id, state, audit_state, attributes::text) FROM services ORDER BY id",
         "SELECT concat_ws(' ', service_id, device) FROM footprints ORDER BY service_id, device",
         "SELECT concat_ws(' ', id, state, attempt, sequence, phase, worker) FROM deployments ORDER BY id",
     ] {
@@ -116,26 +116,37 @@ async fn everything(cluster: &Cluster) -> Vec<String> {
     all
 }
 
-/// Waits until no queue holds a message, and the readers have come to their end with what they had.
-async fn drained(cluster: &mut Cluster) {
-    let (names, broker) = (turnup_broker::Names::new(cluster.prefix.clone()), cluster.broker());
-    let mut queues: Vec<String> = (0..SHARDS).map(|shard| names.state_queue(shard)).collect();
-    queues.extend(turnup_broker::DeployClass::ALL.map(|class| names.deploy_queue("eu-west", class)));
-    // What a reader has taken and not acknowledged goes back to its queue when it ends.
-    for name in ["worker-eu-west", "recorder"] {
-        for queue in &queues {
-            until(&format!("{queue} to be empty"), PATIENCE, || async {
-                (broker.depth(queue).await.ok()?.messages == 0).then_some(())
-            })
-            .await;
+/// Ends the reader of these queues when it is through with what they hold.
+async fn drained(cluster: &mut Cluster, role: &str, arguments: &[&str], queues: &[String]) {
+    let broker = cluster.broker();
+    let is_empty = async |queue: &String| broker.depth(queue).await.is_ok_and(|depth| depth.messages == 0);
+    loop {
+        for queue in queues {
+            until(&format!("{queue} to be read"), PATIENCE, || async { is_empty(queue).await.then_some(()) })
+                .await;
         }
-        let status = cluster.process(name).terminate(PATIENCE);
-        assert!(status.success(), "{name} ended with {status}");
+        let status = cluster.process(role).terminate(PATIENCE);
+        assert!(status.success(), "{role} ended with {status}");
+        // What it had taken and not begun is back in its queue by now.
+        let mut left = 0;
+        for queue in queues {
+            left += broker.depth(queue).await.unwrap().messages;
+        }
+        if left == 0 {
+            return;
+        }
+        cluster.start(role, arguments, &[]);
     }
-    for queue in &queues {
-        let left = broker.depth(queue).await.unwrap().messages;
-        assert_eq!(left, 0, "{queue} after its readers have ended");
-    }
+}
+
+/// Ends worker and recorder when they are through with everything.
+async fn all_drained(cluster: &mut Cluster) {
+    let names = turnup_broker::Names::new(cluster.prefix.clone());
+    let deployments = turnup_broker::DeployClass::ALL.map(|class| names.deploy_queue("eu-west", class));
+    let worker = ["serve", "worker", "--region", "eu-west"];
+    drained(cluster, "worker-eu-west", &worker, &deployments).await;
+    let reports: Vec<String> = (0..SHARDS).map(|shard| names.state_queue(shard)).collect();
+    drained(cluster, "recorder", &["serve", "recorder"], &reports).await;
 }
 
 /// Some orders that provision, one that decommissions and one that modifies, all ended.
@@ -156,8 +167,9 @@ async fn orders(cluster: &Cluster) {
     let more = [
         json!({"kind": "decommission", "schedule": "now", "service_id": services[0]}),
         json!({"kind": "decommission", "schedule": "now", "service_id": services[1]}),
-        json!({"kind": "modify", "schedule": "now", "service_id": services[2], "attributes": {"mtu": 9000}}),
-        json!({"kind": "audit", "schedule": "now", "service_id": services[3]}),
+        json!({"kind": "modify", "schedule": "now", "service_id": services[2],
+            "attributes": {"vc_id": 3, "mtu": 9000}, "endpoints": provisions[2]["endpoints"]}),
+        json!({"kind": "validate", "schedule": "now", "service_id": services[3]}),
     ];
     for order in more {
         let answer = cluster.api.post("/v1/orders", &order).await;
@@ -185,7 +197,7 @@ async fn copies_that_arrive_when_all_is_over_change_nothing() {
     for message in copies.iter().rev().chain(&copies) {
         publish(&channel, message).await;
     }
-    drained(&mut cluster).await;
+    all_drained(&mut cluster).await;
     assert_eq!(everything(&cluster).await, before);
     let parked: Value =
         serde_json::from_str(&cluster.command(&["--output", "json", "parked", "list"])).unwrap();
@@ -202,7 +214,7 @@ async fn copies_that_arrive_amid_everything_change_nothing() {
     stop.send_replace(true);
     let copies = copying.await.unwrap();
     assert!(copies.len() >= 10, "{} messages", copies.len());
-    drained(&mut cluster).await;
+    all_drained(&mut cluster).await;
     invariants::history_is_lawful(&cluster).await;
     invariants::nothing_is_stuck(&cluster).await;
     invariants::network_is_as_recorded(&cluster).await;
