@@ -19,7 +19,7 @@ use turnup_core::{
 };
 use turnup_netconf::xml::Element;
 use turnup_recorder::apply::apply;
-use turnup_store::{DeploymentToSettle, OrderToSettle, Part, Settled, StageChange};
+use turnup_store::{DeploymentToSettle, OrderToSettle, Part, Settled, StageChange, ToRetry};
 use uuid::Uuid;
 
 use crate::{
@@ -430,7 +430,7 @@ impl Store {
                     requester: "r".to_owned(),
                 };
                 let (state, sequence, options) = (order.state, order.sequence, OrderOptions::default());
-                (order.id, OrderToSettle { facts, state, sequence, options, service: None })
+                (order.id, OrderToSettle { facts, state, sequence, options, retry: ToRetry::default(), service: None })
             })
             .collect()
     }

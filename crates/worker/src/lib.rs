@@ -5,6 +5,7 @@
 //! Layers, from pure to IO: `transaction` (the state machine), `work`, `lacks`, `classify` (what is wanted,
 //! what is there, what an error means); `ledger`, `search` (which
 //! orders of a group are guilty); `device` (one device's part), `drive` (all devices' phases);
+//! `pool` (warm sessions), `room` (how much at once);
 //! `deploy` (one delivery), `serve` (all of them), `outbound` (reports). `transcript`: what was said, for people. Audits: `audit` (pure),
 //! `device::look`. Questions about devices: `ask`.
 //!

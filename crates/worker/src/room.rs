@@ -34,6 +34,17 @@ pub(crate) struct Seats {
     _of_all: Option<OwnedSemaphorePermit>,
 }
 
+impl Seats {
+    fn new(
+        devices: u32,
+        of_region: Option<OwnedSemaphorePermit>,
+        of_all: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        metrics::gauge!("turnup_worker_devices_at_work").increment(devices);
+        Self { devices, _of_region: of_region, _of_all: of_all }
+    }
+}
+
 impl Drop for Seats {
     fn drop(&mut self) {
         metrics::gauge!("turnup_worker_devices_at_work").decrement(self.devices);
@@ -80,8 +91,12 @@ impl Room {
         let began = Instant::now();
         let (of_region, of_all) = timeout_at(by, take).await.ok()?;
         metrics::histogram!("turnup_worker_room_wait_seconds").record(began.elapsed().as_secs_f64());
-        metrics::gauge!("turnup_worker_devices_at_work").increment(devices);
-        Some(Seats { devices, _of_region: of_region, _of_all: of_all })
+        Some(Seats::new(devices, of_region, of_all))
+    }
+
+    /// Lets so many devices in, room or not.
+    pub(crate) fn enter_at_once(devices: usize) -> Seats {
+        Seats::new(u32::try_from(devices).unwrap_or(u32::MAX), None, None)
     }
 
     /// Waits until a session may be opened; until `by`.

@@ -394,6 +394,27 @@ async fn waiting_for_room_is_told_and_takes_nothing_of_the_time_for_the_devices(
     assert_eq!(lab.scheduler.claims.load(Ordering::SeqCst), 1, "whether it is still current");
 }
 
+/// The timers of devices run that wait for the decision over all regions.
+#[tokio::test]
+async fn a_decision_does_not_wait_for_room() {
+    for stage in [Stage::Confirm, Stage::Undo] {
+        let lab = Lab::with(2, Settings { max_devices_at_once: 1, ..settings() }).await;
+        let prepared = lab.deployment(&[2], "one");
+        lab.stage(&prepared, Stage::Prepare, false).await;
+        lab.behave(1, Behaviour { commit_delay_ms: 1_500, ..Behaviour::default() }).await;
+        let other = lab.deployment(&[1], "one");
+        let decided = async {
+            while !lab.device(1).candidate_is_changed() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let report = lab.stage(&prepared, stage, false).await;
+            assert!(!lab.device(1).has_pending_commit(), "the other is not even at its commit: {report:?}");
+        };
+        join(lab.deploy(&other), decided).await;
+        assert!(!lab.device(2).has_pending_commit(), "{stage:?}");
+    }
+}
+
 #[tokio::test]
 async fn who_was_superseded_while_waiting_for_room_touches_nothing() {
     let lab = Lab::with(2, Settings { max_devices_at_once: 1, ..settings() }).await;
