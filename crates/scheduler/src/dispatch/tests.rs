@@ -55,6 +55,7 @@ fn due(devices: &[&str]) -> DueOrder {
         schedule_revision: 1,
         scheduled_for: None,
         generation: 1,
+        retry: None,
         sequence: 2,
         errors: vec![],
         waiting_for: vec![],
@@ -76,6 +77,7 @@ fn edit(text: &str) -> DeviceEdit {
         after: Condition::Contains(String::new()),
         before: Condition::Contains(String::new()),
         keys: BTreeMap::new(),
+        joint: Vec::new(),
     }
 }
 
