@@ -223,7 +223,7 @@ async fn exhaust(role: (&str, &[&str]), points: &[&str]) {
         }
     }
     for ((point, plot), deaths) in &table {
-        println!("{point:28} {plot:13?} killed {deaths} times, each time {}", plot.wanted());
+        eprintln!("{point:28} {plot:13?} killed {deaths} times, each time {}", plot.wanted());
     }
     for point in points {
         assert!(table.keys().any(|(reached, _)| reached == point), "{point} was never reached");
