@@ -78,7 +78,14 @@ impl World {
         let service = (kind != OrderKind::Provision).then_some((ServiceState::Deployed, 4));
         let audit = if kind == OrderKind::Validate { vec![AuditPart::Config] } else { vec![] };
         let options = OrderOptions { audit, ..OrderOptions::default() };
-        let order = OrderToSettle { facts, state: OrderState::InProgress, sequence: 3, service, options, retry: ToRetry::default() };
+        let order = OrderToSettle {
+            facts,
+            state: OrderState::InProgress,
+            sequence: 3,
+            service,
+            options,
+            retry: ToRetry::default(),
+        };
         Self {
             deployments: HashMap::from([(WEST, part.clone()), (EAST, part)]),
             orders: HashMap::from([(ORDER, order)]),
