@@ -218,7 +218,10 @@ impl Device {
         let changes = transition.changes.iter().filter(|change| change.path.to_string().ends_with("/mtu"));
         let service = |path: &Path| {
             let text = path.to_string();
-            text.split("ge-").nth(1).and_then(|rest| rest.split('\'').next().and_then(|n| n.parse().ok())).unwrap()
+            text.split("ge-")
+                .nth(1)
+                .and_then(|rest| rest.split('\'').next().and_then(|n| n.parse().ok()))
+                .unwrap()
         };
         let changes: Vec<_> =
             changes.map(|change| (service(&change.path), value(&change.old), value(&change.new))).collect();
@@ -393,7 +396,11 @@ impl Network {
                     break;
                 }
             }
-            let own = if matches!(ask, Ask::CommitFor(..) | Ask::Commit) { world.pick(5..400) } else { world.pick(0..4) };
+            let own = if matches!(ask, Ask::CommitFor(..) | Ask::Commit) {
+                world.pick(5..400)
+            } else {
+                world.pick(0..4)
+            };
             world.sleep(own + device.slowness.get()).await;
             let Some(id) = device.lines.borrow().get(&session).map(|line| line.id) else { break };
             let reply = self.obey(at, id, ask);
@@ -483,7 +490,8 @@ impl Network {
         };
         if self.world.is_traced() {
             let owner = device.owners.borrow().get(&id.number).copied();
-            let owner = owner.map_or(String::new(), |o| format!("{}/{}", crate::short(o.deployment.0), o.attempt));
+            let owner =
+                owner.map_or(String::new(), |o| format!("{}/{}", crate::short(o.deployment.0), o.attempt));
             let reply = match &reply {
                 Reply::Errors(errors) => errors.iter().map(|e| e.tag.as_str()).collect::<Vec<_>>().join(","),
                 other => format!("{other:?}"),
