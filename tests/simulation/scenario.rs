@@ -258,7 +258,7 @@ impl Scene {
         trace!(world, "{} has a bad time ({kind}) of {:.1} s", device.name, time as f64 / 1000.0);
         match kind {
             3 => device.cut_off.set(true),
-            4 => device.slowness.set(one_of(world, &[200, 2_000, confirm / 2, 40_000])),
+            4 => device.slowness.set(one_of(world, &[200, 2_000, 13_000, confirm / 2, 40_000])),
             5 => device.refuses.set(true),
             6 => device.lies.set(true),
             _ => {
