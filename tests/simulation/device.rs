@@ -78,6 +78,8 @@ pub(crate) struct Silence {
     pub(crate) not_sent: bool,
 }
 
+type Answered = Result<Vec<Reply>, Silence>;
+
 /// A change of running.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
@@ -336,13 +338,7 @@ impl Network {
     }
 
     /// Sends requests in one write and waits for all answers.
-    pub(crate) async fn send(
-        &self,
-        at: usize,
-        session: u32,
-        asks: Vec<Ask>,
-        by: Ms,
-    ) -> Result<Vec<Reply>, Silence> {
+    pub(crate) async fn send(&self, at: usize, session: u32, asks: Vec<Ask>, by: Ms) -> Answered {
         if !self.devices[at].lines.borrow().contains_key(&session) && self.world.chance(0.5) {
             // That is known already, or it shows when nothing comes back.
             return Err(Silence { answered: Vec::new(), not_sent: true });
@@ -363,7 +359,7 @@ impl Network {
         at: usize,
         session: u32,
         asks: Vec<Ask>,
-        answer: Rc<RefCell<Option<Result<Vec<Reply>, Silence>>>>,
+        answer: Rc<RefCell<Option<Answered>>>,
         arrived: Signal,
     ) {
         let (world, device, rough) = (&self.world, &self.devices[at], self.rough.get());

@@ -23,7 +23,7 @@ use crate::{
     link::Link,
     short,
     store::{Job, Work},
-    world::{Ms, Process, Signal, World, all, trace},
+    world::{Ms, One, Process, Signal, World, all, trace},
 };
 
 /// A message so old may have been given up and sent again.
@@ -351,7 +351,7 @@ async fn perform(
     links: &mut [Link<'_>],
     transaction: &Transaction,
 ) -> Vec<(usize, Answer)> {
-    let mut work: Vec<std::pin::Pin<Box<dyn Future<Output = (usize, Answer)>>>> = Vec::new();
+    let mut work: Vec<One<'_, (usize, Answer)>> = Vec::new();
     for (n, link) in links.iter_mut().enumerate().filter(|(n, _)| at.contains(n)) {
         let (committed, had_new) = (transaction.committed(n), transaction.had_new(n));
         work.push(Box::pin(async move { (n, link.obey(phase, committed, had_new).await) }));
@@ -360,7 +360,7 @@ async fn perform(
 }
 
 async fn release(links: &mut [Link<'_>], transaction: &Transaction) {
-    let mut work: Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+    let mut work: Vec<One<'_, ()>> = Vec::new();
     for (n, link) in links.iter_mut().enumerate() {
         work.push(Box::pin(async move {
             if transaction.is_superseded() {

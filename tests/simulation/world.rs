@@ -377,8 +377,11 @@ impl Signal {
     }
 }
 
+/// One of several things that are done at once.
+pub(crate) type One<'f, T> = Pin<Box<dyn Future<Output = T> + 'f>>;
+
 /// All of them, each going on while the others wait.
-pub(crate) async fn all<'f, T>(work: Vec<Pin<Box<dyn Future<Output = T> + 'f>>>) -> Vec<T> {
+pub(crate) async fn all<T>(work: Vec<One<'_, T>>) -> Vec<T> {
     let mut work: Vec<_> = work.into_iter().map(Some).collect();
     let mut done: Vec<Option<T>> = work.iter().map(|_| None).collect();
     std::future::poll_fn(|cx| {
