@@ -441,7 +441,17 @@ impl Store {
                     requester: "r".to_owned(),
                 };
                 let (state, sequence, options) = (order.state, order.sequence, OrderOptions::default());
-                (order.id, OrderToSettle { facts, state, sequence, options, retry: ToRetry::default(), service: None })
+                (
+                    order.id,
+                    OrderToSettle {
+                        facts,
+                        state,
+                        sequence,
+                        options,
+                        retry: ToRetry::default(),
+                        service: None,
+                    },
+                )
             })
             .collect()
     }
