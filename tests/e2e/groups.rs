@@ -198,12 +198,12 @@ async fn mixed_lives_in_groups_end_as_they_would_alone() {
         let n: usize = row.get::<_, String>(0).trim_start_matches("E-").parse().unwrap();
         let service: String = row.get(1);
         let mut order = json!({"schedule": "now", "service_id": service, "external_id": format!("M-{n}")});
-        if n % 7 == 0 {
+        if n.is_multiple_of(7) {
             order["priority"] = json!("urgent");
         }
-        order["kind"] = json!(if n % 3 == 0 { "decommission" } else { "modify" });
+        order["kind"] = json!(if n.is_multiple_of(3) { "decommission" } else { "modify" });
         let mut state = "completed";
-        if n % 3 != 0 {
+        if !n.is_multiple_of(3) {
             order["attributes"] = all[n]["attributes"].clone();
             order["endpoints"] = all[n]["endpoints"].clone();
             match n % 10 {
