@@ -55,7 +55,7 @@ pub async fn nothing_is_stuck(cluster: &Cluster) {
         ("orders still waiting for devices", "SELECT count(*) FROM lease_waits"),
         (
             "deployments without an end",
-            "SELECT count(*) FROM deployments WHERE state IN ('pending', 'running', 'in_doubt')",
+            "SELECT count(*) FROM deployments WHERE state IN ('pending', 'running', 'in_doubt', 'prepared', 'confirmed')",
         ),
         (
             "completed provisions without their service",
