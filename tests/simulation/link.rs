@@ -3,7 +3,7 @@
 
 use turnup_core::{
     failure::{Failure, FailureClass},
-    message::{Guarantee, InForce, Stage},
+    message::{Guarantee, Stage},
     transaction::{Answer, Phase},
 };
 use turnup_netconf::{
