@@ -1,0 +1,219 @@
+//! Finding out, on new sessions, what became of what was sent, and bringing it to an end.
+
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    message::InForce,
+    transaction::Answer,
+};
+use turnup_netconf::operation::Datastore::Running;
+
+use super::{Direction, Link, NotReopened, Pauses, class, doubt, doubtful, errors, refused, silent};
+use crate::{
+    device::{Ask, Reply, Value},
+    world::Ms,
+};
+
+/// What a device answered on a new session.
+struct Finding {
+    answer: Option<Reply>,
+    data: Value,
+    settled: bool,
+}
+
+impl Finding {
+    fn is_busy(&self) -> bool {
+        self.answer
+            .as_ref()
+            .is_some_and(|reply| errors(reply).iter().any(|error| class(error, "") == FailureClass::Busy))
+    }
+}
+
+impl Link<'_> {
+    async fn question(&mut self, mut asks: Vec<Ask>, by: Ms) -> Result<Finding, Answer> {
+        if self.session.is_none() {
+            self.reopen(by).await.map_err(|error| match error {
+                NotReopened::Superseded => Answer::Superseded,
+                NotReopened::Failed(failure) => Answer::Failed { failures: vec![failure], touched: true },
+            })?;
+        }
+        let asked = asks.len();
+        asks.extend([Ask::Lock(Running), Ask::Read(self.work.service), Ask::Unlock(Running)]);
+        self.clean = false;
+        let lost = |_| Answer::Failed { failures: vec![silent("question")], touched: true };
+        let replies = self.send(asks, by).await.map_err(lost)?;
+        let [lock, Reply::Data(data), unlock] = &replies[asked..] else {
+            let failures = vec![Failure::new(FailureClass::BrokenPeer, "question", "answers are missing")];
+            return Err(Answer::Failed { failures, touched: true });
+        };
+        self.clean = lock.is_error() || !unlock.is_error();
+        if !self.clean {
+            self.drop_session();
+        }
+        let answer = asked.checked_sub(1).map(|last| replies[last].clone());
+        Ok(Finding { answer, data: *data, settled: self.lost_sessions_are_over(lock) })
+    }
+
+    async fn until_known(
+        &mut self,
+        asks: Vec<Ask>,
+        by: Ms,
+        judge: impl Fn(&Self, &Finding) -> Option<Answer>,
+    ) -> Answer {
+        let mut pauses = Pauses(1_500, 4_000);
+        let took_its_time = self.now() + self.attempt.job.limits.lock_wait_ms;
+        loop {
+            self.attempt.step().await;
+            if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded))
+            {
+                self.drop_session();
+                return Answer::Superseded;
+            }
+            let failures = match self.question(asks.clone(), by).await {
+                Ok(mut finding) => {
+                    finding.settled |= self.now() >= took_its_time;
+                    if let Some(answer) = judge(self, &finding) {
+                        return answer;
+                    }
+                    vec![doubt("question")]
+                }
+                Err(Answer::Failed { failures, .. }) => failures,
+                Err(answer) => return answer,
+            };
+            self.attempt.progress.doubt();
+            if !self.pause(&mut pauses, by).await {
+                return Answer::Failed { failures: doubtful(failures), touched: true };
+            }
+        }
+    }
+
+    pub(super) async fn recover(&mut self) -> Answer {
+        let asks = vec![Ask::Cancel(self.persist())];
+        self.until_known(asks, self.attempt.forward_by, |link, finding| {
+            let known = finding.settled && !finding.is_busy();
+            known.then_some(Answer::Found(if link.is_new(finding.data) {
+                InForce::New
+            } else {
+                InForce::Old
+            }))
+        })
+        .await
+    }
+
+    pub(super) async fn undo_by_new_session(&mut self, had_new: bool) -> Answer {
+        let asks = vec![Ask::Cancel(self.persist())];
+        self.until_known(asks, self.attempt.total_by, |link, finding| {
+            let timer = u64::from(link.attempt.job.limits.confirm_timeout_s) * 1000 + 5_000;
+            let over = link.committed_at.is_none_or(|at| link.now() >= at + timer);
+            if !finding.settled {
+                None
+            } else if link.is_as_before(finding.data, had_new) {
+                Some(Answer::Done)
+            } else if over && link.is_new(finding.data) {
+                Some(Answer::Found(InForce::New))
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn settle(&mut self) -> Answer {
+        self.drop_session();
+        let asks = vec![Ask::Discard, Ask::Confirm(self.persist())];
+        self.until_known(asks, self.attempt.total_by, |link, finding| {
+            let is_done = finding.answer.as_ref().is_some_and(Reply::is_ok);
+            if finding.is_busy() || !(is_done || finding.settled) {
+                None
+            } else {
+                Some(Answer::Found(if link.is_new(finding.data) { InForce::New } else { InForce::Old }))
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn apply(&mut self, direction: Direction, had_new: bool) -> Answer {
+        let total_by = self.attempt.total_by;
+        let by = match direction {
+            Direction::Forward => self.now() + total_by.saturating_sub(self.now()) / 2,
+            Direction::Back => total_by,
+        };
+        let mut pauses = Pauses(1_500, 4_000);
+        let (mut touched, mut tries) = (false, 0);
+        loop {
+            self.attempt.step().await;
+            let failures = match self.apply_once(direction, had_new, &mut touched, by).await {
+                Ok(answer) => return answer,
+                Err(failures) => failures,
+            };
+            tries += 1;
+            let last_way = direction == Direction::Back && tries < self.attempt.job.limits.tries;
+            let again = last_way
+                || failures.iter().all(|f| f.class.worth_retrying() || f.class == FailureClass::InDoubt);
+            if !again || !self.pause(&mut pauses, by).await {
+                self.drop_session();
+                return Answer::Failed { failures, touched };
+            }
+        }
+    }
+
+    async fn apply_once(
+        &mut self,
+        direction: Direction,
+        had_new: bool,
+        touched: &mut bool,
+        by: Ms,
+    ) -> Result<Answer, Vec<Failure>> {
+        if self.session.is_none() {
+            match self.reopen(by).await {
+                Ok(()) => {}
+                Err(NotReopened::Superseded) => return Ok(Answer::Superseded),
+                Err(NotReopened::Failed(failure)) => return Err(vec![failure]),
+            }
+        }
+        if self.session.is_some() && !self.clean {
+            self.let_go(Self::give_back(), by).await;
+        }
+        let data = self.lock(by).await?;
+        if self.is_reached(direction, data, had_new) {
+            self.let_go(Self::unlocks(), by).await;
+            return Ok(Answer::Done);
+        }
+        match self.still_current(by).await {
+            Ok(()) => {}
+            Err(NotReopened::Superseded) => {
+                self.drop_session();
+                return Ok(Answer::Superseded);
+            }
+            Err(NotReopened::Failed(failure)) => return Err(vec![failure]),
+        }
+        self.put_edit(direction, by).await?;
+        self.attempt.step().await;
+        let mut asks = vec![Ask::Commit, Ask::Read(self.work.service)];
+        asks.extend(Self::unlocks());
+        let replies = self.send(asks, by).await.map_err(|_| {
+            *touched = true;
+            vec![doubt("commit")]
+        })?;
+        if !replies[0].is_ok() {
+            self.drop_session();
+            return Err(refused("commit", &replies[0]));
+        }
+        *touched = true;
+        self.clean = replies[2..].iter().all(|reply| !reply.is_error());
+        if !self.clean {
+            self.drop_session();
+        }
+        match replies[1] {
+            Reply::Data(data) if self.is_reached(direction, data, had_new) => Ok(Answer::Done),
+            _ => Err(vec![Failure::new(FailureClass::BrokenPeer, "check", "reading back does not show it")]),
+        }
+    }
+
+    fn is_reached(&self, direction: Direction, data: Value, had_new: bool) -> bool {
+        match direction {
+            Direction::Forward => self.is_new(data),
+            Direction::Back if had_new => data == self.work.old,
+            Direction::Back => self.is_as_before(data, had_new),
+        }
+    }
+}
