@@ -43,7 +43,7 @@ fn mistakes_have_their_line() {
         ("retry: {first: 0s}", "\"0s\" is no time for first"),
         ("retry: {total: 31d}", "\"31d\" is no time for total"),
         ("retry: {max: 300}", "max must be a text"),
-        ("retry: {often: 3}", "in 'retry' unknown key \"often\""),
+        ("retry: {often: 3}", "in 'retry' there is no key \"often\""),
         ("retry: 3", "'retry' must be a map"),
     ] {
         let mistakes = folder(yaml).mistakes();
