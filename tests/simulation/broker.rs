@@ -7,6 +7,7 @@ use std::{
     rc::Rc,
 };
 
+use jiff::Timestamp;
 use turnup_core::message::{Claim, ClaimAnswer, Due, Stage, StateChange};
 
 use crate::{
@@ -46,8 +47,8 @@ pub(crate) struct Message {
     /// Marked as one that may have been published before.
     pub(crate) republished: bool,
     pub(crate) redelivered: bool,
-    /// Its timestamp.
-    pub(crate) published_at: Ms,
+    /// Its timestamp, by the clock of who has sent it.
+    pub(crate) published_at: Timestamp,
 }
 
 /// What is not acknowledged yet, by delivery.
@@ -151,14 +152,18 @@ impl Broker {
     fn put(&self, queue: Queue, message: Message, first: bool) {
         let mut queues = self.0.queues.borrow_mut();
         let queue = queues.entry(queue).or_default();
-        if first { queue.insert(0, message) } else { queue.push(message) }
+        if first {
+            queue.insert(0, message)
+        } else {
+            queue.push(message)
+        }
         drop(queues);
         self.0.changed.notify();
     }
 
     /// Publishes, and waits until that is confirmed.
     pub(crate) async fn publish(&self, queue: Queue, body: Body) -> Result<(), Unconfirmed> {
-        let published_at = self.0.world.now();
+        let published_at = self.0.world.clock(OUTSIDE);
         self.send_out(queue, Message { body, republished: false, redelivered: false, published_at }).await
     }
 

@@ -143,7 +143,8 @@ fn all_or_nothing(scene: &Scene, store: &Store, order: &Order, faults: &mut Vec<
         }
     }
     let is_split = said.values().any(|found| matches!(found, InForce::New | InForce::Unknown));
-    let is_unresolved = deployments_of(store, order).any(|deployment| deployment.state == DeploymentState::Unresolved);
+    let is_unresolved =
+        deployments_of(store, order).any(|deployment| deployment.state == DeploymentState::Unresolved);
     if order.state != OrderState::Completed && is_split && !is_unresolved {
         faults.push(format!("{}: {said:?}, and no deployment says that it is unresolved", name(order)));
     }
@@ -196,11 +197,13 @@ fn who_has_ended_changes_nothing(store: &Store, device: &Device, faults: &mut Ve
         }
         let work = deployment.job.devices.iter().find(|work| work.service == service);
         let is_forward = work.is_some_and(|work| work.new == after);
-        *forward.entry((deployment.job.order, deployment.generation)).or_default() += if is_forward { 1 } else { -1 };
+        *forward.entry((deployment.job.order, deployment.generation)).or_default() +=
+            if is_forward { 1 } else { -1 };
     }
     for ((order, generation), times) in forward.into_iter().filter(|(_, times)| !(-1..=1).contains(times)) {
         let order = short(order.0);
-        faults.push(format!("{}: {order} put in force {times} times by generation {generation}", device.name));
+        faults
+            .push(format!("{}: {order} put in force {times} times by generation {generation}", device.name));
     }
 }
 

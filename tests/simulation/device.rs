@@ -78,6 +78,8 @@ pub(crate) struct Silence {
     pub(crate) not_sent: bool,
 }
 
+type Answered = Result<Vec<Reply>, Silence>;
+
 /// A change of running.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
@@ -218,7 +220,10 @@ impl Device {
         let changes = transition.changes.iter().filter(|change| change.path.to_string().ends_with("/mtu"));
         let service = |path: &Path| {
             let text = path.to_string();
-            text.split("ge-").nth(1).and_then(|rest| rest.split('\'').next().and_then(|n| n.parse().ok())).unwrap()
+            text.split("ge-")
+                .nth(1)
+                .and_then(|rest| rest.split('\'').next().and_then(|n| n.parse().ok()))
+                .unwrap()
         };
         let changes: Vec<_> =
             changes.map(|change| (service(&change.path), value(&change.old), value(&change.new))).collect();
@@ -333,13 +338,7 @@ impl Network {
     }
 
     /// Sends requests in one write and waits for all answers.
-    pub(crate) async fn send(
-        &self,
-        at: usize,
-        session: u32,
-        asks: Vec<Ask>,
-        by: Ms,
-    ) -> Result<Vec<Reply>, Silence> {
+    pub(crate) async fn send(&self, at: usize, session: u32, asks: Vec<Ask>, by: Ms) -> Answered {
         if !self.devices[at].lines.borrow().contains_key(&session) && self.world.chance(0.5) {
             // That is known already, or it shows when nothing comes back.
             return Err(Silence { answered: Vec::new(), not_sent: true });
@@ -360,7 +359,7 @@ impl Network {
         at: usize,
         session: u32,
         asks: Vec<Ask>,
-        answer: Rc<RefCell<Option<Result<Vec<Reply>, Silence>>>>,
+        answer: Rc<RefCell<Option<Answered>>>,
         arrived: Signal,
     ) {
         let (world, device, rough) = (&self.world, &self.devices[at], self.rough.get());
@@ -393,7 +392,11 @@ impl Network {
                     break;
                 }
             }
-            let own = if matches!(ask, Ask::CommitFor(..) | Ask::Commit) { world.pick(5..400) } else { world.pick(0..4) };
+            let own = if matches!(ask, Ask::CommitFor(..) | Ask::Commit) {
+                world.pick(5..400)
+            } else {
+                world.pick(0..4)
+            };
             world.sleep(own + device.slowness.get()).await;
             let Some(id) = device.lines.borrow().get(&session).map(|line| line.id) else { break };
             let reply = self.obey(at, id, ask);
@@ -483,7 +486,8 @@ impl Network {
         };
         if self.world.is_traced() {
             let owner = device.owners.borrow().get(&id.number).copied();
-            let owner = owner.map_or(String::new(), |o| format!("{}/{}", crate::short(o.deployment.0), o.attempt));
+            let owner =
+                owner.map_or(String::new(), |o| format!("{}/{}", crate::short(o.deployment.0), o.attempt));
             let reply = match &reply {
                 Reply::Errors(errors) => errors.iter().map(|e| e.tag.as_str()).collect::<Vec<_>>().join(","),
                 other => format!("{other:?}"),

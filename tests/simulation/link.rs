@@ -55,7 +55,9 @@ struct Finding {
 
 impl Finding {
     fn is_busy(&self) -> bool {
-        self.answer.as_ref().is_some_and(|reply| errors(reply).iter().any(|error| class(error, "") == FailureClass::Busy))
+        self.answer
+            .as_ref()
+            .is_some_and(|reply| errors(reply).iter().any(|error| class(error, "") == FailureClass::Busy))
     }
 }
 
@@ -318,7 +320,8 @@ impl<'a> Link<'a> {
             if !running.is_error() {
                 give_back.push(Ask::Unlock(Running));
             }
-            let failures: Vec<Failure> = [running, candidate].into_iter().flat_map(|r| refused("lock", r)).collect();
+            let failures: Vec<Failure> =
+                [running, candidate].into_iter().flat_map(|r| refused("lock", r)).collect();
             self.let_go(give_back, by).await;
             if failures.iter().any(|failure| failure.class != FailureClass::Busy) {
                 return Err(failures);
@@ -423,7 +426,11 @@ impl<'a> Link<'a> {
             self.drop_session();
             return Answer::Failed { failures: doubtful(refused("confirm", &confirmed)), touched: true };
         }
-        if unlocked { self.clean = true } else { self.drop_session() }
+        if unlocked {
+            self.clean = true
+        } else {
+            self.drop_session()
+        }
         Answer::Done
     }
 
@@ -506,7 +513,8 @@ impl<'a> Link<'a> {
         let took_its_time = self.now() + self.attempt.job.limits.lock_wait_ms;
         loop {
             self.attempt.step().await;
-            if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded)) {
+            if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded))
+            {
                 self.drop_session();
                 return Answer::Superseded;
             }
@@ -532,7 +540,11 @@ impl<'a> Link<'a> {
         let asks = vec![Ask::Cancel(self.persist())];
         self.until_known(asks, self.attempt.forward_by, |link, finding| {
             let known = finding.settled && !finding.is_busy();
-            known.then_some(Answer::Found(if link.is_new(finding.data) { InForce::New } else { InForce::Old }))
+            known.then_some(Answer::Found(if link.is_new(finding.data) {
+                InForce::New
+            } else {
+                InForce::Old
+            }))
         })
         .await
     }

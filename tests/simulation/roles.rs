@@ -65,7 +65,9 @@ pub(crate) struct Office {
 
 impl Office {
     async fn step(&self) {
-        self.world.step_of(self.process, self.weather.death, self.weather.frost, self.weather.longest_frost).await;
+        self.world
+            .step_of(self.process, self.weather.death, self.weather.frost, self.weather.longest_frost)
+            .await;
     }
 
     /// One transaction. `Err`: the database was away, and it is not known whether it was committed.
@@ -103,10 +105,13 @@ async fn start_due(office: Office) {
             {
                 batch.push(more);
             }
-            let due: Vec<Due> = batch.iter().filter_map(|delivery| match &delivery.message.body {
-                Body::Due(due) => Some(due.clone()),
-                _ => None,
-            }).collect();
+            let due: Vec<Due> = batch
+                .iter()
+                .filter_map(|delivery| match &delivery.message.body {
+                    Body::Due(due) => Some(due.clone()),
+                    _ => None,
+                })
+                .collect();
             // Not before its time, by this process's clock.
             for due in &due {
                 let left = due.due.duration_since(office.world.clock(office.process)).as_millis();
@@ -134,15 +139,25 @@ async fn answer_claims(office: Office) {
         let connection = office.broker.connect(office.process, &[Queue::Claim]);
         while let Some(delivery) = office.broker.next(&connection).await {
             let Body::Claim(claim, reply_to) = &delivery.message.body else { continue };
-            let (now, world) = (office.world.now(), &office.world);
-            if now - delivery.received_at > STALE || now - delivery.message.published_at > STALE + 1_000 {
+            let world = &office.world;
+            let age = world.clock(office.process).duration_since(delivery.message.published_at).as_millis();
+            let is_old = u64::try_from(age).is_ok_and(|age| age > STALE + 1_000);
+            if world.now() - delivery.received_at > STALE || is_old {
                 office.broker.ack(&delivery);
                 continue;
             }
             office.step().await;
             let work = |store: &mut Store| store.claim(claim, world.clock(office.process));
             if let Ok(answer) = office.call(work).await {
-                trace!(world, "{} {} of {} as {}: {:?}", world.name(office.process), claim.claim, crate::short(claim.deployment.0), claim.attempt, answer.attempt);
+                trace!(
+                    world,
+                    "{} {} of {} as {}: {:?}",
+                    world.name(office.process),
+                    claim.claim,
+                    crate::short(claim.deployment.0),
+                    claim.attempt,
+                    answer.attempt
+                );
                 office.broker.reply(reply_to, answer).await;
             }
             office.broker.ack(&delivery);
@@ -170,7 +185,10 @@ async fn lead(office: &Office) {
     let (world, database) = (&office.world, &office.database);
     // All that the relay does to the database goes through the session that gives it the right.
     let is_ours = || {
-        let ours = database.relay.get().is_some_and(|(of, heard)| of == office.process && world.now() <= heard + IDLE);
+        let ours = database
+            .relay
+            .get()
+            .is_some_and(|(of, heard)| of == office.process && world.now() <= heard + IDLE);
         if ours {
             database.relay.set(Some((office.process, world.now())));
         }
@@ -190,12 +208,13 @@ async fn lead(office: &Office) {
         }
         // Of this time the messages are, so that nobody takes one for fresh that a frozen relay sends after
         // another has taken over.
-        let asked_at = world.now();
+        let asked_at = world.clock(office.process);
         let rows = database.store.borrow().outbox.clone();
         world.sleep_between(0, 5).await;
         if rows.is_empty() {
             let some = database.changed.until(|| (!database.store.borrow().outbox.is_empty()).then_some(()));
-            let until = if world.is_stormy() { world.now() + POLL * 4 } else { sweep_at.min(world.now() + IDLE / 2) };
+            let until =
+                if world.is_stormy() { world.now() + POLL * 4 } else { sweep_at.min(world.now() + IDLE / 2) };
             world.within(until, some).await;
             continue;
         }
@@ -212,7 +231,8 @@ async fn lead(office: &Office) {
                     (Queue::Deploy(job.region), Body::Work { job, stage, attempt })
                 }
             };
-            let published_at = if office.planted == Some(Planted::RelaysStampWhenSending) { world.now() } else { asked_at };
+            let late = office.planted == Some(Planted::RelaysStampWhenSending);
+            let published_at = if late { world.clock(office.process) } else { asked_at };
             let message = Message { body, republished: again, redelivered: false, published_at };
             match office.broker.send_out(queue, message).await {
                 Ok(()) => done.push(row.id),
@@ -252,10 +272,13 @@ pub(crate) async fn record(office: Office) {
             {
                 batch.push(more);
             }
-            let reports: Vec<StateChange> = batch.iter().filter_map(|delivery| match &delivery.message.body {
-                Body::Report(report) => Some(StateChange::clone(report)),
-                _ => None,
-            }).collect();
+            let reports: Vec<StateChange> = batch
+                .iter()
+                .filter_map(|delivery| match &delivery.message.body {
+                    Body::Report(report) => Some(StateChange::clone(report)),
+                    _ => None,
+                })
+                .collect();
             loop {
                 office.step().await;
                 let (world, process) = (&office.world, office.process);

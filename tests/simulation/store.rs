@@ -158,7 +158,14 @@ impl Store {
     // The intake.
 
     /// An order is accepted, to start now.
-    pub(crate) fn accept(&mut self, order: (OrderId, OrderKind), service: u32, devices: Vec<usize>, (old, new): (Value, Value), now: Timestamp) {
+    pub(crate) fn accept(
+        &mut self,
+        order: (OrderId, OrderKind),
+        service: u32,
+        devices: Vec<usize>,
+        (old, new): (Value, Value),
+        now: Timestamp,
+    ) {
         let (id, kind) = order;
         let first = Entry { sequence: 1, from: None, to: OrderState::Requested, generation: 0 };
         let order = Order {
@@ -221,13 +228,15 @@ impl Store {
         let mut candidates = Vec::new();
         for due in due {
             let Some(order) = self.orders.get(&due.order) else { continue };
-            let current = order.state == OrderState::Scheduled && order.revision == due.revision && order.due <= now;
+            let current =
+                order.state == OrderState::Scheduled && order.revision == due.revision && order.due <= now;
             if !current || !seen.insert(due.order) {
                 continue;
             }
-            let tickets = self.board.waiting.values().find_map(|queue| {
-                queue.iter().find(|(_, id)| **id == order.id).map(|(ticket, _)| *ticket)
-            });
+            let tickets =
+                self.board.waiting.values().find_map(|queue| {
+                    queue.iter().find(|(_, id)| **id == order.id).map(|(ticket, _)| *ticket)
+                });
             let devices = order.devices.iter().map(|n| self.devices[*n].0.clone()).collect();
             candidates.push(Candidate { order: order.id, devices, ticket: tickets });
         }
@@ -269,7 +278,8 @@ impl Store {
         let stage = if regions.len() > 1 { Stage::Prepare } else { Stage::Whole };
         let mut transaction = None;
         for (region, devices) in regions {
-            let job = Job { id: DeploymentId(ids()), region, order: id, devices, limits: self.limits.clone() };
+            let job =
+                Job { id: DeploymentId(ids()), region, order: id, devices, limits: self.limits.clone() };
             let job = Rc::new(job);
             let transaction = Some(*transaction.get_or_insert(job.id));
             let deployment = Deployment {
@@ -330,7 +340,8 @@ impl Store {
             if order.state != OrderState::Scheduled || order.due >= overdue || rests {
                 continue;
             }
-            let mut queues = self.board.waiting.iter().filter(|(_, queue)| queue.values().any(|id| *id == order.id));
+            let mut queues =
+                self.board.waiting.iter().filter(|(_, queue)| queue.values().any(|id| *id == order.id));
             let is_first = |(device, queue): (&DeviceName, &BTreeMap<i64, OrderId>)| {
                 queue.values().next() == Some(&order.id) && !self.board.held.contains_key(device)
             };
@@ -488,8 +499,13 @@ impl Store {
     }
 
     fn give_back(&mut self, id: OrderId) {
-        let held: Vec<DeviceName> =
-            self.board.held.iter().filter(|(_, order)| **order == id).map(|(device, _)| device.clone()).collect();
+        let held: Vec<DeviceName> = self
+            .board
+            .held
+            .iter()
+            .filter(|(_, order)| **order == id)
+            .map(|(device, _)| device.clone())
+            .collect();
         for device in &held {
             self.board.held.remove(device);
         }
@@ -503,7 +519,10 @@ impl Store {
             first.extend(self.board.waiting.get(device).and_then(|queue| queue.values().next()));
         }
         for id in first {
-            let Some(order) = self.orders.get(&id).filter(|order| order.state == OrderState::Scheduled) else { continue };
+            let Some(order) = self.orders.get(&id).filter(|order| order.state == OrderState::Scheduled)
+            else {
+                continue;
+            };
             let due = Due { order: id, revision: order.revision, due: order.due };
             self.send(Row::Due(due), false);
         }

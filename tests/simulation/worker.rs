@@ -23,7 +23,7 @@ use crate::{
     link::Link,
     short,
     store::{Job, Work},
-    world::{Ms, Process, Signal, World, all, trace},
+    world::{Ms, One, Process, Signal, World, all, trace},
 };
 
 /// A message so old may have been given up and sent again.
@@ -31,6 +31,9 @@ const OLD: Ms = 60_000;
 /// After so long without being known to be current, the attempt is checked before the next phase.
 const RECHECK_AFTER: Ms = 5_000;
 const RECHECK_PATIENCE: Ms = 30_000;
+/// What is delivered again is taken over no sooner than so long after it was published: by then whoever has got
+/// it first asks before it goes on, although its clock may be seconds behind.
+const TAKE_OVER_AFTER: Ms = 12_000;
 const CLAIM_PATIENCE: Ms = 300_000;
 const ONE_QUESTION: Ms = 4_000;
 const LONGEST: Ms = 24 * 60_000;
@@ -75,7 +78,7 @@ async fn take(host: Rc<Host>, delivery: Delivery) {
         "{} takes {}/{attempt} {stage}{}",
         host.world.name(host.process),
         short(job.id.0),
-        if may_be_a_repeat(&host.world, &delivery) { " again" } else { "" }
+        if may_be_a_repeat(&host, &delivery) { " again" } else { "" }
     );
     let outcome = deploy(&host, &delivery, job, *stage, *attempt).await;
     host.step().await;
@@ -105,20 +108,24 @@ async fn take(host: Rc<Host>, delivery: Delivery) {
     }
 }
 
-fn age(world: &World, delivery: &Delivery) -> Ms {
-    // To the second, as the broker tells it.
-    let published = delivery.message.published_at / 1_000 * 1_000;
-    (world.now() - published).max(world.now() - delivery.received_at)
+/// Time since the message was published, by the clocks of two machines and to the second, or was received.
+fn age(host: &Host, delivery: &Delivery) -> Ms {
+    let published_s = delivery.message.published_at.as_second();
+    let now = host.world.clock(host.process);
+    let published = now.as_millisecond() - published_s * 1_000;
+    u64::try_from(published).unwrap_or(0).max(host.world.now() - delivery.received_at)
 }
 
-fn may_be_a_repeat(world: &World, delivery: &Delivery) -> bool {
-    delivery.message.redelivered || delivery.message.republished || age(world, delivery) > OLD
+fn may_be_a_repeat(host: &Host, delivery: &Delivery) -> bool {
+    delivery.message.redelivered || delivery.message.republished || age(host, delivery) > OLD
 }
 
 impl Host {
     /// A step at which the process may die or freeze.
     pub(crate) async fn step(&self) {
-        self.world.step_of(self.process, self.weather.death, self.weather.frost, self.weather.longest_frost).await;
+        self.world
+            .step_of(self.process, self.weather.death, self.weather.frost, self.weather.longest_frost)
+            .await;
     }
 }
 
@@ -230,11 +237,14 @@ async fn ask(
 async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stage, attempt: i32) -> Outcome {
     let world = &host.world;
     let asks = host.planted != Some(Planted::RepeatsAreFresh);
-    let (is_repeat, began) = (asks && may_be_a_repeat(world, delivery), delivery.received_at);
-    let message_age = age(world, delivery);
+    let (is_repeat, began) = (asks && may_be_a_repeat(host, delivery), delivery.received_at);
+    let message_age = age(host, delivery);
     let total = job.limits.total_timeout_ms.min(LONGEST);
     let connection = Rc::clone(&delivery.connection);
     let number = if is_repeat {
+        if host.planted != Some(Planted::TakesOverAtOnce) {
+            world.sleep(TAKE_OVER_AFTER.saturating_sub(message_age)).await;
+        }
         let by = world.now() + total.min(CLAIM_PATIENCE);
         match ask(host, &connection, job, attempt, ClaimKind::TakeOver, by).await {
             None => return Outcome::Release,
@@ -290,7 +300,13 @@ async fn drive(attempt: &Attempt, links: &mut [Link<'_>]) -> (Transaction, End) 
         next = match next {
             Next::Run(phase, at) => {
                 progress.phase.set(Some(phase));
-                trace!(attempt.host.world, "  {}/{} {}", short(attempt.job.id.0), attempt.number, phase.name());
+                trace!(
+                    attempt.host.world,
+                    "  {}/{} {}",
+                    short(attempt.job.id.0),
+                    attempt.number,
+                    phase.name()
+                );
                 let answers = match phase {
                     Phase::Release => {
                         release(links, &transaction).await;
@@ -304,7 +320,8 @@ async fn drive(attempt: &Attempt, links: &mut [Link<'_>]) -> (Transaction, End) 
                 }
                 let next = transaction.answered(phase, answers);
                 let seats = transaction.seats().iter();
-                *progress.seats.borrow_mut() = seats.map(|seat| (seat.in_force, seat.failures.clone())).collect();
+                *progress.seats.borrow_mut() =
+                    seats.map(|seat| (seat.in_force, seat.failures.clone())).collect();
                 let unknown = |(at, seat): (usize, &Seat)| {
                     seat.in_force == InForce::Unknown && (attempt.recovery || transaction.committed(at))
                 };
@@ -334,7 +351,7 @@ async fn perform(
     links: &mut [Link<'_>],
     transaction: &Transaction,
 ) -> Vec<(usize, Answer)> {
-    let mut work: Vec<std::pin::Pin<Box<dyn Future<Output = (usize, Answer)>>>> = Vec::new();
+    let mut work: Vec<One<'_, (usize, Answer)>> = Vec::new();
     for (n, link) in links.iter_mut().enumerate().filter(|(n, _)| at.contains(n)) {
         let (committed, had_new) = (transaction.committed(n), transaction.had_new(n));
         work.push(Box::pin(async move { (n, link.obey(phase, committed, had_new).await) }));
@@ -343,10 +360,14 @@ async fn perform(
 }
 
 async fn release(links: &mut [Link<'_>], transaction: &Transaction) {
-    let mut work: Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+    let mut work: Vec<One<'_, ()>> = Vec::new();
     for (n, link) in links.iter_mut().enumerate() {
         work.push(Box::pin(async move {
-            if transaction.is_superseded() { link.abandon() } else { link.release(transaction.committed(n)).await }
+            if transaction.is_superseded() {
+                link.abandon()
+            } else {
+                link.release(transaction.committed(n)).await
+            }
         }));
     }
     all(work).await;
@@ -376,7 +397,11 @@ async fn gate(attempt: &Attempt, links: &mut [Link<'_>], phase: Phase) -> Gate {
     }
     let is_late = since(links).is_some_and(|since| since > half);
     if phase == Phase::Confirm && is_late && attempt.host.planted != Some(Planted::ConfirmsHoweverLate) {
-        return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), "more than half of the timer"));
+        return Gate::Late(Failure::new(
+            FailureClass::Unreachable,
+            phase.name(),
+            "more than half of the timer",
+        ));
     }
     let device = |work: &Work| &attempt.host.network.devices()[work.device];
     let gone = |work: &Work| device(work).has_timed_out(attempt.job.id, work, attempt.now());
@@ -406,13 +431,16 @@ async fn tell(attempt: Rc<Attempt>, changed: Signal) {
         }
         next = world.now() + REPORT_EVERY;
         let state = (progress.phase.get(), progress.doubtful.get());
-        if told.is_some_and(|(phase, doubtful, at)| (phase, doubtful) == state && world.now() - at < REPORT_AT_LEAST) {
+        if told.is_some_and(|(phase, doubtful, at)| {
+            (phase, doubtful) == state && world.now() - at < REPORT_AT_LEAST
+        }) {
             continue;
         }
         let event = if state.1 { DeploymentEvent::Doubted } else { DeploymentEvent::Progressed };
         let seats = progress.seats.borrow().clone();
         let devices = attempt.job.devices.iter().zip(seats);
-        let devices = devices.map(|(work, (in_force, failures))| device_report(work.name.clone(), in_force, failures));
+        let devices =
+            devices.map(|(work, (in_force, failures))| device_report(work.name.clone(), in_force, failures));
         let report = report(&attempt, event, devices.collect(), Vec::new());
         let queue = Queue::State(turnup_core::message::state_shard(report.deployment));
         match attempt.host.broker.publish(queue, Body::Report(Box::new(report))).await {
@@ -428,7 +456,11 @@ async fn tell(attempt: Rc<Attempt>, changed: Signal) {
     changed.notify();
 }
 
-fn device_report(device: turnup_core::name::DeviceName, in_force: InForce, failures: Vec<Failure>) -> DeviceReport {
+fn device_report(
+    device: turnup_core::name::DeviceName,
+    in_force: InForce,
+    failures: Vec<Failure>,
+) -> DeviceReport {
     let failures = failures.into_iter().map(|failure| failure.at(device.clone())).collect();
     DeviceReport { device, in_force, steps: Vec::new(), failures, audit: None, guarantee: None }
 }

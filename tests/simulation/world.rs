@@ -53,7 +53,6 @@ struct Inner {
     /// Whether faults may still happen.
     stormy: Cell<bool>,
     traced: bool,
-    steps: Cell<u64>,
     on_frost: RefCell<Option<OnFrost>>,
 }
 
@@ -85,7 +84,6 @@ impl World {
             processes: RefCell::default(),
             stormy: Cell::new(true),
             traced,
-            steps: Cell::new(0),
             on_frost: RefCell::default(),
         }));
         world.process("outside", 0);
@@ -215,7 +213,8 @@ impl World {
             self.wake(mourner);
         }
         let mut tasks = self.0.tasks.borrow_mut();
-        let dead: Vec<Work> = tasks.iter_mut().filter(|t| t.process == process).filter_map(|t| t.work.take()).collect();
+        let dead: Vec<Work> =
+            tasks.iter_mut().filter(|t| t.process == process).filter_map(|t| t.work.take()).collect();
         drop(tasks);
         drop(dead);
     }
@@ -291,7 +290,6 @@ impl World {
     }
 
     fn step(&self, task: usize) {
-        self.0.steps.set(self.0.steps.get() + 1);
         let (process, work) = {
             let mut tasks = self.0.tasks.borrow_mut();
             let slot = &mut tasks[task];
@@ -323,11 +321,6 @@ impl World {
         self.0.ready.borrow_mut().clear();
         self.0.timers.borrow_mut().clear();
         *self.0.on_frost.borrow_mut() = None;
-    }
-
-    /// How many times a task went on.
-    pub(crate) fn steps(&self) -> u64 {
-        self.0.steps.get()
     }
 }
 
@@ -384,8 +377,11 @@ impl Signal {
     }
 }
 
+/// One of several things that are done at once.
+pub(crate) type One<'f, T> = Pin<Box<dyn Future<Output = T> + 'f>>;
+
 /// All of them, each going on while the others wait.
-pub(crate) async fn all<'f, T>(work: Vec<Pin<Box<dyn Future<Output = T> + 'f>>>) -> Vec<T> {
+pub(crate) async fn all<T>(work: Vec<One<'_, T>>) -> Vec<T> {
     let mut work: Vec<_> = work.into_iter().map(Some).collect();
     let mut done: Vec<Option<T>> = work.iter().map(|_| None).collect();
     std::future::poll_fn(|cx| {

@@ -176,6 +176,31 @@ fn in_progress() {
 }
 
 #[test]
+fn over_several_regions() {
+    let of = |deployment| {
+        explain(&Facts { deployment: Some(deployment), ..facts(OrderState::InProgress) }, at(12))
+    };
+    let prepared = of(Deployed { stage: Stage::Prepare, ..deployed(DeploymentState::Prepared, &[]) });
+    assert!(prepared.contains("provisionally in force in eu since 2027-01-15T08:00:10Z"), "{prepared}");
+    let confirm = Deployed { stage: Stage::Confirm, ..deployed(DeploymentState::Running, &[]) };
+    assert_eq!(
+        of(confirm),
+        "In Progress since 2027-01-15T08:00:00Z, ready in all regions and to be confirmed in all: w1 is in the \
+         phase commit (2 s ago)."
+    );
+    let why = [failure(FailureClass::Busy, "pe4", "lock", "held by session 7")];
+    let undo = Deployed { stage: Stage::Undo, ..deployed(DeploymentState::Pending, &[]) };
+    assert_eq!(
+        of(Deployed { reasons: &why, ..undo }),
+        "In Progress since 2027-01-15T08:00:00Z, to be undone in all regions as pe4 was busy (lock: held by \
+         session 7): sent to the workers of eu at 2027-01-15T08:00:00Z, the first report is due."
+    );
+    let late = [Failure::new(FailureClass::Unreachable, "decide", "x")];
+    let late = of(Deployed { reasons: &late, ..undo });
+    assert!(late.contains("to be undone in all regions as not all were ready in time: sent"), "{late}");
+}
+
+#[test]
 fn completed() {
     let devices = [device("pe1", InForce::New, &[]), device("pe2", InForce::New, &[])];
     let of = |kind| Facts {

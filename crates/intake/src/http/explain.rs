@@ -30,7 +30,8 @@ pub(super) async fn order(call: Call) -> Answer {
     // An earlier generation's says nothing about this one.
     let parts: Vec<&DeploymentView> =
         order.deployments.iter().flatten().filter(|d| d.generation == order.generation).collect();
-    let devices: Vec<DeviceReport> = parts.iter().flat_map(|part| part.devices.iter().cloned()).collect();
+    let mut devices: Vec<DeviceReport> = parts.iter().flat_map(|part| part.devices.iter().cloned()).collect();
+    devices.sort_by(|a, b| a.device.cmp(&b.device));
     let waited_for = parts.iter().copied().min_by_key(|part| urgency(part.state));
     let facts = Facts {
         kind: order.kind,
@@ -42,7 +43,13 @@ pub(super) async fn order(call: Call) -> Answer {
         attempt: order.retry.as_ref().map(|retry| (retry.attempt, retry.of)),
         errors: &order.errors,
         waiting_for: fronts,
-        deployment: waited_for.map(|part| deployed(part, &devices)),
+        deployment: waited_for.map(|part| Deployed {
+            // That it is in force is no single worker's doing where there were several.
+            worker: part.worker.as_deref().filter(|worker| {
+                !part.state.is_final() || parts.iter().all(|other| other.worker.as_deref() == Some(worker))
+            }),
+            ..deployed(part, &devices)
+        }),
     };
     ok(&json!({
         "order": order.id, "state": order.state, "since": event::time(since),

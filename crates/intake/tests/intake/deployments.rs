@@ -105,3 +105,67 @@ fn an_order_says_why_it_is_where_it_is() {
         intake.show(&format!("/v1/orders/{NOBODY}/explain")).await.is_problem(404, "not_found");
     });
 }
+
+/// Parts in eu and us: one that has answered, and one that the order waits for.
+#[test]
+fn an_order_over_two_regions_is_explained_by_the_one_that_is_waited_for() {
+    run(async |scope, intake| {
+        let mut body = with(eline(), json!({"schedule": "now"}));
+        body["endpoints"][1]["device"] = json!("sim-us-1");
+        let order = intake.order(&body).await;
+        let id = order["id"].as_str().unwrap();
+        let devices = |name: &str| json!([{"device": name, "in_force": "new", "steps": []}]);
+        scope
+            .execute(&format!(
+                "UPDATE orders SET state = 'in_progress', generation = 1, sequence = 3 WHERE id = '{id}';
+                 INSERT INTO deployments (id, region, priority, generation, created_at, attempt, state, worker, devices,
+                                          updated_at, transaction_id, stage, first_attempt, confirm_by)
+                 VALUES ('{DEPLOYMENT}', 'eu', 'normal', 1, now() - interval '5 min', 1, 'prepared', 'w1', '{}', now(),
+                         '{DEPLOYMENT}', 'prepare', 1, '2026-01-02 03:04:05Z'),
+                        ('{NOBODY}', 'us', 'normal', 1, now() - interval '5 min', 1, 'pending', NULL, '[]', now(),
+                         '{DEPLOYMENT}', 'prepare', 1, NULL);
+                 INSERT INTO deployment_orders VALUES ('{DEPLOYMENT}', '{id}'), ('{NOBODY}', '{id}');",
+                devices("sim-eu-1")
+            ))
+            .await;
+        let explain = async || {
+            let said = intake.show(&format!("/v1/orders/{id}/explain")).await.body;
+            said["explanation"].as_str().unwrap().to_owned()
+        };
+        let text = explain().await;
+        assert!(text.contains("the workers of us 5 min ago, and none has reported yet"), "{text}");
+        let shown = intake.show(&format!("/v1/orders/{id}")).await.body;
+        let parts = shown["deployments"].as_array().unwrap();
+        let of = |region: &str| parts.iter().find(|part| part["region"] == region).unwrap();
+        assert!(parts.iter().all(|part| part["transaction_id"] == DEPLOYMENT && part["stage"] == "prepare"));
+        assert_eq!(of("eu")["confirm_by"], "2026-01-02T03:04:05.000Z");
+        assert_eq!((&of("us")["confirm_by"], &of("us")["reasons"]), (&Value::Null, &json!([])));
+
+        let reasons = json!([{"class": "busy", "phase": "lock", "message": "held", "device": "sim-us-1"}]);
+        scope
+            .execute(&format!(
+                "UPDATE deployments SET state = 'rolled_back', worker = 'w2' WHERE id = '{NOBODY}';
+                 UPDATE deployments SET stage = 'undo', state = 'pending', reasons = '{reasons}', updated_at = now()
+                 WHERE id = '{DEPLOYMENT}'"
+            ))
+            .await;
+        let text = explain().await;
+        assert!(text.contains("to be undone in all regions as sim-us-1 was busy (lock: held)"), "{text}");
+        assert!(
+            text.contains("sent to the workers of eu") && text.contains("the first report is due"),
+            "{text}"
+        );
+
+        // Of the ended ones all devices are told, and none of the workers.
+        scope
+            .execute(&format!(
+                "UPDATE deployments SET state = 'committed', devices = '{}' WHERE id = '{NOBODY}';
+                 UPDATE deployments SET state = 'committed' WHERE id = '{DEPLOYMENT}';
+                 UPDATE orders SET state = 'completed' WHERE id = '{id}'",
+                devices("sim-us-1")
+            ))
+            .await;
+        let text = explain().await;
+        assert!(text.ends_with("it is in force on sim-eu-1 and sim-us-1."), "{text}");
+    });
+}
