@@ -426,8 +426,11 @@ impl Network {
             }
             return;
         }
-        if stops_after.is_none() {
-            give(Ok(replies));
+        match stops_after {
+            None => give(Ok(replies)),
+            // Everything was done, and nobody hears of it.
+            Some(n) if n >= replies.len() as u64 => self.lose_time(at),
+            Some(_) => {}
         }
     }
 
