@@ -138,14 +138,13 @@ async fn run(
     let order = eline(n, devices[0], devices[1]);
     let mut accepted = None;
     if name == "intake" {
-        until("the intake to answer", PATIENCE, || async {
-            cluster.api.try_call(Method::GET, "/healthz", None, &[]).await
-        })
-        .await;
-        // It may die before it has answered.
-        let answer = cluster.api.try_call(Method::POST, "/v1/orders", Some(&order), &[]).await;
-        match answer {
-            Some(answer) => accepted = answer.body["id"].as_str().map(str::to_owned),
+        // Ready, so that the first call reaches its point; where it dies before it has answered, none comes.
+        cluster.intake_ready().await;
+        match cluster.api.try_call(Method::POST, "/v1/orders", Some(&order), &[]).await {
+            Some(answer) => {
+                assert!(answer.status.is_success(), "{what}: {answer:?}");
+                accepted = answer.body["id"].as_str().map(str::to_owned);
+            }
             None => {
                 cluster.process(name).wait(PATIENCE);
             }
