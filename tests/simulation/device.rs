@@ -113,6 +113,8 @@ pub(crate) struct Device {
     pub(crate) cut_off: Cell<bool>,
     /// Every request takes so much longer.
     pub(crate) slowness: Cell<Ms>,
+    /// Every provisional commit takes so much longer.
+    pub(crate) commit_slowness: Cell<Ms>,
     /// It refuses edits as invalid.
     pub(crate) refuses: Cell<bool>,
     /// It answers ok to a commit and does nothing.
@@ -173,6 +175,7 @@ impl Device {
             owners: RefCell::default(),
             cut_off: Cell::new(false),
             slowness: Cell::new(0),
+            commit_slowness: Cell::new(0),
             refuses: Cell::new(false),
             lies: Cell::new(false),
             journal: RefCell::default(),
@@ -397,7 +400,8 @@ impl Network {
             } else {
                 world.pick(0..4)
             };
-            world.sleep(own + device.slowness.get()).await;
+            let more = if matches!(ask, Ask::CommitFor(..)) { device.commit_slowness.get() } else { 0 };
+            world.sleep(own + more + device.slowness.get()).await;
             let Some(id) = device.lines.borrow().get(&session).map(|line| line.id) else { break };
             let reply = self.obey(at, id, ask);
             replies.push(reply);

@@ -30,6 +30,8 @@ struct Limits {
     unreachable: bool,
     /// Whether messages of earlier stages may take over.
     old_stages: bool,
+    /// Whether a second delivery takes over however new the first is.
+    at_once: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -70,7 +72,8 @@ struct Worker {
     attempt: u8,
     transaction: Transaction,
     next: Next,
-    /// A timer has run out since it began, so it asks before the next phase whether it is current.
+    /// It asks before the next phase whether it is current: a timer has run out since it began, or it has been
+    /// replaced, which comes so late that the first delivery asks (`TAKE_OVER_AFTER` of the simulation).
     old: bool,
 }
 
@@ -231,6 +234,10 @@ impl State {
             }
             next.parts[message.part].attempt += 1;
             next.parts[message.part].repeats += 1;
+            if !limits.at_once {
+                let replaced = |other: &&mut Worker| other.part == message.part;
+                next.workers.iter_mut().filter(replaced).for_each(|other| other.old = true);
+            }
             part.attempt + 1
         } else {
             next.messages[at].delivered = true;
@@ -264,7 +271,7 @@ impl State {
             Next::Ask(phase) => {
                 let late = Failure::new(FailureClass::Unreachable, "gate", "late");
                 let mut gates = vec![Gate::Cut];
-                // One that has been replaced a moment ago need not have heard of it.
+                // Another may have it by now, and this one does not ask.
                 if !worker.old || self.is_current(worker) {
                     gates.push(Gate::Open);
                 }
@@ -446,7 +453,7 @@ impl State {
     }
 }
 
-const ALL: Limits = Limits { repeats: 1, unreachable: false, old_stages: false };
+const ALL: Limits = Limits { repeats: 1, unreachable: false, old_stages: false, at_once: false };
 
 /// What is tried, and whether it takes so long that only `make soak` does.
 const TRIED: [(Limits, bool); 3] = [
@@ -469,7 +476,13 @@ fn in_every_order_of_events_two_regions_agree() {
 }
 
 #[test]
-fn deciding_by_messages_of_old_stages_would_be_found() {
-    let explored = explore(Limits { old_stages: true, ..ALL });
-    assert!(explored.fault.is_some(), "{} states", explored.states);
+fn mistakes_would_be_found() {
+    let mut mistakes = vec![Limits { old_stages: true, ..ALL }];
+    if std::env::var_os("TURNUP_SOAK").is_some() {
+        mistakes.push(Limits { at_once: true, unreachable: true, ..ALL });
+    }
+    for limits in mistakes {
+        let explored = explore(limits);
+        assert!(explored.fault.is_some(), "{limits:?}: {} states", explored.states);
+    }
 }

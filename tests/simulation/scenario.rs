@@ -225,7 +225,7 @@ impl Scene {
     async fn trouble(self: Rc<Self>, until: Ms) {
         let world = &self.world;
         let pause = one_of(world, &[1_000, 5_000, 20_000, 100_000]);
-        let kinds: Vec<u64> = (0..8).filter(|_| world.chance(0.5)).collect();
+        let kinds: Vec<u64> = (0..9).filter(|_| world.chance(0.5)).collect();
         if kinds.is_empty() {
             return;
         }
@@ -258,9 +258,10 @@ impl Scene {
         trace!(world, "{} has a bad time ({kind}) of {:.1} s", device.name, time as f64 / 1000.0);
         match kind {
             3 => device.cut_off.set(true),
-            4 => device.slowness.set(one_of(world, &[200, 2_000, 13_000, confirm / 2, 40_000])),
+            4 => device.slowness.set(one_of(world, &[200, 2_000, confirm / 2, 40_000])),
             5 => device.refuses.set(true),
             6 => device.lies.set(true),
+            8 => device.commit_slowness.set(one_of(world, &[confirm / 2, 25_000])),
             _ => {
                 self.network.reboot(at);
                 device.cut_off.set(true);
@@ -276,6 +277,7 @@ impl Scene {
                 4 => device.slowness.set(0),
                 5 => device.refuses.set(false),
                 6 => device.lies.set(false),
+                8 => device.commit_slowness.set(0),
                 _ => device.cut_off.set(false),
             }
         });
@@ -286,6 +288,7 @@ impl Scene {
         for device in self.network.devices() {
             device.cut_off.set(false);
             device.slowness.set(0);
+            device.commit_slowness.set(0);
             device.refuses.set(false);
             device.lies.set(false);
         }
