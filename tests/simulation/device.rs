@@ -317,14 +317,20 @@ impl Network {
             let sessions: Vec<u32> = of.map(|(number, _)| *number).collect();
             drop(lines);
             for session in sessions {
-                self.hang_up(at, session, self.a_while());
+                self.hang_up(at, session, self.a_while(at));
             }
         }
     }
 
     /// How long it takes until the device notices that a connection is gone.
-    fn a_while(&self) -> Ms {
-        if self.world.chance(0.8) { self.world.pick(0..50) } else { self.world.pick(0..90_000) }
+    fn a_while(&self, at: usize) -> Ms {
+        let after = if self.world.chance(0.8) { self.world.pick(0..50) } else { self.world.pick(0..90_000) };
+        if after > 10_000 {
+            // As long as it holds the locks nobody can tell what it is at.
+            let now = self.world.now();
+            self.devices[at].troubles.borrow_mut().push((now, now + after));
+        }
+        after
     }
 
     /// The device starts anew.
@@ -372,7 +378,7 @@ impl Network {
         };
         world.sleep_between(1, 15).await;
         if device.cut_off.get() || world.mishap(rough.lost_before) {
-            self.hang_up(at, session, self.a_while());
+            self.hang_up(at, session, self.a_while(at));
             if world.chance(0.5) {
                 give(Err(Silence { answered: Vec::new(), not_sent: false }));
             } else {
@@ -422,7 +428,7 @@ impl Network {
         }
         world.sleep_between(1, 15).await;
         if device.cut_off.get() || world.mishap(rough.lost_after) {
-            self.hang_up(at, session, self.a_while());
+            self.hang_up(at, session, self.a_while(at));
             if world.chance(0.5) {
                 give(Err(Silence { answered: Vec::new(), not_sent: false }));
             } else {

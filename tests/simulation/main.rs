@@ -52,6 +52,8 @@ pub(crate) enum Planted {
     ChecksNeedTheDelivery,
     /// What is reported as prepared may be confirmed from now on, although that is over.
     ConfirmByIsNeverPast,
+    /// A worker believes what it reads behind a lock that it has waited for.
+    BelievesBehindLocks,
     /// What is delivered again is taken over however new it is.
     TakesOverAtOnce,
     /// A worker runs what was delivered again as if it were fresh.
@@ -62,7 +64,7 @@ pub(crate) enum Planted {
 
 impl Planted {
     /// All, and whether a few hundred seeds find it; the others are looked for in `make soak`.
-    const ALL: [(Self, bool); 11] = [
+    const ALL: [(Self, bool); 12] = [
         (Self::ConfirmsBeforeAllHaveAnswered, true),
         (Self::IgnoresConfirmBy, true),
         (Self::ClaimsOfOldStages, false),
@@ -71,6 +73,7 @@ impl Planted {
         (Self::RelaysStampWhenSending, true),
         (Self::ChecksNeedTheDelivery, false),
         (Self::ConfirmByIsNeverPast, false),
+        (Self::BelievesBehindLocks, false),
         (Self::TakesOverAtOnce, false),
         (Self::RepeatsAreFresh, true),
         (Self::ReportsOfAnyAttempt, true),

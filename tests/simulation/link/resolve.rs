@@ -5,10 +5,11 @@ use turnup_core::{
     message::InForce,
     transaction::Answer,
 };
-use turnup_netconf::operation::Datastore::Running;
+use turnup_netconf::{message::RpcError, operation::Datastore::Running};
 
 use super::{Direction, Link, NotReopened, Pauses, class, doubt, doubtful, errors, refused, silent};
 use crate::{
+    Planted,
     device::{Ask, Reply, Value},
     world::Ms,
 };
@@ -18,6 +19,8 @@ struct Finding {
     answer: Option<Reply>,
     data: Value,
     settled: bool,
+    /// A session that was lost is still at work.
+    is_ours: bool,
 }
 
 impl Finding {
@@ -50,7 +53,9 @@ impl Link<'_> {
             self.drop_session();
         }
         let answer = asked.checked_sub(1).map(|last| replies[last].clone());
-        Ok(Finding { answer, data: *data, settled: self.lost_sessions_are_over(lock) })
+        let holder = errors(lock).iter().find_map(RpcError::session_id);
+        let is_ours = holder.is_some_and(|holder| self.lost_sessions.contains(&holder));
+        Ok(Finding { answer, data: *data, settled: self.lost_sessions_are_over(lock), is_ours })
     }
 
     async fn until_known(
@@ -60,7 +65,16 @@ impl Link<'_> {
         judge: impl Fn(&Self, &Finding) -> Option<Answer>,
     ) -> Answer {
         let mut pauses = Pauses(1_500, 4_000);
-        let took_its_time = self.now() + self.attempt.job.limits.lock_wait_ms;
+        // As long as the lock is not free, what is there may be provisional, and a request of a session that was
+        // lost may be still at work; after the time of any commit before now the device is believed all the same.
+        let limits = &self.attempt.job.limits;
+        let believes_soon = self.attempt.host.planted == Some(Planted::BelievesBehindLocks);
+        let patience = if believes_soon {
+            limits.lock_wait_ms
+        } else {
+            u64::from(limits.confirm_timeout_s) * 1000 + 5_000
+        };
+        let took_its_time = self.now() + patience;
         loop {
             self.attempt.step().await;
             if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded))
@@ -70,7 +84,7 @@ impl Link<'_> {
             }
             let failures = match self.question(asks.clone(), by).await {
                 Ok(mut finding) => {
-                    finding.settled |= self.now() >= took_its_time;
+                    finding.settled |= self.now() >= took_its_time && (believes_soon || !finding.is_ours);
                     if let Some(answer) = judge(self, &finding) {
                         return answer;
                     }
