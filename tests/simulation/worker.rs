@@ -388,7 +388,9 @@ async fn gate(attempt: &Attempt, links: &mut [Link<'_>], phase: Phase) -> Gate {
     };
     let waited = links.iter_mut().fold(false, |any, link| std::mem::take(&mut link.waited) | any);
     if waited || attempt.age() >= RECHECK_AFTER {
+        // Once it is too late to confirm there is no hurry: whoever is current takes everything back and says why.
         let left = since(links).map_or(RECHECK_PATIENCE, |since| half.saturating_sub(since));
+        let left = if left == 0 { RECHECK_PATIENCE } else { left };
         match attempt.check((now + left.min(RECHECK_PATIENCE)).min(attempt.forward_by)).await {
             Verdict::Current => {}
             Verdict::Superseded => return Gate::Superseded,
