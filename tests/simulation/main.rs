@@ -72,7 +72,7 @@ impl Planted {
         (Self::ConfirmsHoweverLate, true),
         (Self::RelaysStampWhenSending, false),
         (Self::ChecksNeedTheDelivery, false),
-        (Self::ConfirmByIsNeverPast, false),
+        (Self::ConfirmByIsNeverPast, true),
         (Self::BelievesBehindLocks, false),
         (Self::TakesOverAtOnce, false),
         (Self::RepeatsAreFresh, true),
@@ -102,6 +102,16 @@ fn variable(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {value:?}")))
 }
 
+/// What a seed finds. A mistake may make a doubt longer by chance, which proves nothing but for the one that is
+/// about doubts.
+fn faults(seed: u64, planted: Option<Planted>) -> Vec<String> {
+    let mut faults = scenario::run(seed, false, planted);
+    if !matches!(planted, None | Some(Planted::ChecksNeedTheDelivery)) {
+        faults.retain(|fault| !fault.contains("in doubt"));
+    }
+    faults
+}
+
 /// Tries the seeds below `seeds` on all cores; the first that fails, with what was found.
 fn try_seeds(seeds: u64, planted: Option<Planted>) -> Option<(u64, Vec<String>)> {
     let (next, failed) =
@@ -115,7 +125,7 @@ fn try_seeds(seeds: u64, planted: Option<Planted>) -> Option<(u64, Vec<String>)>
                     if seed >= seeds || failed.load(Ordering::Relaxed) < u64::MAX {
                         return;
                     }
-                    if !scenario::run(seed, false, planted).is_empty() {
+                    if !faults(seed, planted).is_empty() {
                         failed.fetch_min(seed, Ordering::Relaxed);
                     }
                 }
@@ -123,7 +133,7 @@ fn try_seeds(seeds: u64, planted: Option<Planted>) -> Option<(u64, Vec<String>)>
         }
     });
     let seed = failed.into_inner();
-    (seed < u64::MAX).then(|| (seed, scenario::run(seed, false, planted)))
+    (seed < u64::MAX).then(|| (seed, faults(seed, planted)))
 }
 
 #[test]
@@ -151,7 +161,7 @@ fn never_half_configured_never_stuck_whatever_goes_wrong() {
 fn planted_mistakes_are_found() {
     let soak = std::env::var_os("TURNUP_SOAK").is_some();
     for (planted, soon) in Planted::ALL.into_iter().filter(|(_, soon)| *soon || soak) {
-        let most = if soon { SEEDS } else { variable("TURNUP_SIM_SEEDS").unwrap_or(100_000) };
+        let most = if soon { SEEDS } else { variable("TURNUP_SIM_SEEDS").unwrap_or(100_000).max(250_000) };
         let (seed, faults) =
             try_seeds(most, Some(planted)).unwrap_or_else(|| panic!("{planted:?} is not found"));
         println!("{planted:?}: seed {seed}: {}", faults[0]);
