@@ -21,9 +21,6 @@ use crate::{
 
 mod resolve;
 
-/// A reconnect so soon after the attempt was known to be current needs no question.
-const FRESH: Ms = 1_000;
-
 /// A device in the hands of an attempt.
 pub(crate) struct Link<'a> {
     attempt: &'a Attempt,
@@ -170,7 +167,7 @@ impl<'a> Link<'a> {
     }
 
     async fn still_current(&self, by: Ms) -> Result<(), NotReopened> {
-        let verdict = match self.attempt.is_held() && self.attempt.age() < FRESH {
+        let verdict = match self.attempt.is_sure() {
             true => Verdict::Current,
             false => self.attempt.check(by).await,
         };
@@ -207,15 +204,6 @@ impl<'a> Link<'a> {
     /// It is over.
     pub(crate) fn finish(&mut self) {
         self.drop_session();
-    }
-
-    fn lost_sessions_are_over(&self, lock: &Reply) -> bool {
-        let holder = errors(lock).iter().find_map(RpcError::session_id);
-        match (lock.is_error(), holder) {
-            (false, _) => true,
-            (true, None | Some(0)) => false,
-            (true, Some(holder)) => !self.attempt.recovery && !self.lost_sessions.contains(&holder),
-        }
     }
 
     async fn pause(&mut self, pauses: &mut Pauses, by: Ms) -> bool {

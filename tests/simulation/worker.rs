@@ -4,11 +4,13 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use turnup_core::{
     across,
+    attempt::{self, Doorstep, Step},
     failure::{Failure, FailureClass},
     lifecycle::DeploymentEvent,
     message::{Claim, ClaimKind, DeviceReport, InForce, OrderReport, Stage, StateChange},
@@ -26,14 +28,6 @@ use crate::{
     world::{Ms, One, Process, Signal, World, all, trace},
 };
 
-/// A message so old may have been given up and sent again.
-const OLD: Ms = 60_000;
-/// After so long without being known to be current, the attempt is checked before the next phase.
-const RECHECK_AFTER: Ms = 5_000;
-const RECHECK_PATIENCE: Ms = 30_000;
-/// What is delivered again is taken over no sooner than so long after it was published: by then whoever has got
-/// it first asks before it goes on, although its clock may be seconds behind.
-const TAKE_OVER_AFTER: Ms = 12_000;
 const CLAIM_PATIENCE: Ms = 300_000;
 const ONE_QUESTION: Ms = 4_000;
 const LONGEST: Ms = 24 * 60_000;
@@ -63,6 +57,14 @@ pub(crate) async fn run(host: Rc<Host>) {
         }
         host.world.sleep_between(100, 5_000).await;
     }
+}
+
+fn span(time: Ms) -> Duration {
+    Duration::from_millis(time)
+}
+
+fn ms(time: Duration) -> Ms {
+    u64::try_from(time.as_millis()).unwrap()
 }
 
 enum Outcome {
@@ -117,7 +119,8 @@ fn age(host: &Host, delivery: &Delivery) -> Ms {
 }
 
 fn may_be_a_repeat(host: &Host, delivery: &Delivery) -> bool {
-    delivery.message.redelivered || delivery.message.republished || age(host, delivery) > OLD
+    let is_marked = delivery.message.redelivered || delivery.message.republished;
+    attempt::may_be_a_repeat(is_marked, span(age(host, delivery)))
 }
 
 impl Host {
@@ -189,8 +192,18 @@ impl Attempt {
         self.connection.is_believed()
     }
 
-    pub(crate) fn age(&self) -> Ms {
-        self.now() - self.known_at.get()
+    fn known_ago(&self) -> Duration {
+        span(self.now() - self.known_at.get())
+    }
+
+    /// Whether there is no need to ask.
+    pub(crate) fn is_sure(&self) -> bool {
+        attempt::is_surely_current(self.is_held(), self.recovery, self.known_ago())
+    }
+
+    /// Other workers may have lost sessions that are still at work.
+    pub(crate) fn others(&self) -> bool {
+        self.recovery || matches!(self.stage, Stage::Confirm | Stage::Undo)
     }
 
     pub(crate) async fn check(&self, by: Ms) -> Verdict {
@@ -243,7 +256,7 @@ async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stag
     let connection = Rc::clone(&delivery.connection);
     let number = if is_repeat {
         if host.planted != Some(Planted::TakesOverAtOnce) {
-            world.sleep(TAKE_OVER_AFTER.saturating_sub(message_age)).await;
+            world.sleep(ms(attempt::taken_over_in(span(message_age)))).await;
         }
         let by = world.now() + total.min(CLAIM_PATIENCE);
         match ask(host, &connection, job, attempt, ClaimKind::TakeOver, by).await {
@@ -375,35 +388,31 @@ async fn release(links: &mut [Link<'_>], transaction: &Transaction) {
 
 /// Whether a phase may begin.
 async fn gate(attempt: &Attempt, links: &mut [Link<'_>], phase: Phase) -> Gate {
-    if !attempt.is_held() {
-        return Gate::Cut;
-    }
     let now = attempt.now();
-    if now >= attempt.forward_by {
-        return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), "the time ran out"));
-    }
-    let half = attempt.half_of_timer();
     let since = |links: &[Link<'_>]| {
-        links.iter().filter_map(|link| link.committed_at).min().map(|at| attempt.now() - at)
+        links.iter().filter_map(|link| link.committed_at).min().map(|at| span(attempt.now() - at))
     };
     let waited = links.iter_mut().fold(false, |any, link| std::mem::take(&mut link.waited) | any);
-    if waited || attempt.age() >= RECHECK_AFTER {
-        // Once it is too late to confirm there is no hurry: whoever is current takes everything back and says why.
-        let left = since(links).map_or(RECHECK_PATIENCE, |since| half.saturating_sub(since));
-        let left = if left == 0 { RECHECK_PATIENCE } else { left };
-        match attempt.check((now + left.min(RECHECK_PATIENCE)).min(attempt.forward_by)).await {
-            Verdict::Current => {}
+    let doorstep = Doorstep {
+        held: attempt.is_held(),
+        took_over: attempt.recovery,
+        waited,
+        known_ago: attempt.known_ago(),
+        since_commit: since(links),
+        half_of_timer: span(attempt.half_of_timer()),
+        left: span(attempt.forward_by.saturating_sub(now)),
+    };
+    let gate = match doorstep.step(phase) {
+        Step::Say(gate) => gate,
+        Step::Ask(patience) => match attempt.check(now + ms(patience)).await {
+            Verdict::Current => Doorstep { since_commit: since(links), ..doorstep }.gate(phase),
             Verdict::Superseded => return Gate::Superseded,
             Verdict::Unknown => return Gate::Cut,
-        }
-    }
-    let is_late = since(links).is_some_and(|since| since > half);
-    if phase == Phase::Confirm && is_late && attempt.host.planted != Some(Planted::ConfirmsHoweverLate) {
-        return Gate::Late(Failure::new(
-            FailureClass::Unreachable,
-            phase.name(),
-            "more than half of the timer",
-        ));
+        },
+    };
+    let blind = attempt.host.planted == Some(Planted::ConfirmsHoweverLate) && now < attempt.forward_by;
+    if matches!(gate, Gate::Cut) || (gate != Gate::Open && !blind) {
+        return gate;
     }
     let device = |work: &Work| &attempt.host.network.devices()[work.device];
     let gone = |work: &Work| device(work).has_timed_out(attempt.job.id, work, attempt.now());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
@@ -233,6 +234,9 @@ pub struct Outgoing {
     pub persistent: bool,
     /// A message that no queue takes is an error ([`PublishError::Returned`]).
     pub mandatory: bool,
+    /// The time that it says it is of, in whole seconds: [`crate::Delivery::age`] counts from it. None: when it is
+    /// sent.
+    pub published_at: Option<Timestamp>,
 }
 
 impl Outgoing {
@@ -251,7 +255,15 @@ impl Outgoing {
             expiration_ms: None,
             persistent: true,
             mandatory: true,
+            published_at: None,
         }
+    }
+
+    /// As of this time, instead of when it is sent.
+    #[must_use]
+    pub fn published_at(mut self, at: Timestamp) -> Self {
+        self.published_at = Some(at);
+        self
     }
 
     /// With this message id instead of a new one.
@@ -311,11 +323,11 @@ impl Outgoing {
         if self.message_id.is_empty() {
             return Err(invalid("it has no message id".to_owned()));
         }
-        let now_s = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        let at_s = u64::try_from(self.published_at.unwrap_or_else(Timestamp::now).as_second()).unwrap_or(0);
         let mut properties = BasicProperties::default()
             .with_message_id(property("message id", &self.message_id)?)
             .with_content_type(property("content type", &self.content_type)?)
-            .with_timestamp(now_s)
+            .with_timestamp(at_s)
             .with_delivery_mode(if self.persistent { 2 } else { 1 });
         if let Some(id) = &self.correlation_id {
             properties = properties.with_correlation_id(property("correlation id", id)?);
@@ -357,6 +369,9 @@ mod tests {
     fn what_amqp_cannot_carry_is_refused_before_it_is_sent() {
         let good = Outgoing::new("e", "k", "{}");
         good.encode().unwrap();
+        let old = Timestamp::from_millisecond(1_000_999).unwrap();
+        let (_, _, properties) = good.clone().published_at(old).encode().unwrap();
+        assert_eq!(*properties.timestamp(), Some(1_000));
         let long = "x".repeat(256);
         let mut many = Headers::new();
         (0..=MAX_HEADERS).for_each(|n| many.insert(n.to_string(), 1));

@@ -7,6 +7,7 @@
 
 pub mod across;
 pub mod ask;
+pub mod attempt;
 pub mod audit;
 pub mod delay;
 pub mod event;

@@ -88,14 +88,19 @@ async fn relay(context: &Context, lease: &RelayLease, wakes: &Wakes) -> Result<(
     // Whatever is there when a relay begins may have been published by the one before.
     let inherited = lease.last_row().await?;
     let mut uncertain: HashSet<i64> = HashSet::new();
+    // From then on the right to relay may be another's. Messages are of this time: whoever gets one from a relay
+    // that was frozen is not to take it for fresh.
+    let mut asked_at = Timestamp::now();
     let mut rows = lease.take(0, ROUND).await?;
     loop {
         if rows.is_empty() {
             let _ = tokio::time::timeout(POLL, wakes.outbox.notified()).await;
+            asked_at = Timestamp::now();
             rows = lease.take(0, ROUND).await?;
             continue;
         }
-        let round = send(&sender, &publisher, &rows, |id| id <= inherited || uncertain.contains(&id)).await;
+        let maybe_published = |id| id <= inherited || uncertain.contains(&id);
+        let round = send(&sender, &publisher, &rows, asked_at, maybe_published).await;
         turnup_crashpoint::pass("relay.after_publish");
         uncertain.extend(&round.uncertain);
         for id in &round.done {
@@ -111,6 +116,7 @@ async fn relay(context: &Context, lease: &RelayLease, wakes: &Wakes) -> Result<(
         if rows.len() > FLOWING {
             tokio::time::sleep(LINGER).await;
         }
+        asked_at = Timestamp::now();
         // Both statements travel together; the deletion comes first, so its rows aren't taken again.
         let (done, taken) = tokio::join!(lease.done(&round.done), lease.take(0, ROUND));
         done?;
@@ -130,6 +136,7 @@ async fn send(
     sender: &Sender,
     publisher: &Publisher,
     rows: &[OutboxRow],
+    asked_at: Timestamp,
     maybe_published: impl Fn(i64) -> bool,
 ) -> Round {
     let mut round = Round::default();
@@ -139,7 +146,7 @@ async fn send(
         match sender.message(&row.work, row.again || maybe_published(row.id), now) {
             Ok(message) => {
                 ids.push(row.id);
-                messages.push(message);
+                messages.push(message.published_at(asked_at));
             }
             Err(error) => {
                 tracing::error!(row = row.id, error, "an outbox row can't be sent; it is tried again later");

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use turnup_broker::{Broker, Outgoing, Requester};
 use turnup_core::{
+    attempt,
     id::DeploymentId,
     message::{Body as _, Claim, ClaimAnswer, ClaimKind},
 };
@@ -58,7 +59,7 @@ pub(crate) enum Verdict {
     Current,
     /// It is not, or the deployment has ended.
     Superseded,
-    /// Nobody answered in time, or the delivery is someone else's by now.
+    /// Nobody answered in time.
     Unknown,
 }
 
@@ -70,29 +71,31 @@ pub(crate) struct Currency<'a> {
     deployment: DeploymentId,
     attempt: i32,
     worker: &'a str,
+    /// It became current by taking over.
+    took_over: bool,
     known: Mutex<Moment>,
 }
 
 /// A moment by two clocks: the monotonic one stands still while a machine is suspended, and the wall clock may
 /// be set back.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+pub(crate) struct Moment {
     steady: Instant,
     wall: Timestamp,
 }
 
 impl Moment {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self { steady: Instant::now(), wall: Timestamp::now() }
     }
 
-    fn before(self, ago: Duration) -> Self {
+    pub(crate) fn before(self, ago: Duration) -> Self {
         let steady = self.steady.checked_sub(ago).unwrap_or(self.steady);
         Self { steady, wall: self.wall.checked_sub(ago).unwrap_or(self.wall) }
     }
 
     /// The longer time of the two.
-    fn elapsed(self) -> Duration {
+    pub(crate) fn elapsed(self) -> Duration {
         let by_wall = Duration::try_from(Timestamp::now().duration_since(self.wall)).unwrap_or_default();
         self.steady.elapsed().max(by_wall)
     }
@@ -107,12 +110,27 @@ impl<'a> Currency<'a> {
         attempt: i32,
         worker: &'a str,
     ) -> Self {
-        Self { claims, held, deployment, attempt, worker, known: Mutex::new(Moment::now()) }
+        Self { claims, held, deployment, attempt, worker, took_over: false, known: Mutex::new(Moment::now()) }
     }
 
-    /// The same, known to be current only so long ago.
-    pub(crate) fn last_known(self, ago: Duration) -> Self {
-        Self { known: Mutex::new(Moment::now().before(ago)), ..self }
+    /// The same, last known to be current then.
+    pub(crate) fn known_since(self, then: Moment) -> Self {
+        Self { known: Mutex::new(then), ..self }
+    }
+
+    /// The same, of an attempt that has taken the deployment over from another.
+    pub(crate) fn taken_over(self) -> Self {
+        Self { took_over: true, ..self }
+    }
+
+    /// Whether the attempt has taken the deployment over from another.
+    pub(crate) fn took_over(&self) -> bool {
+        self.took_over
+    }
+
+    /// Whether there is no need to ask.
+    pub(crate) fn is_sure(&self) -> bool {
+        attempt::is_surely_current(self.is_held(), self.took_over, self.age())
     }
 
     /// Whether the broker still regards the delivery as ours.
@@ -125,7 +143,7 @@ impl<'a> Currency<'a> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Asks, until answered or `by`.
+    /// Asks, until answered or `by`. Whether an attempt is current does not depend on who has the message.
     pub(crate) async fn check(&self, by: Instant) -> Verdict {
         let asked_at = Moment::now();
         match self.answer(ClaimKind::Check, by).await {
@@ -138,14 +156,15 @@ impl<'a> Currency<'a> {
         }
     }
 
-    /// Asks to become the current attempt, until answered or `by`; none if nobody answered.
+    /// Asks to become the current attempt, until answered, `by`, or the delivery is someone else's; none if nobody
+    /// answered.
     pub(crate) async fn take_over(&self, by: Instant) -> Option<ClaimAnswer> {
         self.answer(ClaimKind::TakeOver, by).await
     }
 
     async fn answer(&self, kind: ClaimKind, by: Instant) -> Option<ClaimAnswer> {
         let mut retry = Retry::new(Duration::from_millis(100), LONGEST_PAUSE);
-        while self.is_held() {
+        while kind == ClaimKind::Check || self.is_held() {
             let left = by.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

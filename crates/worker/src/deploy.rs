@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join};
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use turnup_broker::{Delivery, Headers, Outgoing, PublishError, Publisher};
 use turnup_core::{
+    attempt,
     failure::{Failure, FailureClass},
     lifecycle::DeploymentEvent,
     message::{Deployment, InForce, Part, Purpose, REPUBLISHED, Stage},
@@ -16,7 +17,7 @@ use turnup_core::{
 };
 
 use crate::{
-    currency::{Claims, Currency},
+    currency::{Claims, Currency, Moment},
     device::{Device, Job, is_null},
     drive::{Begin, drive},
     progress::Progress,
@@ -75,15 +76,11 @@ pub(crate) struct Context<'a> {
     pub(crate) exchange: String,
 }
 
-/// A message so old may have been given up and sent again: the copy may be worked on, or ended.
-const OLD: Duration = Duration::from_secs(60);
-
 /// Whether another delivery of the same message may have been worked on.
 pub(crate) fn may_be_a_repeat(delivery: &Delivery) -> bool {
-    delivery.redelivered
-        || delivery.delivery_count > 0
-        || delivery.headers.get(REPUBLISHED).is_some()
-        || age(delivery) > OLD
+    let is_marked =
+        delivery.redelivered || delivery.delivery_count > 0 || delivery.headers.get(REPUBLISHED).is_some();
+    attempt::may_be_a_repeat(is_marked, age(delivery))
 }
 
 /// Time since the message was published, as far as can be told.
@@ -151,7 +148,7 @@ pub(crate) async fn deploy(context: &Context<'_>, delivery: &Delivery, part: &Pa
         is_repeat: may_be_a_repeat(delivery),
         held: &held,
         began,
-        age: age(delivery),
+        published: Moment::now().before(age(delivery)),
     };
     run.run().await
 }
@@ -169,8 +166,8 @@ pub(crate) struct Run<'a> {
     /// Whether the broker still regards the delivery as ours.
     pub(crate) held: &'a (dyn Fn() -> bool + Send + Sync),
     pub(crate) began: Instant,
-    /// How old the message was when this began.
-    pub(crate) age: Duration,
+    /// When the message was published.
+    pub(crate) published: Moment,
 }
 
 impl Run<'_> {
@@ -179,6 +176,8 @@ impl Run<'_> {
         let deployment = self.deployment;
         let total = Duration::from_millis(deployment.limits.total_timeout_ms).min(LONGEST);
         let attempt = if self.is_repeat {
+            // Until whoever has got it first asks before it goes on.
+            sleep(attempt::taken_over_in(self.published.elapsed())).await;
             let claim_by = Instant::now() + total.min(CLAIM_PATIENCE);
             let worker = &self.context.shared.assignment.worker_name;
             let currency =
@@ -255,7 +254,8 @@ impl Run<'_> {
         };
         let ((transaction, end), sequence) = join(work, self.tell(attempt, sequence, &progress, &over)).await;
         let since = devices.iter().filter_map(Device::since_commit).max().unwrap_or_default();
-        let confirm_by = Timestamp::now() + job.half_of_timer().saturating_sub(since);
+        // That may be over.
+        let confirm_by = Timestamp::now() + job.half_of_timer() - since;
         let said: Vec<DeviceTranscript> = devices.iter_mut().filter_map(Device::take_transcript).collect();
         match end {
             End::Known | End::Prepared => {
@@ -300,14 +300,18 @@ impl Run<'_> {
         let shared = self.context.shared;
         let worker = &shared.assignment.worker_name;
         let forward_by = self.forward_by(total_by);
+        let currency = Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker);
         Job {
             shared,
             stage: self.stage,
             limits: &deployment.limits,
             persist: deployment.deployment.to_string(),
             recovery: self.is_repeat,
-            currency: Currency::new(self.context.claims, self.held, deployment.deployment, attempt, worker)
-                .last_known(if self.is_repeat { Duration::ZERO } else { self.age }),
+            others: self.is_repeat || matches!(self.stage, Stage::Confirm | Stage::Undo),
+            currency: match self.is_repeat {
+                true => currency.taken_over(),
+                false => currency.known_since(self.published),
+            },
             progress,
             transcribe: match shared.settings.transcripts {
                 Transcripts::All | Transcripts::Failures => Some(deployment.devices.len()),

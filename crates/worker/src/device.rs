@@ -41,8 +41,6 @@ mod trial;
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// Most lost sessions remembered.
 const MAX_LOST: usize = 32;
-/// A reconnect so soon after the attempt was known to be current needs no question.
-const FRESH: Duration = Duration::from_secs(1);
 /// Most steps kept for the report; the last ones say what happened.
 const MAX_STEPS: usize = 100;
 
@@ -56,6 +54,8 @@ pub(crate) struct Job<'a> {
     pub(crate) persist: String,
     /// An earlier worker may have left locks, a dirty candidate, a pending commit.
     pub(crate) recovery: bool,
+    /// Other workers may have lost sessions that are still at work, of which nobody knows the numbers.
+    pub(crate) others: bool,
     pub(crate) currency: Currency<'a>,
     pub(crate) progress: &'a Progress,
     /// What is said is written down, for one of so many devices.
@@ -287,7 +287,7 @@ impl<'a> Device<'a> {
     /// Asks the scheduler whether the attempt is still current, unless that was known a moment ago.
     async fn still_current(&self, by: Instant) -> Result<(), NotReopened> {
         let currency = &self.job.currency;
-        let verdict = match currency.is_held() && currency.age() < FRESH {
+        let verdict = match currency.is_sure() {
             true => Verdict::Current,
             false => currency.check(by).await,
         };
@@ -356,18 +356,6 @@ impl<'a> Device<'a> {
         let clean = self.clean;
         if let (Some(session), true, Some(identity)) = (self.session.take(), clean, self.identity()) {
             self.job.shared.pool.put(self.name(), identity, session);
-        }
-    }
-
-    /// Whether, by the answer to a `lock`, the sessions that were lost are at work no more: a device lets
-    /// go of a session's locks when it has carried out its last request.
-    fn lost_sessions_are_over(&self, lock: &Reply) -> bool {
-        let holder = lock.errors().iter().find_map(turnup_netconf::message::RpcError::session_id);
-        match (lock.is_error(), holder) {
-            (false, _) => true,
-            (true, None | Some(0)) => false,
-            // Of what another worker has lost, the number isn't known.
-            (true, Some(holder)) => !self.job.recovery && !self.lost_sessions.contains(&holder),
         }
     }
 

@@ -1,12 +1,11 @@
 //! Drives a network transaction: carries out what [`Transaction`] says at all devices at once, and asks
 //! before each phase whether it may begin.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use turnup_core::{
-    failure::{Failure, FailureClass},
+    attempt::{Doorstep, Step},
+    failure::FailureClass,
     message::InForce,
     transaction::{Answer, End, Gate, Next, Phase, Seat, Transaction},
 };
@@ -16,11 +15,6 @@ use crate::{
     currency::Verdict,
     device::{Device, Job},
 };
-
-/// After so long without being known to be current, the attempt is checked before the next phase.
-const RECHECK_AFTER: Duration = Duration::from_secs(5);
-/// How long the answer may take while devices wait with their locks held.
-const RECHECK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a transaction begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,32 +133,25 @@ fn pass_crash_point(phase: Phase, answers: &[(usize, Answer)]) {
 
 /// Whether a phase may begin.
 async fn gate(job: &Job<'_>, devices: &mut [Device<'_>], phase: Phase) -> Gate {
-    if !job.currency.is_held() {
-        return Gate::Cut;
-    }
     let now = Instant::now();
-    if now >= job.forward_by {
-        let text = format!("the time for the deployment ran out before {}", phase.name());
-        return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), text));
-    }
-    let half = job.half_of_timer();
     let since_commit = |devices: &[Device<'_>]| devices.iter().filter_map(Device::since_commit).max();
     let waited = devices.iter_mut().fold(false, |any, device| std::mem::take(&mut device.waited) | any);
-    if waited || job.currency.age() >= RECHECK_AFTER {
-        let left = since_commit(devices).map_or(RECHECK_PATIENCE, |since| half.saturating_sub(since));
-        match job.currency.check((now + left.min(RECHECK_PATIENCE)).min(job.forward_by)).await {
-            Verdict::Current => {}
-            Verdict::Superseded => return Gate::Superseded,
-            Verdict::Unknown => return Gate::Cut,
-        }
+    let doorstep = Doorstep {
+        held: job.currency.is_held(),
+        took_over: job.currency.took_over(),
+        waited,
+        known_ago: job.currency.age(),
+        since_commit: since_commit(devices),
+        half_of_timer: job.half_of_timer(),
+        left: job.forward_by.saturating_duration_since(now),
+    };
+    let patience = match doorstep.step(phase) {
+        Step::Say(gate) => return gate,
+        Step::Ask(patience) => patience,
+    };
+    match job.currency.check(now + patience).await {
+        Verdict::Current => Doorstep { since_commit: since_commit(devices), ..doorstep }.gate(phase),
+        Verdict::Superseded => Gate::Superseded,
+        Verdict::Unknown => Gate::Cut,
     }
-    // With less left, some device may go back while others are being confirmed.
-    if matches!(phase, Phase::CommitForGood | Phase::Confirm)
-        && since_commit(devices).is_some_and(|since| since > half)
-    {
-        let text = "more than half of the confirm timeout had passed before all devices had committed; \
-                    raise confirm_timeout_s";
-        return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), text));
-    }
-    Gate::Open
 }

@@ -1,8 +1,11 @@
 //! Finding out, on new sessions, what became of what was sent, and bringing it to an end.
 
+use std::time::Duration;
+
 use turnup_core::{
+    attempt::{self, Lock},
     failure::{Failure, FailureClass},
-    message::InForce,
+    message::{InForce, Stage},
     transaction::Answer,
 };
 use turnup_netconf::{message::RpcError, operation::Datastore::Running};
@@ -18,9 +21,8 @@ use crate::{
 struct Finding {
     answer: Option<Reply>,
     data: Value,
+    lock: Lock,
     settled: bool,
-    /// A session that was lost is still at work.
-    is_ours: bool,
 }
 
 impl Finding {
@@ -53,9 +55,11 @@ impl Link<'_> {
             self.drop_session();
         }
         let answer = asked.checked_sub(1).map(|last| replies[last].clone());
-        let holder = errors(lock).iter().find_map(RpcError::session_id);
-        let is_ours = holder.is_some_and(|holder| self.lost_sessions.contains(&holder));
-        Ok(Finding { answer, data: *data, settled: self.lost_sessions_are_over(lock), is_ours })
+        let lock = match lock.is_error() {
+            false => Lock::Granted,
+            true => Lock::Denied(errors(lock).iter().find_map(RpcError::session_id)),
+        };
+        Ok(Finding { answer, data: *data, lock, settled: false })
     }
 
     async fn until_known(
@@ -65,16 +69,10 @@ impl Link<'_> {
         judge: impl Fn(&Self, &Finding) -> Option<Answer>,
     ) -> Answer {
         let mut pauses = Pauses(1_500, 4_000);
-        // As long as the lock is not free, what is there may be provisional, and a request of a session that was
-        // lost may be still at work; after the time of any commit before now the device is believed all the same.
+        let began = self.now();
         let limits = &self.attempt.job.limits;
+        let timer = Duration::from_secs(u64::from(limits.confirm_timeout_s));
         let believes_soon = self.attempt.host.planted == Some(Planted::BelievesBehindLocks);
-        let patience = if believes_soon {
-            limits.lock_wait_ms
-        } else {
-            u64::from(limits.confirm_timeout_s) * 1000 + 5_000
-        };
-        let took_its_time = self.now() + patience;
         loop {
             self.attempt.step().await;
             if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded))
@@ -84,7 +82,10 @@ impl Link<'_> {
             }
             let failures = match self.question(asks.clone(), by).await {
                 Ok(mut finding) => {
-                    finding.settled |= self.now() >= took_its_time && (believes_soon || !finding.is_ours);
+                    let asked_for = Duration::from_millis(self.now() - began);
+                    let (lost, others) = (&self.lost_sessions, self.attempt.others());
+                    finding.settled = attempt::is_settled(finding.lock, lost, others, asked_for, timer)
+                        || (believes_soon && self.now() >= began + limits.lock_wait_ms);
                     if let Some(answer) = judge(self, &finding) {
                         return answer;
                     }
@@ -102,7 +103,9 @@ impl Link<'_> {
 
     pub(super) async fn recover(&mut self) -> Answer {
         let asks = vec![Ask::Cancel(self.persist())];
-        self.until_known(asks, self.attempt.forward_by, |link, finding| {
+        let by =
+            if self.attempt.stage == Stage::Undo { self.attempt.total_by } else { self.attempt.forward_by };
+        self.until_known(asks, by, |link, finding| {
             let known = finding.settled && !finding.is_busy();
             known.then_some(Answer::Found(if link.is_new(finding.data) {
                 InForce::New

@@ -8,12 +8,13 @@ use std::{
 
 use tokio::time::Instant;
 use turnup_core::{
+    attempt::{self, Lock},
     failure::{Failure, FailureClass},
-    message::{Guarantee, InForce},
+    message::{Guarantee, InForce, Stage},
     transaction::Answer,
 };
 use turnup_netconf::{
-    message::Reply,
+    message::{Reply, RpcError},
     operation::{Datastore, Operation},
     xml::Element,
 };
@@ -36,7 +37,8 @@ fn patience() -> Retry {
 pub(super) struct Finding {
     answer: Option<Reply>,
     pub(super) data: Element,
-    /// Whatever was sent before is carried out by now.
+    lock: Lock,
+    /// Whatever was sent before is carried out by now, and what is read is there for good.
     pub(super) settled: bool,
 }
 
@@ -100,13 +102,15 @@ impl Device<'_> {
         if read.is_error() {
             return Err(lost(classify::of_reply(Step::Check, &read)));
         }
-        let settled = self.lost_sessions_are_over(&lock);
         let data = read.into_data().unwrap_or_else(|| Element::base("data"));
-        Ok(Finding { answer, data, settled })
+        let lock = match lock.is_error() {
+            false => Lock::Granted,
+            true => Lock::Denied(lock.errors().iter().find_map(RpcError::session_id)),
+        };
+        Ok(Finding { answer, data, lock, settled: false })
     }
 
-    /// Goes on until `judge` knows, or `by`. `judge` gets the finding, and whether it is late enough to
-    /// take the device's word without the proof that the lost session is over.
+    /// Goes on until `judge` knows, or `by`.
     pub(super) async fn until_known(
         &mut self,
         step: Step,
@@ -115,7 +119,8 @@ impl Device<'_> {
         judge: impl Fn(&Self, &Finding) -> Option<Answer>,
     ) -> Answer {
         let mut retry = patience();
-        let took_its_time = Instant::now() + Duration::from_millis(self.job.limits.lock_wait_ms);
+        let began = Instant::now();
+        let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s));
         loop {
             if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded))
             {
@@ -124,8 +129,13 @@ impl Device<'_> {
             }
             let failures = match self.question(step, &operations, by).await {
                 Ok(mut finding) => {
-                    // Someone else may hold the lock for hours.
-                    finding.settled |= Instant::now() >= took_its_time;
+                    finding.settled = attempt::is_settled(
+                        finding.lock,
+                        &self.lost_sessions,
+                        self.job.others,
+                        began.elapsed(),
+                        timer,
+                    );
                     if let Some(answer) = judge(self, &finding) {
                         return answer;
                     }
@@ -167,8 +177,10 @@ impl Device<'_> {
     ) -> Answer {
         let began = Instant::now();
         let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s) + 5);
+        // Nothing comes after it that would need time to be taken back.
+        let by = if self.job.stage == Stage::Undo { self.job.total_by } else { self.job.forward_by };
         let found = self
-            .until_known(Step::Undo, Self::cancel, self.job.forward_by, |device, finding| {
+            .until_known(Step::Undo, Self::cancel, by, |device, finding| {
                 let is_new = device.work.after(&finding.data);
                 let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
                     && may_be_new(device, &finding.data, device.work)

@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use turnup_broker::{Headers, Outgoing, PublishError};
 use turnup_core::{
+    attempt,
     failure::FailureClass,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
@@ -36,7 +37,7 @@ use uuid::Uuid;
 
 use crate::{
     Assignment, CredentialSource, SecretSource, Settings, Transcripts,
-    currency::Claims,
+    currency::{Claims, Moment},
     deploy::{Context, Outcome, Reports, Run},
     serve::Shared,
 };
@@ -283,7 +284,8 @@ pub(crate) async fn run_part(
         is_repeat,
         held: &held,
         began: Instant::now(),
-        age: Duration::ZERO,
+        // What comes again has been on its way for a while.
+        published: Moment::now().before(if is_repeat { attempt::TAKEN_OVER_AFTER } else { Duration::ZERO }),
     };
     tokio::time::timeout(Duration::from_secs(100), Box::pin(run.run())).await.unwrap()
 }
