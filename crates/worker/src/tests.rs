@@ -18,6 +18,7 @@ mod real_lesser;
 mod real_stages;
 mod recovery;
 mod stages;
+mod standing;
 mod transcripts;
 mod warm;
 mod way;

@@ -70,12 +70,15 @@ pub(crate) struct Scheduler {
     pub(crate) superseded: AtomicBool,
     pub(crate) silent: AtomicBool,
     pub(crate) claims: AtomicUsize,
+    /// When it got the first one.
+    pub(crate) first: Mutex<Option<Instant>>,
 }
 
 impl Claims for Scheduler {
     fn ask(&self, claim: Claim, _: Duration) -> BoxFuture<'_, Result<ClaimAnswer, String>> {
         Box::pin(async move {
             self.claims.fetch_add(1, Ordering::SeqCst);
+            self.first.lock().unwrap().get_or_insert_with(Instant::now);
             if self.silent.load(Ordering::SeqCst) {
                 return Err("nobody there".to_owned());
             }
@@ -202,6 +205,13 @@ impl Lab {
         run(&self.shared, &self.scheduler, &self.told, &self.held, deployment, is_repeat).await
     }
 
+    /// Runs a deployment whose message has this age.
+    pub(crate) async fn run_aged(&self, deployment: &Deployment, is_repeat: bool, age: Duration) -> Outcome {
+        let stage = message::Stage::Whole;
+        let part = Part { stage, attempt: deployment.attempt, deployment: deployment.clone() };
+        run_aged(&self.shared, &self.scheduler, &self.told, &self.held, &part, is_repeat, age).await
+    }
+
     /// Runs a stage of a part over several regions to its report.
     pub(crate) async fn stage(
         &self,
@@ -273,6 +283,21 @@ pub(crate) async fn run_part(
     part: &Part,
     is_repeat: bool,
 ) -> Outcome {
+    // What comes again has been on its way for a while.
+    let age = if is_repeat { attempt::TAKEN_OVER_AFTER } else { Duration::ZERO };
+    run_aged(shared, scheduler, told, held, part, is_repeat, age).await
+}
+
+/// The same with a message of this age.
+pub(crate) async fn run_aged(
+    shared: &Shared,
+    scheduler: &Scheduler,
+    told: &Told,
+    held: &AtomicBool,
+    part: &Part,
+    is_repeat: bool,
+    age: Duration,
+) -> Outcome {
     let context = Context { shared, claims: scheduler, reports: told, exchange: "state".to_owned() };
     let held = || held.load(Ordering::SeqCst);
     let run = Run {
@@ -284,8 +309,7 @@ pub(crate) async fn run_part(
         is_repeat,
         held: &held,
         began: Instant::now(),
-        // What comes again has been on its way for a while.
-        published: Moment::now().before(if is_repeat { attempt::TAKEN_OVER_AFTER } else { Duration::ZERO }),
+        published: Moment::now().before(age),
     };
     tokio::time::timeout(Duration::from_secs(100), Box::pin(run.run())).await.unwrap()
 }
