@@ -1,5 +1,6 @@
 //! A worker is frozen in the middle of a transaction (SIGSTOP), another takes over, and the first goes on as if
-//! nothing had happened. What it does then must change nothing: not the network, not the records.
+//! nothing had happened. What it does then must change nothing: not the network, not the records. The same with the
+//! relay, frozen between reading what it is to send and sending it.
 
 use turnup_device_sim::{datastore::Kind, journal::Record};
 use turnup_tests::{
@@ -148,4 +149,47 @@ async fn a_worker_that_wakes_up_when_all_is_over_changes_nothing() {
         assert!(wanted.contains(&state.as_str()), "{point}: {state}");
         check(&cluster).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_wakes_up_when_all_is_over_changes_nothing() {
+    let mut cluster = cluster(20_000).await;
+    assert!(cluster.process("scheduler").terminate(PATIENCE).success());
+    // That the order is due passes first, then its deployment. The connection to the broker outlives the frost, the
+    // right to relay does not.
+    let frozen = [
+        ("TURNUP_CRASH_POINT", "stop:relay.before_publish:2"),
+        ("TURNUP_BROKER_HEARTBEAT_S", "600"),
+        ("TURNUP_DATABASE_TIMEOUT_MS", "1500"),
+    ];
+    cluster.start("frozen", &["serve", "scheduler"], &frozen);
+    cluster.start("worker", &WORKER, &[]);
+    let devices = [1, 2].map(|at| format!("sim-eu-west-{at}"));
+    let answer = cluster.api.post("/v1/orders", &eline(0, &devices[0], &devices[1])).await;
+    let id = answer.body["id"].as_str().unwrap().to_owned();
+    until("the relay to stop", PATIENCE, || async {
+        cluster.processes.get("frozen").unwrap().is_stopped().then_some(())
+    })
+    .await;
+    cluster.start("scheduler", &["serve", "scheduler"], &[]);
+    assert_eq!(ended(&cluster, &id).await, "completed");
+    let before = journal(&cluster, &devices);
+    cluster.process("frozen").signal("CONT");
+    until("the first relay to learn that it is none any more", PATIENCE, || async {
+        cluster.processes.get("frozen").unwrap().output().contains("the relay stops").then_some(())
+    })
+    .await;
+    // By then it has sent what it had read, and the worker gets that before it ends.
+    until("the worker to take it", PATIENCE, || async { cluster.queues_are_empty().await.then_some(()) })
+        .await;
+    assert!(cluster.process("worker").terminate(PATIENCE).success());
+    let later = journal(&cluster, &devices);
+    assert_eq!(later.len(), before.len(), "{later:#?}");
+    check(&cluster).await;
+    let sent = "SELECT count(*) FROM deployments WHERE attempt = 2 AND state = 'committed'";
+    assert_eq!(
+        cluster.count(sent).await,
+        1,
+        "the second relay has sent it as one that may have been sent before"
+    );
 }

@@ -210,9 +210,11 @@ fn who_has_ended_changes_nothing(store: &Store, device: &Device, faults: &mut Ve
 /// A device is only in doubt where it, or who says whether to go on, could not be reached for long.
 fn doubts_are_founded(scene: &Scene, store: &Store, faults: &mut Vec<String>) {
     for deployment in store.deployments.values() {
-        let Some(ended) = deployment.ended_at else { continue };
-        let window = 120_000;
-        let overlaps = |(from, until): &(Ms, Ms)| *from <= ended && *until + window >= ended;
+        if deployment.ended_at.is_none() {
+            continue;
+        }
+        let (said, window) = (deployment.said_at, 120_000);
+        let overlaps = |(from, until): &(Ms, Ms)| *from <= said + 2_000 && *until + window >= said;
         for report in deployment.devices.iter().filter(|report| report.in_force == InForce::Unknown) {
             let device = scene.network.devices().iter().find(|device| device.name == report.device.as_str());
             let troubled = device.is_some_and(|device| device.troubles.borrow().iter().any(overlaps));

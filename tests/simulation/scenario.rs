@@ -165,7 +165,7 @@ impl Scene {
             scene.running.borrow_mut().push((role, OUTSIDE));
             loop {
                 let skew =
-                    if world.chance(0.5) { 0 } else { i64::try_from(world.pick(0..6_000)).unwrap() - 3_000 };
+                    if world.chance(0.5) { 0 } else { i64::try_from(world.pick(0..4_000)).unwrap() - 2_000 };
                 let process = world.process(format!("{role:?}#{slot}"), skew);
                 scene.running.borrow_mut()[slot].1 = process;
                 scene.start(role, process);

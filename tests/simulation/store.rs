@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::{
     Planted,
     device::{Value, edit},
-    world::Ms,
+    world::{Ms, since_the_epoch},
 };
 
 /// What is to be done at one device.
@@ -96,6 +96,8 @@ pub(crate) struct Deployment {
     pub(crate) updated_at: Timestamp,
     /// When it was recorded that the whole transaction is over.
     pub(crate) ended_at: Option<Ms>,
+    /// When the worker said what `devices` says, by its clock.
+    pub(crate) said_at: Ms,
 }
 
 #[derive(Debug, Clone)]
@@ -296,6 +298,7 @@ impl Store {
                 devices: Vec::new(),
                 updated_at: now,
                 ended_at: None,
+                said_at: 0,
             };
             self.deployments.insert(job.id, deployment);
             self.send(Row::Work(job.id), false);
@@ -375,6 +378,13 @@ impl Store {
         let (deployments, orders) = (self.deployments_to_settle(&reports), self.orders_to_settle(&reports));
         let settled = apply(&reports, &deployments, &orders, now);
         self.settle(settled, now, at);
+        for report in reports {
+            let said_by =
+                |row: &&mut Deployment| (row.attempt, row.sequence) == (report.attempt, report.sequence);
+            if let Some(row) = self.deployments.get_mut(&report.deployment).filter(said_by) {
+                row.said_at = since_the_epoch(report.at);
+            }
+        }
     }
 
     /// A report as the recorder takes it.

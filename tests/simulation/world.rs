@@ -22,6 +22,11 @@ pub(crate) const OUTSIDE: Process = 0;
 /// When it begins, by clocks that are right.
 const EPOCH_S: i64 = 1_800_000_000;
 
+/// The moment that a clock which is right tells.
+pub(crate) fn since_the_epoch(at: Timestamp) -> Ms {
+    u64::try_from(at.as_millisecond() - EPOCH_S * 1_000).unwrap_or(0)
+}
+
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 struct Task {

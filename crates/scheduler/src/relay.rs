@@ -99,6 +99,7 @@ async fn relay(context: &Context, lease: &RelayLease, wakes: &Wakes) -> Result<(
             rows = lease.take(0, ROUND).await?;
             continue;
         }
+        turnup_crashpoint::pass("relay.before_publish");
         let maybe_published = |id| id <= inherited || uncertain.contains(&id);
         let round = send(&sender, &publisher, &rows, asked_at, maybe_published).await;
         turnup_crashpoint::pass("relay.after_publish");
