@@ -13,7 +13,7 @@ use crate::{
     device::{Device, Value},
     scenario::Scene,
     short,
-    store::{Deployment, Order, Store},
+    store::{Deployment, Order, Store, Work},
     world::Ms,
 };
 
@@ -105,13 +105,9 @@ fn exceptions(store: &Store, order: &Order) -> BTreeMap<String, InForce> {
     for deployment in all {
         for report in &deployment.devices {
             let device = report.device.to_string();
-            match (report.in_force, said.get(&device)) {
-                // As before this generation, or as before the one that left it like that.
-                (InForce::Old, Some(InForce::New | InForce::Unknown)) => {
-                    said.insert(device, InForce::Unknown);
-                }
-                (InForce::Old, _) => drop(said.remove(&device)),
-                (found, _) => drop(said.insert(device, found)),
+            match report.in_force {
+                InForce::Old => drop(said.remove(&device)),
+                found => drop(said.insert(device, found)),
             }
         }
     }
@@ -207,7 +203,8 @@ fn who_has_ended_changes_nothing(store: &Store, device: &Device, faults: &mut Ve
     }
 }
 
-/// A device is only in doubt where it, or who says whether to go on, could not be reached for long.
+/// A device is only in doubt where it, or another for which its lock is kept, or who says whether to go on, could not
+/// be reached for long.
 fn doubts_are_founded(scene: &Scene, store: &Store, faults: &mut Vec<String>) {
     for deployment in store.deployments.values() {
         if deployment.ended_at.is_none() {
@@ -215,10 +212,11 @@ fn doubts_are_founded(scene: &Scene, store: &Store, faults: &mut Vec<String>) {
         }
         let (said, window) = (deployment.said_at, 120_000);
         let overlaps = |(from, until): &(Ms, Ms)| *from <= said + 2_000 && *until + window >= said;
+        let device = |work: &Work| &scene.network.devices()[work.device];
+        let troubled = |work: &Work| device(work).troubles.borrow().iter().any(overlaps);
+        let troubled = deployment.job.devices.iter().any(troubled);
+        let unasked = scene.silences.borrow().iter().any(overlaps);
         for report in deployment.devices.iter().filter(|report| report.in_force == InForce::Unknown) {
-            let device = scene.network.devices().iter().find(|device| device.name == report.device.as_str());
-            let troubled = device.is_some_and(|device| device.troubles.borrow().iter().any(overlaps));
-            let unasked = scene.silences.borrow().iter().any(overlaps);
             if !troubled && !unasked {
                 faults.push(format!("{} is in doubt without reason: {:?}", report.device, report.failures));
             }

@@ -2,6 +2,7 @@
 //! with confirmed commit 1.1, request by request.
 
 use turnup_core::{
+    attempt,
     failure::{Failure, FailureClass},
     message::{Guarantee, Stage},
     transaction::{Answer, Phase},
@@ -239,7 +240,7 @@ impl<'a> Link<'a> {
     async fn prepare(&mut self) -> Answer {
         let by = self.attempt.forward_by;
         let mut pauses = Pauses(250, 5_000);
-        for attempt in 1.. {
+        for tried in 1.. {
             let failures = match self.prepare_once(by).await {
                 Ok(()) => return Answer::Ready(Guarantee::ConfirmedCommit11),
                 Err(failures) => failures,
@@ -248,9 +249,13 @@ impl<'a> Link<'a> {
                 self.drop_session();
             }
             let again = failures.iter().all(|failure| failure.class == FailureClass::Unreachable);
-            let last = !again || attempt >= self.attempt.job.limits.tries;
+            let last = !again || tried >= self.attempt.job.limits.tries;
             if last || !self.pause(&mut pauses, by).await {
                 return Answer::Failed { failures, touched: false };
+            }
+            let asked_by = by.min(self.now() + u64::try_from(attempt::ASKING_PATIENCE.as_millis()).unwrap());
+            if matches!(self.still_current(asked_by).await, Err(NotReopened::Superseded)) {
+                return Answer::Superseded;
             }
         }
         unreachable!("the loop has no end of its own")

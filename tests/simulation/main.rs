@@ -60,11 +60,13 @@ pub(crate) enum Planted {
     RepeatsAreFresh,
     /// The recorder applies reports of any attempt.
     ReportsOfAnyAttempt,
+    /// What an earlier deployment has left is taken for what was there before.
+    RetriesAreFresh,
 }
 
 impl Planted {
     /// All, and whether a few hundred seeds find it; the others are looked for in `make soak`.
-    const ALL: [(Self, bool); 12] = [
+    const ALL: [(Self, bool); 13] = [
         (Self::ConfirmsBeforeAllHaveAnswered, true),
         (Self::IgnoresConfirmBy, true),
         (Self::ClaimsOfOldStages, false),
@@ -77,6 +79,7 @@ impl Planted {
         (Self::TakesOverAtOnce, false),
         (Self::RepeatsAreFresh, true),
         (Self::ReportsOfAnyAttempt, true),
+        (Self::RetriesAreFresh, false),
     ];
 }
 

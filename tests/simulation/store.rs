@@ -13,7 +13,7 @@ use turnup_core::{
     id::{DeploymentId, OrderId, ServiceId},
     lease::{Admission, Board, Candidate, admit},
     lifecycle::{DeploymentState, OrderEvent, OrderState, order_transition},
-    message::{Claim, ClaimAnswer, ClaimKind, DeviceReport, Due, Limits, Stage, StateChange},
+    message::{Claim, ClaimAnswer, ClaimKind, DeviceReport, Due, InForce, Limits, Stage, StateChange},
     name::DeviceName,
     order::{OrderKind, OrderOptions},
 };
@@ -46,6 +46,8 @@ pub(crate) struct Job {
     pub(crate) id: DeploymentId,
     pub(crate) region: usize,
     pub(crate) order: OrderId,
+    /// Nobody knows what an earlier deployment has left of the service.
+    pub(crate) past_unknown: bool,
     pub(crate) devices: Vec<Work>,
     pub(crate) limits: Limits,
 }
@@ -125,6 +127,8 @@ pub(crate) struct Store {
     rows: u64,
     pub(crate) devices: Vec<(DeviceName, usize)>,
     pub(crate) limits: Limits,
+    /// Services of which it is not known what is in force.
+    unknown: BTreeSet<u32>,
     /// Decisions to confirm: the parts, and when.
     pub(crate) confirmed: Vec<(Vec<DeploymentId>, Ms)>,
     pub(crate) planted: Option<Planted>,
@@ -280,8 +284,10 @@ impl Store {
         let stage = if regions.len() > 1 { Stage::Prepare } else { Stage::Whole };
         let mut transaction = None;
         for (region, devices) in regions {
-            let job =
-                Job { id: DeploymentId(ids()), region, order: id, devices, limits: self.limits.clone() };
+            let past_unknown =
+                self.unknown.contains(&service) && self.planted != Some(Planted::RetriesAreFresh);
+            let limits = self.limits.clone();
+            let job = Job { id: DeploymentId(ids()), region, order: id, past_unknown, devices, limits };
             let job = Rc::new(job);
             let transaction = Some(*transaction.get_or_insert(job.id));
             let deployment = Deployment {
@@ -495,9 +501,17 @@ impl Store {
             let entry = Entry { sequence, from: Some(order.state), to: state, generation: order.generation };
             order.history.push(entry);
             (order.state, order.sequence, order.errors) = (state, sequence, errors);
-            let generation = order.generation;
+            let (generation, service) = (order.generation, order.service);
             let own = |row: &&mut Deployment| row.job.order == id && row.generation == generation;
-            self.deployments.values_mut().filter(own).for_each(|row| row.ended_at = Some(at));
+            for row in self.deployments.values_mut().filter(own) {
+                row.ended_at = Some(at);
+                if row.devices.iter().any(|report| report.in_force != InForce::Old) {
+                    self.unknown.insert(service);
+                }
+            }
+            if state == OrderState::Completed {
+                self.unknown.remove(&service);
+            }
             self.give_back(id);
         }
     }

@@ -171,6 +171,7 @@ pub(crate) struct Attempt {
     pub(crate) job: Rc<Job>,
     pub(crate) stage: Stage,
     pub(crate) number: i32,
+    took_over: bool,
     pub(crate) recovery: bool,
     connection: Rc<Connection>,
     known_at: Cell<Ms>,
@@ -198,7 +199,7 @@ impl Attempt {
 
     /// Whether there is no need to ask.
     pub(crate) fn is_sure(&self) -> bool {
-        attempt::is_surely_current(self.is_held(), self.recovery, self.known_ago())
+        attempt::is_surely_current(self.is_held(), self.took_over, self.known_ago())
     }
 
     /// Other workers may have lost sessions that are still at work.
@@ -276,7 +277,8 @@ async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stag
         job: Rc::clone(job),
         stage,
         number,
-        recovery: is_repeat,
+        took_over: is_repeat,
+        recovery: is_repeat || job.past_unknown,
         connection,
         known_at: Cell::new(world.now().saturating_sub(known_ago)),
         forward_by: total_by - reserve,
@@ -395,7 +397,7 @@ async fn gate(attempt: &Attempt, links: &mut [Link<'_>], phase: Phase) -> Gate {
     let waited = links.iter_mut().fold(false, |any, link| std::mem::take(&mut link.waited) | any);
     let doorstep = Doorstep {
         held: attempt.is_held(),
-        took_over: attempt.recovery,
+        took_over: attempt.took_over,
         waited,
         known_ago: attempt.known_ago(),
         since_commit: since(links),

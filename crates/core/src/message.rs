@@ -126,6 +126,10 @@ pub struct Deployment {
     /// What it is for.
     #[serde(default)]
     pub purpose: Purpose,
+    /// Nobody knows what an earlier deployment has left on its devices, so it begins with finding out: should it
+    /// fail, they are to be as before that one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub past_unknown: bool,
     /// The devices, each once.
     pub devices: Vec<DeviceWork>,
     /// Deadlines and limits.
@@ -498,6 +502,7 @@ mod tests {
             region: RegionName::new("eu-west").unwrap(),
             orders: vec![OrderId(Uuid::from_u128(8))],
             purpose: Purpose::Change,
+            past_unknown: false,
             devices: vec![],
             limits: Limits::default(),
         };

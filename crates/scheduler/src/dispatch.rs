@@ -74,6 +74,7 @@ pub(crate) fn deployments(
             region: region.clone(),
             orders: group.iter().map(|(due, _)| due.order.id).collect(),
             purpose,
+            past_unknown: parts().any(|parts| parts.past_unknown),
             devices: devices.into_iter().filter_map(work).collect(),
             limits: group::limits(limits, group.len()),
         };

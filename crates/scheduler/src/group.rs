@@ -13,7 +13,7 @@ use turnup_core::{
 use turnup_plan::Together;
 use turnup_store::{DueOrder, Starting};
 
-use crate::start::{Knowledge, Work, begin};
+use crate::start::{Knowledge, Work, begin, past_is_unknown};
 
 /// Most time for a deployment of several orders, in milliseconds: less than a worker may take.
 const LONGEST_MS: u64 = 24 * 60 * 1000;
@@ -99,7 +99,10 @@ impl<'a> Companions<'a> {
     /// Whether they are of one kind, before anything is drafted.
     fn alike(&self, a: &DueOrder, b: &DueOrder) -> bool {
         let may = |due: &DueOrder| {
-            due.order.kind != OrderKind::Validate && due.order.options.approved_plan.is_none()
+            due.order.kind != OrderKind::Validate
+                && due.order.options.approved_plan.is_none()
+                // What others have left is found out first.
+                && !past_is_unknown(self.starting, due)
         };
         may(a) && may(b) && a.order.priority == b.order.priority && {
             let regions = self.regions(a);

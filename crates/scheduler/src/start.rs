@@ -11,7 +11,7 @@ use turnup_core::{
     id::ServiceId,
     lease::{Admission, admit_groups},
     lifecycle::{OrderEvent, OrderState, service_transition},
-    message::{DeviceEdit, Limits, Purpose},
+    message::{DeviceEdit, InForce, Limits, Purpose},
     name::{DefinitionName, DeviceName, PlatformName},
     order::OrderKind,
     settle::service_event,
@@ -144,6 +144,12 @@ pub(crate) fn begin(
     Ok(Work::Change(Box::new(drafted)))
 }
 
+/// Whether nobody knows what an earlier deployment has left of the order's service on a device.
+pub(crate) fn past_is_unknown(starting: &Starting, due: &DueOrder) -> bool {
+    let of_service = starting.footprints.get(&due.order.service_id).into_iter().flatten();
+    of_service.into_iter().any(|(_, stored)| stored.in_force == InForce::Unknown)
+}
+
 /// An attempt that nobody asked for must not undo what was ordered later and has been deployed meanwhile.
 fn not_overtaken(due: &DueOrder, service: &ServiceAtStart) -> Result<(), Vec<Failure>> {
     let order = &due.order;
@@ -237,7 +243,8 @@ impl Batch {
                 Some(Work::Audit(works)) => Ok(Some(Parts::audit(works))),
                 Some(Work::Change(drafted)) => {
                     let together = first.and_then(|first| groups.get(&first));
-                    Parts::change(due, *drafted, answers, together).map(Some)
+                    let parts = Parts::change(due, *drafted, answers, together);
+                    parts.map(|parts| Some(Parts { past_unknown: past_is_unknown(starting, due), ..parts }))
                 }
             });
             decisions.push(match parts {
@@ -326,6 +333,8 @@ fn start(
 /// What one order wants of a deployment.
 pub(crate) struct Parts {
     pub(crate) purpose: Purpose,
+    /// See [`turnup_core::message::Deployment::past_unknown`].
+    pub(crate) past_unknown: bool,
     /// Edits of the devices that change.
     pub(crate) edits: BTreeMap<DeviceName, DeviceEdit>,
     pub(crate) audits: BTreeMap<DeviceName, AuditWork>,
@@ -335,7 +344,8 @@ pub(crate) struct Parts {
 
 impl Parts {
     fn audit(audits: BTreeMap<DeviceName, AuditWork>) -> Self {
-        Self { purpose: Purpose::Audit, edits: BTreeMap::new(), audits, footprints: Vec::new() }
+        let (edits, footprints) = (BTreeMap::new(), Vec::new());
+        Self { purpose: Purpose::Audit, past_unknown: false, edits, audits, footprints }
     }
 
     fn change(
@@ -372,7 +382,8 @@ impl Parts {
                 edits.insert(device, edit.edit);
             }
         }
-        Ok(Self { purpose: Purpose::Change, edits, audits: BTreeMap::new(), footprints })
+        let (purpose, audits) = (Purpose::Change, BTreeMap::new());
+        Ok(Self { purpose, past_unknown: false, edits, audits, footprints })
     }
 }
 

@@ -213,6 +213,11 @@ impl Run<'_> {
         }
     }
 
+    /// Whether somebody may have left anything on the devices.
+    fn is_recovery(&self) -> bool {
+        self.is_repeat || self.deployment.past_unknown
+    }
+
     /// The devices are not contacted. Where that was done before, nobody knows what they have.
     fn refused(&self, failures: Vec<(usize, Failure)>) -> Ending {
         let in_force = match self.stage {
@@ -246,7 +251,7 @@ impl Run<'_> {
             .map(|(asked, work)| Device::new(&job, asked, work))
             .collect();
         let over = CancellationToken::new();
-        let begin = if self.is_repeat { Begin::Recovery } else { Begin::Fresh };
+        let begin = if self.is_recovery() { Begin::Recovery } else { Begin::Fresh };
         let work = async {
             let result = drive(&job, &mut devices, begin).await;
             over.cancel();
@@ -306,8 +311,8 @@ impl Run<'_> {
             stage: self.stage,
             limits: &deployment.limits,
             persist: deployment.deployment.to_string(),
-            recovery: self.is_repeat,
-            others: self.is_repeat || matches!(self.stage, Stage::Confirm | Stage::Undo),
+            recovery: self.is_recovery(),
+            others: self.is_recovery() || matches!(self.stage, Stage::Confirm | Stage::Undo),
             currency: match self.is_repeat {
                 true => currency.taken_over(),
                 false => currency.known_since(self.published),

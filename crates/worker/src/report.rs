@@ -448,6 +448,7 @@ mod tests {
             region: RegionName::new("r").unwrap(),
             orders: vec![A, B],
             purpose: Purpose::Change,
+            past_unknown: false,
             devices: vec![work("d1", &[A]), work("d2", &[B])],
             limits: Limits::default(),
         }

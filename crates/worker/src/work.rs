@@ -185,14 +185,20 @@ impl Work {
     }
 
     /// What is in force of each edit, in their order; [`InForce::Partly`] of one that is neither in force nor
-    /// as it was before.
+    /// as it was before. One that writes again what was there ([`Self::is_new`]) is taken for not in force.
     pub(crate) fn each(&self, data: &Element) -> Vec<InForce> {
-        let each = self.goals.iter().map(|goal| match goal.after.holds(data, &goal.keys) {
-            true => InForce::New,
-            false if goal.before.holds(data, &goal.keys) => InForce::Old,
+        let each = self.goals.iter().map(|goal| match goal.before.holds(data, &goal.keys) {
+            true => InForce::Old,
+            false if goal.after.holds(data, &goal.keys) => InForce::New,
             false => InForce::Partly,
         });
         each.collect()
+    }
+
+    /// Whether somebody has put all edits in force. Not so if what was there before is what is wanted: then nobody
+    /// can tell whether what more there was has been replaced already, and doing that twice does no harm.
+    pub(crate) fn is_new(&self, data: &Element) -> bool {
+        self.after(data) && !self.before(data)
     }
 
     /// Whether no edit is in force.

@@ -154,6 +154,7 @@ fn deployment() -> Deployment {
         region: RegionName::new(REGION).unwrap(),
         orders: vec![OrderId(Uuid::now_v7())],
         purpose: Purpose::Change,
+        past_unknown: false,
         devices: vec![device],
         limits: Limits::default(),
     }
@@ -425,6 +426,7 @@ fn an_audit_goes_through_the_broker_too() {
             let audit = Some(AuditWork { config: Some(config), checks: vec![] });
             let audit = Deployment {
                 purpose: Purpose::Audit,
+                past_unknown: false,
                 devices: vec![DeviceWork { audit, edits: vec![], ..device }],
                 ..deployment()
             };

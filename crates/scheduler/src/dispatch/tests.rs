@@ -85,6 +85,7 @@ fn edit(text: &str) -> DeviceEdit {
 fn parts(devices: &[&str], changed: &[&str], text: &str) -> Parts {
     Parts {
         purpose: Purpose::Change,
+        past_unknown: false,
         edits: changed.iter().map(|device| (name(device), edit(text))).collect(),
         audits: BTreeMap::new(),
         footprints: devices.iter().map(|device| json!({"device": device})).collect(),
@@ -147,7 +148,8 @@ fn an_audit_is_whole_in_each_region() {
     let devices = ["w1", "e1"];
     let work = AuditWork { config: None, checks: vec![] };
     let audits = devices.iter().map(|device| (name(device), work.clone())).collect();
-    let parts = Parts { purpose: Purpose::Audit, edits: BTreeMap::new(), audits, footprints: vec![] };
+    let (edits, footprints) = (BTreeMap::new(), vec![]);
+    let parts = Parts { purpose: Purpose::Audit, past_unknown: false, edits, audits, footprints };
     let starts = begun(&devices, &parts).unwrap();
     assert_eq!(
         short(&starts),

@@ -173,6 +173,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         region: RegionName::new("eu").unwrap(),
         orders: vec![due.order.id],
         purpose: Purpose::Change,
+        past_unknown: false,
         devices: devices.collect(),
         limits: Limits::default(),
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 use tokio::time::{Instant, sleep};
 use turnup_core::{
+    attempt,
     failure::{Failure, FailureClass},
     message::{Guarantee, InForce, Stage},
     transaction::{Answer, Phase},
@@ -92,7 +93,7 @@ impl Device<'_> {
     async fn prepare(&mut self) -> Answer {
         let by = self.job.forward_by;
         let mut retry = Retry::new(Duration::from_millis(250), Duration::from_secs(5));
-        for attempt in 1.. {
+        for tried in 1.. {
             let trouble = match self.prepare_once(by).await {
                 Ok(guarantee) => return Answer::Ready(guarantee),
                 Err(trouble) => trouble,
@@ -100,9 +101,14 @@ impl Device<'_> {
             if !self.clean {
                 self.drop_session();
             }
-            let last = !trouble.again || attempt >= self.job.limits.tries;
+            let last = !trouble.again || tried >= self.job.limits.tries;
             if last || !self.pause(&mut retry, by).await {
                 return Answer::Failed { failures: trouble.failures, touched: false };
+            }
+            // Whoever has taken over waits for the locks that the other devices are held by.
+            let asked_by = by.min(Instant::now() + attempt::ASKING_PATIENCE);
+            if matches!(self.still_current(asked_by).await, Err(NotReopened::Superseded)) {
+                return Answer::Superseded;
             }
         }
         // Not reached: the loop has no end of its own.

@@ -166,7 +166,7 @@ impl Device<'_> {
     /// Where there is no way to cancel, what is there may be provisional until the time of any commit before
     /// now is over.
     pub(super) async fn recover(&mut self) -> Answer {
-        self.recover_and(|_, data, work| work.after(data), |_, _| ()).await
+        self.recover_and(|_, data, work| work.is_new(data), |_, _| ()).await
     }
 
     /// The same. What `may_be_new` says may still be provisional; `look` sees what the device has in the end.
@@ -181,7 +181,7 @@ impl Device<'_> {
         let by = if self.job.stage == Stage::Undo { self.job.total_by } else { self.job.forward_by };
         let found = self
             .until_known(Step::Undo, Self::cancel, by, |device, finding| {
-                let is_new = device.work.after(&finding.data);
+                let is_new = device.work.is_new(&finding.data);
                 let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
                     && may_be_new(device, &finding.data, device.work)
                     && !device.work.before(&finding.data)

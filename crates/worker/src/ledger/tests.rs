@@ -38,6 +38,7 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         region: RegionName::new("r").unwrap(),
         orders: (0..orders).map(|n| OrderId(Uuid::from_u128(n))).collect(),
         purpose: Purpose::Change,
+        past_unknown: false,
         devices: devices.collect(),
         limits: Limits::default(),
     }

@@ -173,6 +173,7 @@ impl Lab {
             region: RegionName::new("lab").unwrap(),
             orders: vec![order],
             purpose: Purpose::Change,
+            past_unknown: false,
             devices,
             limits: Limits {
                 connect_timeout_ms: 5_000,

@@ -122,6 +122,7 @@ impl Real {
             region: RegionName::new("lab").unwrap(),
             orders: vec![order],
             purpose: Purpose::Change,
+            past_unknown: false,
             devices: devices.collect(),
             limits: Limits { lock_wait_ms: 600, confirm_timeout_s: 30, ..Limits::default() },
         }
