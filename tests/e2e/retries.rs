@@ -1,7 +1,8 @@
 //! Orders that failed and are tried again by themselves, on devices that come back or do not.
 
 use serde_json::{Value, json};
-use turnup_device_sim::behaviour::{Behaviour, PhantomLock};
+use turnup_device_sim::behaviour::{Act, Behaviour, Fault, PhantomLock, Refusal};
+use turnup_netconf::message::ErrorTag;
 use turnup_tests::{
     Cluster, Options,
     cluster::eline,
@@ -266,4 +267,43 @@ async fn an_attempt_that_was_overtaken_by_a_later_order_is_given_up() {
         assert!(why.contains(&format!("order {second}, which came later, has changed the service")), "{why}");
     }
     all_is_well(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_left_in_doubt_is_taken_back_by_the_next_one_that_fails() {
+    let limits = "[scheduler.limits]\ntries = 1\nconfirm_timeout_s = 4\ntotal_timeout_ms = 8000\n";
+    let cluster = Cluster::running(Options {
+        regions: vec![("eu-west".to_owned(), 2)],
+        config: limits.to_owned(),
+        ..Options::default()
+    })
+    .await;
+    // The one device confirms, the other never answers until its timer has taken it back.
+    let never = ["confirming-commit", "discard-changes"].map(|what| Fault::before(what, Act::Drop).at(0));
+    cluster.behave(Z, Behaviour { faults: never.to_vec(), ..Behaviour::default() }).await;
+    let id = submit(&cluster, &eline(1, A, Z)).await;
+    let order = cluster.order_in(&id, "failed_deploy").await;
+    let service = order["service_id"].as_str().unwrap();
+    assert_eq!(order["deployments"][0]["state"], "unresolved", "{order}");
+    assert!(cluster.running_config(A).contains(service), "{order}");
+    until("the timer to end", PATIENCE, || async {
+        (!cluster.simulator.device(Z).unwrap().has_pending_commit()).then_some(())
+    })
+    .await;
+    // The next attempt knows that it does not know, and so finds out what is the first one's.
+    let refuse = Act::Refuse(Refusal::new(ErrorTag::InvalidValue));
+    let refuses = Behaviour { faults: vec![Fault::before("edit-config", refuse)], ..Behaviour::default() };
+    cluster.behave(Z, refuses).await;
+    let answer = cluster.api.post(&format!("/v1/orders/{id}/schedule"), &json!({})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let order = cluster.order_in(&id, "invalid").await;
+    let said =
+        order["deployments"].as_array().unwrap().iter().find(|of| of["state"] != "unresolved").unwrap();
+    let found: Vec<&Value> = said["devices"].as_array().unwrap().iter().map(|at| &at["in_force"]).collect();
+    assert_eq!(found, ["old", "old"], "{order}");
+    for device in [A, Z] {
+        assert!(!cluster.running_config(device).contains(service), "{device}: {order}");
+    }
+    invariants::history_is_lawful(&cluster).await;
+    invariants::nothing_is_stuck(&cluster).await;
 }

@@ -144,10 +144,11 @@ pub(crate) fn begin(
     Ok(Work::Change(Box::new(drafted)))
 }
 
-/// Whether nobody knows what an earlier deployment has left of the order's service on a device.
+/// Whether nobody knows what an earlier deployment has left of the order, or of its service, on a device.
 pub(crate) fn past_is_unknown(starting: &Starting, due: &DueOrder) -> bool {
     let of_service = starting.footprints.get(&due.order.service_id).into_iter().flatten();
-    of_service.into_iter().any(|(_, stored)| stored.in_force == InForce::Unknown)
+    starting.unresolved.contains(&due.order.id)
+        || of_service.into_iter().any(|(_, stored)| stored.in_force == InForce::Unknown)
 }
 
 /// An attempt that nobody asked for must not undo what was ordered later and has been deployed meanwhile.

@@ -107,6 +107,8 @@ pub struct Starting {
     pub services: HashMap<ServiceId, ServiceAtStart>,
     /// Footprints of those services.
     pub footprints: HashMap<ServiceId, BTreeMap<DeviceName, StoredFootprint>>,
+    /// Orders of which an earlier deployment has ended without anybody knowing what is in force.
+    pub unresolved: BTreeSet<OrderId>,
     /// Devices for which orders of the batch wait already.
     pub(crate) queued: BTreeSet<DeviceName>,
     /// Those of the orders that came along because they wait for the same devices.
@@ -190,6 +192,7 @@ impl Store {
                 devices: HashMap::new(),
                 services: HashMap::new(),
                 footprints: HashMap::new(),
+                unresolved: BTreeSet::new(),
                 queued: BTreeSet::new(),
                 moved: Vec::new(),
                 followers: BTreeSet::new(),
@@ -278,12 +281,22 @@ impl Starting {
         let services: Vec<Uuid> = self.orders.iter().map(|due| due.order.service_id.0).collect();
         let existing = statement!(client, "start_services");
         let footprints = statement!(client, "start_footprints");
-        let (waits, devices, existing, footprints) = futures_util::try_join!(
+        let unresolved = statement!(client, "start_unresolved");
+        let started = self.orders.iter().filter(|due| due.order.generation > 0);
+        let started: Vec<Uuid> = started.map(|due| due.order.id.0).collect();
+        let (waits, devices, existing, footprints, unresolved) = futures_util::try_join!(
             async { client.query(&waits, &[&names, &ids]).await },
             async { client.query(&devices, &[&names]).await },
             async { client.query(&existing, &[&services]).await },
             async { client.query(&footprints, &[&services]).await },
+            async {
+                match started.is_empty() {
+                    true => Ok(Vec::new()),
+                    false => client.query(&unresolved, &[&started]).await,
+                }
+            },
         )?;
+        self.unresolved = unresolved.iter().map(|row| OrderId(row.get(0))).collect();
         let mut tickets = HashMap::new();
         for row in waits {
             let device = DeviceName::new(row.get::<_, String>(0))?;

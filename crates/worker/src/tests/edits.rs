@@ -96,6 +96,21 @@ async fn a_redeploy_replaces_its_own_entry() {
     assert_eq!(found(&lab, 1), values("8", None));
 }
 
+/// What it wants is there before it as after it, so nobody can tell whether it has been done.
+#[tokio::test]
+async fn a_redeploy_that_comes_again_replaces_all_the_same() {
+    let lab = lab().await;
+    let deployment = changed(&lab, |edit| {
+        edit.edit = unit(r#" nc:operation="replace""#, "<vlan-id>8</vlan-id>");
+        edit.inverse = unit("", "<vlan-id>8</vlan-id>");
+        edit.after = Condition::Contains(unit("", "<vlan-id>8</vlan-id>"));
+        edit.before = edit.after.clone();
+    });
+    let report = lab.recover(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    assert_eq!([1, 2].map(|n| found(&lab, n)), [values("8", None), values("8", None)]);
+}
+
 #[tokio::test]
 async fn a_device_that_lies_about_one_of_several_conditions_is_found_out() {
     let lab = lab().await;

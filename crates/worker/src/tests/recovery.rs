@@ -2,7 +2,7 @@
 
 use turnup_core::{
     lifecycle::DeploymentEvent,
-    message::{InForce, StateChange},
+    message::{Deployment, InForce, StateChange},
 };
 use turnup_device_sim::behaviour::{Act, Behaviour, Fault, Refusal};
 use turnup_netconf::message::ErrorTag;
@@ -77,4 +77,40 @@ async fn a_device_that_can_not_be_asked_is_not_known() {
     assert_eq!(report.event, DeploymentEvent::GivenUp, "{report:?}");
     assert_eq!(in_force(&report), [InForce::New, InForce::Unknown]);
     assert_eq!(lab.told.events()[0], DeploymentEvent::Doubted);
+}
+
+/// The second device refuses, and the first has what an earlier deployment left there, which ended in doubt.
+async fn after_one_in_doubt(past_unknown: bool) -> (Lab, StateChange) {
+    let lab = Lab::start(2).await;
+    lab.leave(1, &lab.deployment(&[1, 2], "one"), Stage::Confirmed).await;
+    let refuse = Act::Refuse(Refusal::new(ErrorTag::InvalidValue));
+    let faults = vec![Fault::before("edit-config", refuse)];
+    lab.behave(2, Behaviour { faults, ..Behaviour::default() }).await;
+    let deployment = Deployment { past_unknown, ..lab.deployment(&[1, 2], "one") };
+    let report = lab.deploy(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::Rejected, "{report:?}");
+    assert_eq!((report.attempt, in_force(&report)), (1, vec![InForce::Old; 2]));
+    (lab, report)
+}
+
+#[tokio::test]
+async fn what_an_earlier_deployment_left_in_doubt_is_not_what_was_before() {
+    let (lab, _) = after_one_in_doubt(true).await;
+    lab.assert_all(&[1, 2], None);
+    // Who says that all is known has found it there.
+    let (lab, _) = after_one_in_doubt(false).await;
+    assert_eq!(lab.value(1).as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn what_an_earlier_deployment_has_finished_is_done() {
+    let lab = Lab::start(2).await;
+    let left = lab.deployment(&[1, 2], "one");
+    for device in [1, 2] {
+        lab.leave(device, &left, Stage::Confirmed).await;
+    }
+    let deployment = Deployment { past_unknown: true, ..lab.deployment(&[1, 2], "one") };
+    let report = lab.deploy(&deployment).await;
+    assert_eq!((report.event, report.phase.as_str()), (DeploymentEvent::Committed, "recover"), "{report:?}");
+    lab.assert_all(&[1, 2], Some("one"));
 }
