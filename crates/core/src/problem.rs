@@ -51,7 +51,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
+    /// With this HTTP status; `code` also makes its type.
+    pub fn new(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:turnup:problem:{code}"),
             title: title.to_owned(),

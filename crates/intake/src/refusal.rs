@@ -24,7 +24,7 @@ pub(crate) fn of_store(error: &StoreError) -> Problem {
 /// 408 (RFC 9110 §15.5.9).
 pub(crate) fn too_slow() -> Problem {
     let detail = "the body did not arrive in time; send it again";
-    problem(408, "too_slow", "The request came too slowly", detail)
+    Problem::new(408, "too_slow", "The request came too slowly", detail)
 }
 
 /// 409: values of pools that others have.
@@ -42,7 +42,7 @@ pub(crate) fn resource_taken(clashes: &[Clash]) -> Problem {
             Fault::new(pointer.as_str(), "resource_taken", detail)
         })
         .collect();
-    with_errors(problem(409, "resource_taken", "A resource belongs to another service", ""), errors)
+    with_errors(Problem::new(409, "resource_taken", "A resource belongs to another service", ""), errors)
 }
 
 /// 409: a pool has no value left.
@@ -57,7 +57,7 @@ pub(crate) fn pool_exhausted(exhausted: &Exhausted) -> Problem {
         within(scope)
     );
     let fault = Fault::new(pointer.as_str(), "pool_exhausted", detail);
-    with_errors(problem(409, "pool_exhausted", "A pool is exhausted", ""), vec![fault])
+    with_errors(Problem::new(409, "pool_exhausted", "A pool is exhausted", ""), vec![fault])
 }
 
 /// 409: the service has unfinished orders, and the request was not to wait for them.
@@ -70,7 +70,7 @@ pub(crate) fn service_busy(orders: &[OrderId]) -> Problem {
     let fault = |id: &OrderId| Fault::new("/service_id", "service_busy", format!("order {id} is unfinished"));
     Problem {
         errors: orders.iter().map(fault).collect(),
-        ..problem(409, "service_busy", "The service has unfinished orders", detail)
+        ..Problem::new(409, "service_busy", "The service has unfinished orders", detail)
     }
 }
 
@@ -80,18 +80,18 @@ pub(crate) fn version_published(name: &str, version: u32) -> Problem {
         "{name} version {version} is published with other content, and a published version never changes; \
          raise 'version' in definition.yaml"
     );
-    problem(409, "version_published", "The version is published already", detail)
+    Problem::new(409, "version_published", "The version is published already", detail)
 }
 
 /// 404: a service without audit.
 pub(crate) fn not_audited(service: ServiceId) -> Problem {
     let detail = format!("service {service} was not audited yet; 'turnup service audit {service}' does it");
-    problem(404, "not_audited", "Not audited yet", detail)
+    Problem::new(404, "not_audited", "Not audited yet", detail)
 }
 
 /// 504: no worker answered in time.
 pub(crate) fn no_answer(detail: impl Into<String>) -> Problem {
-    problem(504, "no_answer", "No worker answered in time", detail)
+    Problem::new(504, "no_answer", "No worker answered in time", detail)
 }
 
 /// A scope as part of a sentence.
@@ -112,16 +112,4 @@ fn with_errors(problem: Problem, errors: Vec<Fault>) -> Problem {
         many => format!("{} faults, see errors", many.len()),
     };
     Problem { detail, errors, ..problem }
-}
-
-fn problem(status: u16, code: &str, title: &str, detail: impl Into<String>) -> Problem {
-    Problem {
-        kind: format!("urn:turnup:problem:{code}"),
-        title: title.to_owned(),
-        status,
-        detail: detail.into(),
-        code: code.to_owned(),
-        errors: Vec::new(),
-        legal: Vec::new(),
-    }
 }

@@ -215,44 +215,29 @@ pub(crate) fn edit(deltas: &[Delta]) -> String {
 
 /// What is there when the edit is in force.
 pub(crate) fn present(deltas: &[Delta]) -> Option<String> {
-    fn elements(deltas: &[Delta]) -> Vec<Element> {
-        let mut found = Vec::new();
-        for delta in deltas {
-            match &delta.op {
-                Op::Within(inside) => {
-                    let inside = elements(inside);
-                    if !inside.is_empty() {
-                        found.push(within(delta, inside));
-                    }
-                }
-                Op::Add | Op::Set(_) | Op::Replace => found.push(delta.element.clone()),
-                Op::Remove => {}
-            }
-        }
-        found
-    }
-    Some(to_xml(&elements(deltas))).filter(|xml| !xml.is_empty())
+    ends(deltas, &|delta| match &delta.op {
+        Op::Add | Op::Set(_) | Op::Replace => Some(&delta.element),
+        Op::Within(_) | Op::Remove => None,
+    })
 }
 
 /// What is gone when the edit is in force, by nothing but what identifies it.
 pub(crate) fn absent(deltas: &[Delta]) -> Option<String> {
-    fn elements(deltas: &[Delta]) -> Vec<Element> {
-        let mut found = Vec::new();
-        for delta in deltas {
-            match &delta.op {
-                Op::Within(inside) => {
-                    let inside = elements(inside);
-                    if !inside.is_empty() {
-                        found.push(within(delta, inside));
-                    }
-                }
-                Op::Remove => found.push(delta.shell.clone()),
-                Op::Add | Op::Set(_) | Op::Replace => {}
+    ends(deltas, &|delta| matches!(delta.op, Op::Remove).then_some(&delta.shell))
+}
+
+/// What `of` gives of the deltas that have none within them, in its place; none if that is nothing.
+fn ends<'d>(deltas: &'d [Delta], of: &impl Fn(&'d Delta) -> Option<&'d Element>) -> Option<String> {
+    fn elements<'d>(deltas: &'d [Delta], of: &impl Fn(&'d Delta) -> Option<&'d Element>) -> Vec<Element> {
+        let element = |delta: &'d Delta| match &delta.op {
+            Op::Within(inside) => {
+                Some(elements(inside, of)).filter(|i| !i.is_empty()).map(|i| within(delta, i))
             }
-        }
-        found
+            _ => of(delta).cloned(),
+        };
+        deltas.iter().filter_map(element).collect()
     }
-    Some(to_xml(&elements(deltas))).filter(|xml| !xml.is_empty())
+    Some(to_xml(&elements(deltas, of))).filter(|xml| !xml.is_empty())
 }
 
 /// Content of a subtree filter (RFC 6241 §6) for all that is touched: list entries by their keys, leaves
