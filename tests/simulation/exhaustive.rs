@@ -16,7 +16,7 @@ use turnup_core::{
     message::{DeviceReport, Guarantee, InForce, Stage},
     name::DeviceName,
     settle,
-    transaction::{Answer, End, Gate, Next, Phase, Transaction},
+    transaction::{Answer, End, Gate, Next, Past, Phase, Transaction},
 };
 
 use explore::explore;
@@ -243,7 +243,8 @@ impl State {
             next.messages[at].delivered = true;
             message.attempt
         };
-        let (transaction, first) = Transaction::part(message.stage, 1, message.delivered);
+        let (transaction, first) =
+            Transaction::part(message.stage, 1, Past { begun: message.delivered, unknown: false });
         next.workers.push(Worker {
             part: message.part,
             stage: message.stage,

@@ -4,7 +4,7 @@
 use turnup_core::{
     attempt,
     failure::{Failure, FailureClass},
-    message::{Guarantee, Stage},
+    message::{Guarantee, InForce, Stage},
     transaction::{Answer, Phase},
 };
 use turnup_netconf::{
@@ -128,8 +128,10 @@ impl<'a> Link<'a> {
     pub(crate) async fn obey(&mut self, phase: Phase, committed: bool, had_new: bool) -> Answer {
         self.attempt.step().await;
         let answer = match phase {
-            Phase::Recover => self.recover().await,
-            Phase::Prepare => self.prepare().await,
+            Phase::Recover if self.attempt.recovery || self.attempt.stage == Stage::Undo => {
+                self.recover().await
+            }
+            Phase::Recover | Phase::Prepare => self.try_for_long(phase).await,
             Phase::Commit => self.commit().await,
             Phase::CommitForGood | Phase::Release => Answer::Done,
             Phase::Confirm if self.attempt.stage == Stage::Confirm => self.confirm_prepared().await,
@@ -237,12 +239,16 @@ impl<'a> Link<'a> {
         }
     }
 
-    async fn prepare(&mut self) -> Answer {
+    async fn try_for_long(&mut self, phase: Phase) -> Answer {
         let by = self.attempt.forward_by;
         let mut pauses = Pauses(250, 5_000);
         for tried in 1.. {
-            let failures = match self.prepare_once(by).await {
-                Ok(()) => return Answer::Ready(Guarantee::ConfirmedCommit11),
+            let answer = match phase {
+                Phase::Recover => self.look_for_leavings(by).await,
+                _ => self.prepare_once(by).await,
+            };
+            let failures = match answer {
+                Ok(answer) => return answer,
                 Err(failures) => failures,
             };
             if !self.clean {
@@ -261,14 +267,23 @@ impl<'a> Link<'a> {
         unreachable!("the loop has no end of its own")
     }
 
-    async fn prepare_once(&mut self, by: Ms) -> Result<(), Vec<Failure>> {
+    async fn look_for_leavings(&mut self, by: Ms) -> Result<Answer, Vec<Failure>> {
+        if self.session.is_none() {
+            self.open(by).await.map_err(|failure| vec![failure])?;
+        }
+        let data = self.lock(by).await?;
+        self.let_go(Self::unlocks(), by).await;
+        Ok(Answer::Found(if data == self.work.old { InForce::Old } else { InForce::New }))
+    }
+
+    async fn prepare_once(&mut self, by: Ms) -> Result<Answer, Vec<Failure>> {
         if self.session.is_none() {
             self.open(by).await.map_err(|failure| vec![failure])?;
         }
         let snapshot = self.lock(by).await?;
         self.put_edit(Direction::Forward, by).await?;
         self.snapshot = Some(snapshot);
-        Ok(())
+        Ok(Answer::Ready(Guarantee::ConfirmedCommit11))
     }
 
     /// Locks running and the candidate, waiting for who holds them, and reads.
@@ -374,6 +389,13 @@ impl<'a> Link<'a> {
 
     async fn confirm_prepared(&mut self) -> Answer {
         let by = self.attempt.total_by;
+        match self.still_current(by).await {
+            Ok(()) => {}
+            Err(NotReopened::Superseded) => return Answer::Superseded,
+            Err(NotReopened::Failed(failure)) => {
+                return Answer::Failed { failures: vec![failure], touched: true };
+            }
+        }
         if self.session.is_none()
             && let Err(failure) = self.open(by).await
         {

@@ -15,7 +15,7 @@ use turnup_core::{
     lifecycle::DeploymentEvent,
     message::{Claim, ClaimKind, DeviceReport, InForce, OrderReport, Stage, StateChange},
     settle,
-    transaction::{Answer, End, Gate, Next, Phase, Seat, Transaction},
+    transaction::{Answer, End, Gate, Next, Past, Phase, Seat, Transaction},
 };
 
 use crate::{
@@ -171,7 +171,6 @@ pub(crate) struct Attempt {
     pub(crate) job: Rc<Job>,
     pub(crate) stage: Stage,
     pub(crate) number: i32,
-    took_over: bool,
     pub(crate) recovery: bool,
     connection: Rc<Connection>,
     known_at: Cell<Ms>,
@@ -199,7 +198,11 @@ impl Attempt {
 
     /// Whether there is no need to ask.
     pub(crate) fn is_sure(&self) -> bool {
-        attempt::is_surely_current(self.is_held(), self.took_over, self.known_ago())
+        attempt::is_surely_current(self.is_held(), self.recovery, self.known_ago())
+    }
+
+    fn past(&self) -> Past {
+        Past { begun: self.recovery, unknown: self.job.past_unknown }
     }
 
     /// Other workers may have lost sessions that are still at work.
@@ -277,8 +280,7 @@ async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stag
         job: Rc::clone(job),
         stage,
         number,
-        took_over: is_repeat,
-        recovery: is_repeat || job.past_unknown,
+        recovery: is_repeat,
         connection,
         known_at: Cell::new(world.now().saturating_sub(known_ago)),
         forward_by: total_by - reserve,
@@ -309,7 +311,7 @@ async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stag
 
 /// Drives the transaction to its end, as `turnup_worker::drive` does.
 async fn drive(attempt: &Attempt, links: &mut [Link<'_>]) -> (Transaction, End) {
-    let (mut transaction, mut next) = Transaction::part(attempt.stage, links.len(), attempt.recovery);
+    let (mut transaction, mut next) = Transaction::part(attempt.stage, links.len(), attempt.past());
     let progress = &attempt.progress;
     loop {
         next = match next {
@@ -397,7 +399,7 @@ async fn gate(attempt: &Attempt, links: &mut [Link<'_>], phase: Phase) -> Gate {
     let waited = links.iter_mut().fold(false, |any, link| std::mem::take(&mut link.waited) | any);
     let doorstep = Doorstep {
         held: attempt.is_held(),
-        took_over: attempt.took_over,
+        took_over: attempt.recovery,
         waited,
         known_ago: attempt.known_ago(),
         since_commit: since(links),

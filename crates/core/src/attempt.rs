@@ -2,10 +2,10 @@
 //! when it may be taken over, whether a phase may begin, when a device's word is to be believed. Pure: whoever asks
 //! says how long ago things were.
 //!
-//! The rules lean on each other. A first delivery runs without asking anybody as long as its message is younger than
-//! [`ASKS_AFTER`]; nobody takes a deployment over whose message is younger than [`TAKEN_OVER_AFTER`]. So whoever runs
-//! without having asked has begun before anybody could have taken over, and even with clocks that are seconds apart
-//! its next gate asks. What is in force or pending is protected by the device's own locks meanwhile.
+//! The rules lean on each other. Before anything is put in force, a first delivery asks unless its message is younger
+//! than [`ASKS_AFTER`]; nobody takes a deployment over whose message is younger than [`TAKEN_OVER_AFTER`]. So whoever
+//! goes on without having asked does so before anybody could have taken over, even by clocks that are seconds apart.
+//! What is in force or pending meanwhile is protected by the device's own locks.
 
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub const ASKS_AFTER: Duration = Duration::from_secs(2);
 pub const TAKEN_OVER_AFTER: Duration = Duration::from_secs(7);
 /// How long the answer may take while devices wait with their locks held.
 pub const ASKING_PATIENCE: Duration = Duration::from_secs(30);
+/// What it is given in any case.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 /// An answer so new needs no second question.
 pub const FRESH: Duration = Duration::from_secs(1);
 /// A device's timer may be late by so much.
@@ -79,13 +81,13 @@ impl Doorstep {
             Step::Say(Gate::Cut)
         } else if self.left.is_zero() {
             let text = format!("the time for the deployment ran out before {}", phase.name());
-            Step::Say(Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), text)))
+            Step::Say(Gate::Late(late(text)))
         } else if self.took_over || self.waited || self.known_ago >= ASKS_AFTER {
-            // Once it is too late to confirm there is no hurry: whoever is current takes everything back and says
-            // why.
+            // Even if it is too late to confirm by then: whoever is current takes everything back and says why.
             let hurry = self.since_commit.map(|since| self.half_of_timer.saturating_sub(since));
-            let patience = hurry.filter(|hurry| !hurry.is_zero()).unwrap_or(ASKING_PATIENCE);
-            Step::Ask(patience.min(ASKING_PATIENCE).min(self.left))
+            let patience =
+                hurry.map_or(ASKING_PATIENCE, |hurry| hurry.clamp(LEAST_PATIENCE, ASKING_PATIENCE));
+            Step::Ask(patience.min(self.left))
         } else {
             Step::Say(self.gate(phase))
         }
@@ -99,10 +101,15 @@ impl Doorstep {
         if is_last && self.since_commit.is_some_and(|since| since > self.half_of_timer) {
             let text = "more than half of the confirm timeout had passed before all devices had committed; \
                         raise confirm_timeout_s";
-            return Gate::Late(Failure::new(FailureClass::Unreachable, phase.name(), text));
+            return Gate::Late(late(text));
         }
         Gate::Open
     }
+}
+
+/// Its own phase: no device has said anything about what it was sent.
+fn late(text: impl Into<String>) -> Failure {
+    Failure::new(FailureClass::Unreachable, "deadline", text)
 }
 
 /// Whether an attempt needs no question before it goes back to a device. What is known so newly holds, unless the
@@ -202,8 +209,9 @@ mod tests {
         let at = |since| Doorstep { since_commit: Some(s(since)), known_ago: s(9), ..DOORSTEP };
         assert_eq!(at(20).step(Phase::Confirm), Step::Ask(s(10)), "an answer that comes later is of no use");
         // There is time to be told who is to take it back.
-        assert_eq!(at(30).step(Phase::Confirm), Step::Ask(s(30)));
-        assert_eq!(at(31).step(Phase::Confirm), Step::Ask(s(30)));
+        for since in [29, 30, 31] {
+            assert_eq!(at(since).step(Phase::Confirm), Step::Ask(s(5)));
+        }
         assert_eq!(at(30).gate(Phase::Confirm), Gate::Open);
         for phase in [Phase::Confirm, Phase::CommitForGood] {
             assert!(matches!(at(31).gate(phase), Gate::Late(_)));

@@ -153,22 +153,32 @@ impl Seat {
     }
 }
 
+/// What may have been done at the devices before this attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Past {
+    /// Anything of this very deployment, by an earlier attempt.
+    pub begun: bool,
+    /// Anything that an earlier deployment wanted of the same services, and of which it ended without knowing.
+    pub unknown: bool,
+}
+
 /// The state machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Transaction {
     seats: Vec<Seat>,
     end: End,
     stage: Stage,
+    past: Past,
 }
 
 impl Transaction {
-    /// For so many devices. With `recovery` an earlier worker may have left anything.
+    /// All of a transaction at so many devices.
     #[must_use]
-    pub fn new(devices: usize, recovery: bool) -> (Self, Next) {
-        Self::part(Stage::Whole, devices, recovery)
+    pub fn new(devices: usize, past: Past) -> (Self, Next) {
+        Self::part(Stage::Whole, devices, past)
     }
 
-    /// One stage of a transaction at so many devices, with `recovery` as above:
+    /// One stage of a transaction at so many devices:
     /// - [`Stage::Whole`]: all of it.
     /// - [`Stage::Prepare`]: up to the provisional commit, which stays pending ([`End::Prepared`]).
     /// - [`Stage::Confirm`]: what was prepared is confirmed; put in force again where a timer was faster.
@@ -176,11 +186,16 @@ impl Transaction {
     /// - [`Stage::Undo`]: what is pending is cancelled; the inverse edit where it is in force for good.
     ///
     /// The last two may be repeated as they are, so they need no recovery.
+    ///
+    /// Where something may have been done before, it begins with finding that out. What an earlier attempt may have
+    /// done is not known until all devices have told. What an earlier deployment has left is *as before* for this
+    /// one, unless all devices have told: then it counts as the new configuration, so that if this one fails, all
+    /// devices go back to what was before both.
     #[must_use]
-    pub fn part(stage: Stage, devices: usize, recovery: bool) -> (Self, Next) {
+    pub fn part(stage: Stage, devices: usize, past: Past) -> (Self, Next) {
         let decided = matches!(stage, Stage::Confirm | Stage::Undo);
         let seat = Seat {
-            in_force: if recovery || decided { InForce::Unknown } else { InForce::Old },
+            in_force: if past.begun || decided { InForce::Unknown } else { InForce::Old },
             failures: Vec::new(),
             had_new: false,
             prepared: false,
@@ -188,11 +203,11 @@ impl Transaction {
             for_good: false,
             guarantee: Guarantee::ConfirmedCommit11,
         };
-        let transaction = Self { seats: vec![seat; devices], end: End::Known, stage };
+        let transaction = Self { seats: vec![seat; devices], end: End::Known, stage, past };
         let first = match stage {
             Stage::Confirm => Phase::Confirm,
             Stage::Undo => Phase::Recover,
-            Stage::Whole | Stage::Prepare if recovery => Phase::Recover,
+            Stage::Whole | Stage::Prepare if past != Past::default() => Phase::Recover,
             Stage::Whole | Stage::Prepare => Phase::Prepare,
         };
         let next =
@@ -223,8 +238,9 @@ impl Transaction {
     /// All devices have answered.
     pub fn answered(&mut self, phase: Phase, answers: Vec<(usize, Answer)>) -> Next {
         let superseded = answers.iter().any(|(_, answer)| *answer == Answer::Superseded);
-        let mut all_done = true;
+        let (mut all_done, mut any_failed) = (true, false);
         for (device, answer) in answers {
+            any_failed |= matches!(answer, Answer::Failed { .. });
             all_done &= matches!(answer, Answer::Done | Answer::Ready(_));
             if let Some(seat) = self.seats.get_mut(device) {
                 seat.learn(phase, answer);
@@ -235,8 +251,16 @@ impl Transaction {
         }
         match phase {
             Phase::Recover if self.stage == Stage::Undo => self.revert(),
-            Phase::Recover if self.stage == Stage::Whole && self.all(InForce::New) => Next::End(End::Known),
-            Phase::Recover if self.any(InForce::Unknown) => Next::End(End::Known),
+            // What an earlier deployment has left is not all that is wanted.
+            Phase::Recover if self.stage == Stage::Whole && self.all(InForce::New) && !self.past.unknown => {
+                Next::End(End::Known)
+            }
+            Phase::Recover if any_failed && self.past.begun => Next::End(End::Known),
+            Phase::Recover if any_failed => {
+                // Nothing was done, so all is as before this deployment.
+                self.seats.iter_mut().for_each(|seat| seat.in_force = InForce::Old);
+                Next::End(End::Known)
+            }
             Phase::Recover => Next::Ask(Phase::Prepare),
             Phase::Prepare if all_done && !self.may_wait() => self.undo(),
             Phase::Prepare if all_done && self.seats.iter().any(Seat::is_provisional) => {
@@ -401,7 +425,7 @@ impl Seat {
                     self.failures.clear();
                 }
             }
-            (Phase::Recover | Phase::Settle, Answer::Failed { failures, .. }) => {
+            (Phase::Settle, Answer::Failed { failures, .. }) => {
                 self.in_force = InForce::Unknown;
                 self.failures.extend(failures);
             }
@@ -414,7 +438,7 @@ impl Seat {
                 }
                 self.failures.extend(failures);
             }
-            (Phase::Prepare | Phase::Confirm, Answer::Failed { failures, .. }) => {
+            (Phase::Recover | Phase::Prepare | Phase::Confirm, Answer::Failed { failures, .. }) => {
                 self.failures.extend(failures);
             }
             // Answers that no driver gives: what is known stays as it is.

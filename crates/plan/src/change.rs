@@ -47,8 +47,8 @@ impl Change {
     ///   so that what was put into them by hand goes.
     ///
     /// `stays` tells whether a shared node, by its path, has other holders on this device: then it is never
-    /// removed. Every edit may be repeated. Its inverse takes the device back to `old`; the inverse of a
-    /// whole edit that changes nothing is the same configuration again.
+    /// removed. Every edit may be repeated. Its inverse takes the device back to `old`, with strays whatever of them
+    /// is there; the inverse of a whole edit that changes nothing is the same configuration again.
     ///
     /// `remove` needs a base:1.1 session (RFC 6241); servers with base:1.0 only (RFC 4741), and netconfd on
     /// a session without 1.1, know `delete` alone. Whoever sends to those has to look first what is there.
@@ -76,34 +76,45 @@ impl Change {
         let compare = |extent, old: &[Element], new: &[Element]| {
             Comparison { shape: &shape, before: &before, after: &after, extent, stays }.run(old, new)
         };
-        let undo = |old: &[Element], new: &[Element]| {
-            let extent = Extent::Smallest;
-            Comparison { shape: &shape, before: &after, after: &before, extent, stays }.run(old, new)
+        let left = shape_of(self.new.iter().chain(&self.strays));
+        let undo = |extent, old: &[Element], new: &[Element]| {
+            Comparison { shape: &shape, before: &left, after: &before, extent, stays }.run(old, new)
         };
-        let whole = self.whole || !self.strays.is_empty();
-        let forward = if whole {
-            let mut there = old.clone();
+        // With all that an earlier attempt may have left.
+        let with_strays = |tree: &[Element]| {
+            let mut there = tree.to_vec();
             for stray in &self.strays {
                 unite(&mut there, stray.tree(), &[&shape, &before, stray.shape()], "");
             }
-            compare(Extent::Whole, &there, &new)
-        } else {
-            compare(Extent::Smallest, &old, &new)
+            there
         };
+        let has_strays = !self.strays.is_empty();
+        let there = with_strays(&old);
+        let extent = if self.whole || has_strays { Extent::Whole } else { Extent::Smallest };
+        let forward = compare(extent, &there, &new);
         if forward.is_empty() {
             return None;
         }
-        let mut back = undo(&new, &old);
+        let there_after = with_strays(&new);
+        let extent = if has_strays { Extent::Whole } else { Extent::Smallest };
+        let mut back = undo(extent, &there_after, &old);
         if back.is_empty() {
-            back = undo(&[], &old);
+            back = undo(Extent::Smallest, &[], &old);
         }
+        // What is replaced as a whole is there with more in it as well; of what may be in it, it is told apart.
+        let told_apart = |whole: &[Delta], apart: &dyn Fn() -> Vec<Delta>| match has_strays {
+            true => Condition::All(vec![condition(whole), condition(&apart())]),
+            false => condition(whole),
+        };
+        let after_is = told_apart(&forward, &|| compare(Extent::Smallest, &there, &new));
+        let before_was = told_apart(&back, &|| undo(Extent::Smallest, &there_after, &old));
         let edit = DeviceEdit {
             order,
             edit: diff::edit(&forward),
             inverse: diff::edit(&back),
             filter: diff::filter(&forward),
-            after: condition(&forward),
-            before: condition(&back),
+            after: after_is,
+            before: before_was,
             keys: shape.keys.clone(),
             joint: self.joint(joint),
         };

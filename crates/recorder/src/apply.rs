@@ -139,8 +139,11 @@ pub(crate) fn end_order(
     if !failures.is_empty() {
         more["errors"] = json!(failures);
     }
-    let own = in_force(change, report).map(|(_, found)| found);
-    let again = retry::next(order, to, &failures, state, own, now);
+    // Of an order of a group that may be so although not all is known of the others.
+    let is_told_apart = change.orders.len() > 1 && !report.in_force.is_empty();
+    let known = (state != DeploymentState::Unresolved || is_told_apart)
+        && in_force(change, report).all(|(_, found)| found == InForce::Old);
+    let again = retry::next(order, to, &failures, known, now);
     if let Some(again) = &again {
         more["retry"] = retry::told(again);
     }

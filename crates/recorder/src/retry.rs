@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use turnup_core::{
     event,
     failure::Failure,
-    lifecycle::{DeploymentState, OrderEvent, OrderState, order_transition},
-    message::InForce,
+    lifecycle::{OrderEvent, OrderState, order_transition},
     retry::{self, Attempt},
 };
 use turnup_store::{Entry, OrderToSettle, Retry, Settled};
@@ -15,18 +14,15 @@ use uuid::Uuid;
 /// Who tries again, in the history.
 const BY: &str = "recorder";
 
-/// The next attempt of an order whose deployment ended as `state` and brought the order to `to`, if it gets one.
-/// `in_force`: what is in force of its own at its devices. Only where all is known to be as it was before, nobody
-/// has to look first.
+/// The next attempt of an order whose deployment has brought it to `to`, if it gets one. `known`: all that is its own is
+/// known to be as it was before, so nobody has to look first.
 pub(crate) fn next(
     order: &OrderToSettle,
     to: OrderState,
     failures: &[Failure],
-    state: DeploymentState,
-    mut in_force: impl Iterator<Item = InForce>,
+    known: bool,
     now: Timestamp,
 ) -> Option<Attempt> {
-    let known = state != DeploymentState::Unresolved && in_force.all(|found| found == InForce::Old);
     let again = order_transition(to, OrderEvent::Schedule).is_ok() && known;
     let due = || retry::next(&order.retry.policy, order.facts.id, order.retry.series, failures, now);
     again.then(due).flatten()

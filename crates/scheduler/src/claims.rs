@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use turnup_broker::{ConsumeOptions, Delivery, Outgoing};
 use turnup_core::message::{Body as _, Claim};
 
@@ -12,24 +13,33 @@ use crate::Context;
 const STALE: Duration = Duration::from_secs(3);
 /// A worker asks again when it hears nothing, so an answer is not worth much patience.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Claims that are being answered at the same time.
+const AT_ONCE: usize = 32;
 
 pub(crate) async fn run(context: &Context) {
     let mut consumer = context.broker.consume(context.broker.names().claim(), ConsumeOptions::new(100));
+    // Not one after the other: whoever asks has devices waiting, and an answer that is late is none.
+    let mut answers = FuturesUnordered::new();
     loop {
-        let delivery = tokio::select! {
+        tokio::select! {
             () = context.shutdown.cancelled() => break,
-            delivery = consumer.next() => delivery,
-        };
-        let Some(delivery) = delivery else { break };
-        if delivery.held() > STALE || delivery.age().is_some_and(|age| age > STALE + Duration::from_secs(1)) {
-            delivery.ack().await;
-            continue;
+            delivery = consumer.next(), if answers.len() < AT_ONCE => match delivery {
+                Some(delivery) => answers.push(take(context, delivery)),
+                None => break,
+            },
+            Some(()) = answers.next() => {}
         }
-        if let Err(reason) = answer(context, &delivery).await {
-            tracing::warn!(reason, "a worker's claim was not answered; it will ask again");
-        }
-        delivery.ack().await;
     }
+    while answers.next().await.is_some() {}
+}
+
+async fn take(context: &Context, delivery: Delivery) {
+    let is_stale =
+        delivery.held() > STALE || delivery.age().is_some_and(|age| age > STALE + Duration::from_secs(1));
+    if !is_stale && let Err(reason) = answer(context, &delivery).await {
+        tracing::warn!(reason, "a worker's claim was not answered; it will ask again");
+    }
+    delivery.ack().await;
 }
 
 async fn answer(context: &Context, delivery: &Delivery) -> Result<(), String> {

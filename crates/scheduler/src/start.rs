@@ -153,10 +153,7 @@ pub(crate) fn past_is_unknown(starting: &Starting, due: &DueOrder) -> bool {
 
 /// An attempt that nobody asked for must not undo what was ordered later and has been deployed meanwhile.
 fn not_overtaken(due: &DueOrder, service: &ServiceAtStart) -> Result<(), Vec<Failure>> {
-    let order = &due.order;
-    // Ids rise with the time of acceptance.
-    let overtaken = order.kind == OrderKind::Modify && service.wanted_by.0 > order.id.0;
-    if order.retry.is_none() || !overtaken {
+    if !due.is_overtaken(service) {
         return Ok(());
     }
     Err(invalid(format!(
@@ -431,10 +428,10 @@ fn entry(
     Entry { event, change: Some((Some(from), to)), why, by: BY.to_owned() }
 }
 
-/// An attempt to change a service that turns out Invalid leaves it in Fail Deploy.
+/// An attempt to change a service that turns out Invalid leaves it in Fail Deploy; not one that came too late.
 fn failed_service(due: &DueOrder, starting: &Starting, now: Timestamp) -> Option<Entry> {
     let order = &due.order;
-    let service = starting.services.get(&order.service_id)?;
+    let service = starting.services.get(&order.service_id).filter(|service| !due.is_overtaken(service))?;
     let event = service_event(order.kind, OrderEvent::Invalid)?;
     let state = service_transition(Some(service.state), event)?;
     let more = json!({"state": state, "order_state": OrderState::Invalid});

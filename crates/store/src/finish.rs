@@ -74,7 +74,7 @@ impl Starting {
     }
 
     /// An attempt to change a service that turns out Invalid leaves it in Fail Deploy, wherever that is found
-    /// out. The caller's entries have the event, with the next number of the service's.
+    /// out; not one that came too late. The caller's entries have the event, with the next number of the service's.
     async fn fail_services(
         &self,
         client: &deadpool_postgres::Object,
@@ -86,6 +86,7 @@ impl Starting {
         for due in self.invalid(decisions) {
             let event = service_event(due.order.kind, OrderEvent::Invalid);
             let service = self.services.get(&due.order.service_id);
+            let service = service.filter(|service| !due.is_overtaken(service));
             if let (Some(event), Some(service)) = (event, service)
                 && let Some(state) = service_transition(Some(service.state), event)
             {

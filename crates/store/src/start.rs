@@ -47,6 +47,15 @@ impl DueOrder {
         Candidate { order: self.order.id, devices: self.devices.clone(), ticket: self.ticket }
     }
 
+    /// Whether it is an attempt that nobody asked for, and the service has been changed meanwhile by an order that
+    /// came later.
+    #[must_use]
+    pub fn is_overtaken(&self, service: &ServiceAtStart) -> bool {
+        let order = &self.order;
+        // Ids rise with the time of acceptance.
+        order.retry.is_some() && order.kind == OrderKind::Modify && service.wanted_by.0 > order.id.0
+    }
+
     /// Those of its devices that the order does not name itself.
     pub(crate) fn more_devices(&self) -> impl Iterator<Item = &str> {
         let named = |device: &&str| !self.order.devices.iter().any(|name| name == device);

@@ -181,6 +181,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
         limits: &limits,
         persist: String::new(),
         recovery: false,
+        past_unknown: false,
         others: false,
         currency: Currency::new(&NoAttempt, &held, DeploymentId(uuid::Uuid::nil()), 0, &nothing.worker),
         progress: &progress,

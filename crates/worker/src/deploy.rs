@@ -190,7 +190,11 @@ impl Run<'_> {
         } else {
             self.attempt
         };
-        let objections = objections(deployment, self.context.shared);
+        // What a worker that allows more has begun is brought to its end.
+        let objections = match self.is_repeat || self.is_decided() {
+            true => barred(deployment, self.context.shared),
+            false => objections(deployment, self.context.shared),
+        };
         let is_audit = deployment.purpose == Purpose::Audit;
         // Of a group only some of the orders may be meant.
         if !is_audit && !objections.is_empty() && deployment.orders.len() < 2 {
@@ -213,17 +217,15 @@ impl Run<'_> {
         }
     }
 
-    /// Whether somebody may have left anything on the devices.
-    fn is_recovery(&self) -> bool {
-        self.is_repeat || self.deployment.past_unknown
+    /// Whether a decision is carried out: the devices have been prepared.
+    fn is_decided(&self) -> bool {
+        matches!(self.stage, Stage::Confirm | Stage::Undo)
     }
 
-    /// The devices are not contacted. Where that was done before, nobody knows what they have.
+    /// The devices are not contacted. Where somebody may have done that before, nobody knows what they have.
     fn refused(&self, failures: Vec<(usize, Failure)>) -> Ending {
-        let in_force = match self.stage {
-            Stage::Whole | Stage::Prepare => InForce::Old,
-            Stage::Confirm | Stage::Undo => InForce::Unknown,
-        };
+        let is_begun = self.is_repeat || self.is_decided();
+        let in_force = if is_begun { InForce::Unknown } else { InForce::Old };
         Ending::refused(self.deployment, in_force, failures)
     }
 
@@ -251,7 +253,7 @@ impl Run<'_> {
             .map(|(asked, work)| Device::new(&job, asked, work))
             .collect();
         let over = CancellationToken::new();
-        let begin = if self.is_recovery() { Begin::Recovery } else { Begin::Fresh };
+        let begin = if self.is_repeat { Begin::Recovery } else { Begin::Fresh };
         let work = async {
             let result = drive(&job, &mut devices, begin).await;
             over.cancel();
@@ -311,8 +313,9 @@ impl Run<'_> {
             stage: self.stage,
             limits: &deployment.limits,
             persist: deployment.deployment.to_string(),
-            recovery: self.is_recovery(),
-            others: self.is_recovery() || matches!(self.stage, Stage::Confirm | Stage::Undo),
+            recovery: self.is_repeat,
+            past_unknown: deployment.past_unknown,
+            others: self.is_repeat || self.is_decided(),
             currency: match self.is_repeat {
                 true => currency.taken_over(),
                 false => currency.known_since(self.published),

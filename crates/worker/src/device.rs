@@ -21,7 +21,7 @@ use turnup_netconf::{
 use crate::{
     classify::{self, Step, shorten},
     credential,
-    currency::{Currency, Verdict},
+    currency::{Currency, Moment, Verdict},
     pool::{self, Closed, Identity},
     progress::Progress,
     retry::Retry,
@@ -54,6 +54,8 @@ pub(crate) struct Job<'a> {
     pub(crate) persist: String,
     /// An earlier worker may have left locks, a dirty candidate, a pending commit.
     pub(crate) recovery: bool,
+    /// An earlier deployment may have left anything of the orders' services.
+    pub(crate) past_unknown: bool,
     /// Other workers may have lost sessions that are still at work, of which nobody knows the numbers.
     pub(crate) others: bool,
     pub(crate) currency: Currency<'a>,
@@ -106,7 +108,7 @@ pub(crate) struct Device<'a> {
     /// An earlier worker has left a part of the edit in force, so that the snapshot is no state to go back to.
     is_partial: bool,
     /// When the provisional commit was sent.
-    committed_at: Option<Instant>,
+    committed_at: Option<Moment>,
     /// Something had to be waited for, so the world may have changed.
     pub(crate) waited: bool,
     /// What is to be reported although it decides nothing.
@@ -166,7 +168,7 @@ impl<'a> Device<'a> {
 
     /// Time since the provisional commit was sent, if it was.
     pub(crate) fn since_commit(&self) -> Option<Duration> {
-        self.committed_at.map(|at| at.elapsed())
+        self.committed_at.map(Moment::elapsed)
     }
 
     /// The time a device's own timer may still need to take a commit of ours back.

@@ -7,7 +7,7 @@ use turnup_core::{
     attempt::{Doorstep, Step},
     failure::FailureClass,
     message::InForce,
-    transaction::{Answer, End, Gate, Next, Phase, Seat, Transaction},
+    transaction::{Answer, End, Gate, Next, Past, Phase, Seat, Transaction},
 };
 
 use crate::{
@@ -30,7 +30,8 @@ pub(crate) enum Begin {
 /// Runs the transaction to its end.
 pub(crate) async fn drive(job: &Job<'_>, devices: &mut [Device<'_>], begin: Begin) -> (Transaction, End) {
     let recovery = begin == Begin::Recovery;
-    let (mut transaction, mut next) = Transaction::part(job.stage, devices.len(), recovery);
+    let past = Past { begun: recovery, unknown: job.past_unknown };
+    let (mut transaction, mut next) = Transaction::part(job.stage, devices.len(), past);
     if begin == Begin::Another && !devices.is_empty() {
         next = Next::Ask(Phase::Prepare);
     }

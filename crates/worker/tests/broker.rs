@@ -212,13 +212,30 @@ fn a_deployment_is_reported_on_its_shard_and_acknowledged() {
     });
 }
 
+/// A scheduler that lets everybody go on: who takes long asks.
+fn scheduler(scope: &Scope) -> tokio::task::JoinHandle<()> {
+    let broker = scope.broker.clone();
+    let mut claims = broker.consume(scope.names.claim(), ConsumeOptions::new(1));
+    tokio::spawn(async move {
+        while let Some(delivery) = claims.next().await {
+            let attempt = Claim::decode(&delivery.body).unwrap().attempt;
+            let reply = answered(&delivery, Some(attempt));
+            broker.publisher().publish(reply, PATIENCE).await.unwrap();
+            delivery.ack().await;
+        }
+    })
+}
+
+fn answered(claim: &Delivery, attempt: Option<i32>) -> Outgoing {
+    let body = ClaimAnswer { attempt }.encode().unwrap();
+    Outgoing::reply(claim.reply_to.clone().unwrap(), claim.correlation_id.clone(), body)
+}
+
 /// Answers one claim.
 async fn answer(scope: &Scope, claims: &mut Consumer, attempt: Option<i32>) -> Claim {
     let delivery = next(claims).await;
     let claim = Claim::decode(&delivery.body).unwrap();
-    let body = ClaimAnswer { attempt }.encode().unwrap();
-    let reply = Outgoing::reply(delivery.reply_to.clone().unwrap(), delivery.correlation_id.clone(), body);
-    scope.publish(reply).await;
+    scope.publish(answered(&delivery, attempt)).await;
     delivery.ack().await;
     claim
 }
@@ -324,6 +341,7 @@ fn a_worker_that_is_to_stop_ends_what_it_has_and_takes_no_more() {
         let [first, second] =
             [deployment(), deployment()].map(|d| Deployment { devices: vec![site.work(d.orders[0])], ..d });
         let mut reports = scope.reports(&first);
+        let scheduler = scheduler(&scope);
         let (shutdown, running) = scope.worker_with(1, site.credentials());
         scope.publish(scope.message(&first, DeployClass::Normal)).await;
         site.until_begun().await;
@@ -339,6 +357,7 @@ fn a_worker_that_is_to_stop_ends_what_it_has_and_takes_no_more() {
         assert!(!device.has_pending_commit());
         let queue = scope.names.deploy_queue(REGION, DeployClass::Normal);
         assert_eq!(scope.depth(&queue).await, 1, "the second is for another worker");
+        scheduler.abort();
     });
 }
 
@@ -349,6 +368,7 @@ fn questions_are_answered_while_deployments_run() {
         let deployment = deployment();
         let deployment = Deployment { devices: vec![site.work(deployment.orders[0])], ..deployment };
         let mut reports = scope.reports(&deployment);
+        let scheduler = scheduler(&scope);
         // One deployment at a time, so that this one takes all of its room.
         let worker = scope.worker_with(1, site.credentials());
         scope.publish(scope.message(&deployment, DeployClass::Normal)).await;
@@ -381,6 +401,7 @@ fn questions_are_answered_while_deployments_run() {
         let tried = ask(work, Question::TryEdit).await;
         assert!(tried.failures.is_empty(), "{tried:?}");
         end(worker).await;
+        scheduler.abort();
         assert_eq!(scope.depth(&scope.names.ask_queue(REGION)).await, 0);
     });
 }

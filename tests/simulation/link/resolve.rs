@@ -107,7 +107,8 @@ impl Link<'_> {
             if self.attempt.stage == Stage::Undo { self.attempt.total_by } else { self.attempt.forward_by };
         self.until_known(asks, by, |link, finding| {
             let known = finding.settled && !finding.is_busy();
-            known.then_some(Answer::Found(if link.is_new(finding.data) {
+            let is_left = link.attempt.job.past_unknown && finding.data != link.work.old;
+            known.then_some(Answer::Found(if link.is_new(finding.data) || is_left {
                 InForce::New
             } else {
                 InForce::Old

@@ -275,10 +275,31 @@ impl World {
                 let old = known.footprint.clone().unwrap();
                 let new = footprint(&wanted.config(of));
                 let plan = self.plan(of, OrderKind::Modify, Some(new.clone()));
+                let before = self.device.clone();
                 if done {
                     self.send(&plan);
                 }
-                self.services.insert(of, Known { footprint: Some(old.clone()), strays: vec![new] });
+                self.services.insert(of, Known { footprint: Some(old.clone()), strays: vec![new.clone()] });
+                // Whatever comes next can tell whether something was left, and take it back.
+                for next in [
+                    self.plan(of, OrderKind::Redeploy, None),
+                    self.plan(of, OrderKind::Modify, Some(new)),
+                    self.plan(
+                        of,
+                        OrderKind::Modify,
+                        Some(footprint(&Wanted { vrfs: Vec::new(), ..wanted.clone() }.config(of))),
+                    ),
+                ] {
+                    let Some(edit) = next.devices[&Self::name()].edit.as_ref().map(|edit| &edit.edit) else {
+                        continue;
+                    };
+                    let is_as_before = self.device.essence() == before.essence();
+                    assert_eq!(self.device.holds(&edit.before), is_as_before, "{edit:?}");
+                    let mut back = self.device.clone();
+                    back.edit(&edit.inverse);
+                    assert!(back.holds(&edit.before), "{edit:?}");
+                    assert_eq!(back.essence(), before.essence(), "{edit:?}");
+                }
                 let redeploy = self.plan(of, OrderKind::Redeploy, None);
                 self.send(&redeploy);
                 self.settle(of, Some(old));

@@ -4,8 +4,8 @@ use turnup_core::{
     event::OrderFacts,
     failure::FailureClass,
     id::{DeploymentId, OrderId, ServiceId},
-    lifecycle::{DeploymentEvent, ServiceState},
-    message::{DeviceReport, OrderReport, Stage, StateChange},
+    lifecycle::{DeploymentEvent, DeploymentState, ServiceState},
+    message::{DeviceReport, InForce, OrderReport, Stage, StateChange},
     name::DeviceName,
     order::{OrderKind, OrderOptions},
     retry::{RetryChanges, RetryPolicy, Series},
@@ -197,6 +197,19 @@ fn of_a_group_only_who_failed_is_tried_again() {
         run(vec![stored(2, OrderKind::Provision, 0), stored(3, OrderKind::Provision, 0)], &[report]);
     let states: Vec<_> = settled.orders.iter().map(|(id, state, ..)| (*id, *state)).collect();
     assert_eq!(states, [(id(2), OrderState::FailedDeploy), (id(3), OrderState::Completed)]);
+    assert_eq!(settled.retries.iter().map(|retry| retry.order).collect::<Vec<_>>(), [id(2)]);
+}
+
+#[test]
+fn of_a_group_in_doubt_those_are_tried_again_of_whom_all_is_known() {
+    let devices = vec![device("a", InForce::Old), device("z", InForce::Unknown)];
+    let mut report = ended(DeploymentEvent::GivenUp, &[FailureClass::Unreachable], devices);
+    let own = |name: &str, found| std::iter::once((DeviceName::new(name).unwrap(), found)).collect();
+    report.orders[0].in_force = own("a", InForce::Old);
+    let (failures, in_force) = (report.orders[0].failures.clone(), own("z", InForce::Unknown));
+    report.orders.push(OrderReport { order: id(3), failures, in_force });
+    let settled =
+        run(vec![stored(2, OrderKind::Provision, 0), stored(3, OrderKind::Provision, 0)], &[report]);
     assert_eq!(settled.retries.iter().map(|retry| retry.order).collect::<Vec<_>>(), [id(2)]);
 }
 

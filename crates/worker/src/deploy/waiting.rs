@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use turnup_core::message::Stage;
+use turnup_core::attempt;
 
 use super::{Outcome, Run};
 use crate::{
@@ -17,10 +17,6 @@ use crate::{
 
 /// How long a deployment waits for room; then it goes back to its queue, as another worker may have room.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// After a longer wait it is asked whether the attempt is still current.
-const FRESH: Duration = Duration::from_secs(1);
-/// How long the answer may take.
-const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Run<'_> {
     /// Waits until the devices may be worked on, all of them at once, and tells meanwhile that it does: a
@@ -30,7 +26,7 @@ impl Run<'_> {
     pub(super) async fn wait_for_room(&self, attempt: i32) -> Result<(Seats, i32), Outcome> {
         let devices = self.deployment.devices.iter().filter(|device| !is_null(device)).count();
         // Their timers run, and they have had their room before.
-        if matches!(self.stage, Stage::Confirm | Stage::Undo) {
+        if self.is_decided() {
             return Ok((Room::enter_at_once(devices), 1));
         }
         let (progress, over) = (Progress::default(), CancellationToken::new());
@@ -43,7 +39,7 @@ impl Run<'_> {
         };
         let (seats, sequence) = join(enter, self.tell(attempt, 1, &progress, &over)).await;
         let seats = seats.ok_or(Outcome::Release)?;
-        if began.elapsed() > FRESH {
+        if began.elapsed() > attempt::FRESH {
             self.check_again(attempt).await?;
         }
         Ok((seats, sequence))
@@ -54,7 +50,7 @@ impl Run<'_> {
         let context = self.context;
         let worker = &context.shared.assignment.worker_name;
         let currency = Currency::new(context.claims, self.held, self.deployment.deployment, attempt, worker);
-        match currency.check(Instant::now() + CHECK_PATIENCE).await {
+        match currency.check(Instant::now() + attempt::ASKING_PATIENCE).await {
             Verdict::Current => Ok(()),
             Verdict::Superseded => Err(Outcome::Forget),
             Verdict::Unknown => Err(Outcome::Release),

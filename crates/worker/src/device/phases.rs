@@ -20,6 +20,7 @@ use turnup_netconf::{
 use super::{Device, NotReopened};
 use crate::{
     classify::{self, Step},
+    currency::Moment,
     retry::Retry,
     work::{Direction, commit_provisionally},
 };
@@ -76,13 +77,14 @@ impl Device<'_> {
             };
         }
         match phase {
-            Phase::Recover => self.recover().await,
-            Phase::Prepare => self.prepare().await,
+            Phase::Recover if self.job.recovery || self.job.stage == Stage::Undo => self.recover().await,
+            // Nothing of this deployment is there, so nothing is in doubt.
+            Phase::Recover | Phase::Prepare => self.try_for_long(phase).await,
             Phase::Commit => self.commit().await,
             Phase::CommitForGood => self.commit_for_good(had_new).await,
             Phase::Confirm => self.confirm().await,
             Phase::Undo => self.undo(committed, had_new).await,
-            Phase::Settle => self.settle().await,
+            Phase::Settle => self.settle(had_new).await,
             Phase::Push => self.apply(Direction::Forward, had_new).await,
             Phase::Revert => self.apply(Direction::Back, had_new).await,
             Phase::Hold => self.hold().await,
@@ -90,12 +92,16 @@ impl Device<'_> {
         }
     }
 
-    async fn prepare(&mut self) -> Answer {
+    async fn try_for_long(&mut self, phase: Phase) -> Answer {
         let by = self.job.forward_by;
         let mut retry = Retry::new(Duration::from_millis(250), Duration::from_secs(5));
         for tried in 1.. {
-            let trouble = match self.prepare_once(by).await {
-                Ok(guarantee) => return Answer::Ready(guarantee),
+            let answer = match phase {
+                Phase::Recover => self.look_for_leavings(by).await,
+                _ => self.prepare_once(by).await,
+            };
+            let trouble = match answer {
+                Ok(answer) => return answer,
                 Err(trouble) => trouble,
             };
             if !self.clean {
@@ -115,15 +121,29 @@ impl Device<'_> {
         Answer::Failed { failures: Vec::new(), touched: false }
     }
 
-    async fn prepare_once(&mut self, by: Instant) -> Result<Guarantee, Trouble> {
+    /// On a session, locked; gives what is there.
+    async fn open_and_lock(&mut self, by: Instant) -> Result<Element, Trouble> {
         if self.session.is_none() {
             self.open(by, true).await.map_err(Trouble::of)?;
         }
-        let mut snapshot = self.lock(by).await.map_err(|failures| Trouble {
+        self.lock(by).await.map_err(|failures| Trouble {
             // A lock that is held has been waited for already.
             again: failures.iter().all(|f| f.class == FailureClass::Unreachable),
             failures,
-        })?;
+        })
+    }
+
+    /// Looks whether an earlier deployment has left something; under the lock, as then nothing is pending and
+    /// nobody's request on its way.
+    async fn look_for_leavings(&mut self, by: Instant) -> Result<Answer, Trouble> {
+        let data = self.open_and_lock(by).await?;
+        let unlocks = self.unlocks();
+        self.let_go(&unlocks, by).await;
+        Ok(Answer::Found(if self.work.before(&data) { InForce::Old } else { InForce::New }))
+    }
+
+    async fn prepare_once(&mut self, by: Instant) -> Result<Answer, Trouble> {
+        let mut snapshot = self.open_and_lock(by).await?;
         let trouble = |failures: Vec<Failure>| Trouble {
             again: failures.iter().all(|f| f.class.worth_retrying()),
             failures,
@@ -138,7 +158,7 @@ impl Device<'_> {
         }
         self.snapshot = Some(snapshot);
         // A session is open, so it is known.
-        Ok(self.guarantee.unwrap_or(Guarantee::WritableRunning))
+        Ok(Answer::Ready(self.guarantee.unwrap_or(Guarantee::WritableRunning)))
     }
 
     /// Locks running and, if there is one, the candidate, waiting for who holds them, and reads what the edits touch.
@@ -251,7 +271,7 @@ impl Device<'_> {
     async fn commit(&mut self) -> Answer {
         let persist = self.is_persistent().then_some(self.job.persist.as_str());
         let commit = commit_provisionally(persist, self.job.limits.confirm_timeout_s);
-        self.committed_at = Some(Instant::now());
+        self.committed_at = Some(Moment::now());
         let asks = [commit, self.work.read()];
         let (committed, read) = match self.send(Step::Commit.name(), &asks, self.job.forward_by).await {
             Ok(replies) => {
@@ -313,6 +333,11 @@ impl Device<'_> {
     async fn confirm_prepared(&mut self) -> Answer {
         let by = self.job.total_by;
         let failed = |failure| Answer::Failed { failures: vec![failure], touched: true };
+        match self.still_current(by).await {
+            Ok(()) => {}
+            Err(NotReopened::Superseded) => return Answer::Superseded,
+            Err(NotReopened::Failed(failure)) => return failed(failure),
+        }
         if self.session.is_none()
             && let Err(failure) = self.open(by, true).await
         {

@@ -179,28 +179,30 @@ impl Device<'_> {
         let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s) + 5);
         // Nothing comes after it that would need time to be taken back.
         let by = if self.job.stage == Stage::Undo { self.job.total_by } else { self.job.forward_by };
+        // What another deployment has left is taken back with this one, should it fail.
+        let takes_all_back = self.job.past_unknown;
         let found = self
             .until_known(Step::Undo, Self::cancel, by, |device, finding| {
-                let is_new = device.work.is_new(&finding.data);
+                let is_old = device.work.before(&finding.data);
+                let is_new = device.work.is_new(&finding.data) || (takes_all_back && !is_old);
                 let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
                     && may_be_new(device, &finding.data, device.work)
-                    && !device.work.before(&finding.data)
+                    && !is_old
                     && began.elapsed() < timer;
                 let known = finding.settled && !finding.is_busy(Step::Undo) && !may_go_back;
                 if known {
                     look(device, &finding.data);
                 }
-                let is_part = !is_new && !device.work.before(&finding.data);
-                known.then_some(match (is_new, is_part) {
-                    (true, _) => Answer::Found(InForce::New),
-                    // A part of it, or what somebody else has made of it; see [`Device::take_part_back`].
-                    (false, true) => Answer::Failed { failures: Vec::new(), touched: false },
-                    (false, false) => Answer::Found(InForce::Old),
-                })
+                known.then_some(Answer::Found(match (is_new, is_old) {
+                    (true, _) => InForce::New,
+                    (false, true) => InForce::Old,
+                    (false, false) => InForce::Partly,
+                }))
             })
             .await;
         match found {
-            Answer::Failed { failures, touched: false } if failures.is_empty() => {
+            // A part of it, or what somebody else has made of it; see [`Device::take_part_back`].
+            Answer::Found(InForce::Partly) => {
                 self.is_partial = self.guarantee == Some(Guarantee::WritableRunning);
                 Answer::Found(InForce::Old)
             }
@@ -248,8 +250,19 @@ impl Device<'_> {
         .await
     }
 
-    /// After a confirm without answer: confirms what is still pending, and looks what is in force.
-    pub(super) async fn settle(&mut self) -> Answer {
+    /// After a confirm without answer: confirms what is still pending, and looks what is in force. Where what is
+    /// wanted was there before, that doesn't tell whether all that was to be replaced is: it is done again.
+    pub(super) async fn settle(&mut self, had_new: bool) -> Answer {
+        match self.confirm_again().await {
+            Answer::Found(InForce::Partly) => match self.apply(Direction::Forward, had_new).await {
+                Answer::Done => Answer::Found(InForce::New),
+                answer => answer,
+            },
+            found => found,
+        }
+    }
+
+    async fn confirm_again(&mut self) -> Answer {
         self.drop_session();
         // A confirming commit also commits what others have left in the candidate. Without persist id, any
         // commit confirms what outlives its session.
@@ -265,10 +278,12 @@ impl Device<'_> {
             let over = finding.settled && (device.is_persistent() || device.timer_left().is_zero());
             if finding.is_busy(Step::Confirm) || !(finding.is_done() || over) {
                 None
-            } else if device.work.after(&finding.data) {
+            } else if !device.work.after(&finding.data) {
+                Some(Answer::Found(InForce::Old))
+            } else if finding.is_done() || device.work.is_new(&finding.data) {
                 Some(Answer::Found(InForce::New))
             } else {
-                Some(Answer::Found(InForce::Old))
+                Some(Answer::Found(InForce::Partly))
             }
         })
         .await
@@ -324,7 +339,9 @@ impl Device<'_> {
             self.let_go(&give_back, by).await;
         }
         let data = self.lock(by).await?;
-        if self.is_reached(direction, &data, had_new) {
+        // What was wanted before as well may hide what is to be replaced.
+        let hides = direction == Direction::Forward && self.work.before(&data);
+        if !hides && self.is_reached(direction, &data, had_new) {
             let unlocks = self.unlocks();
             self.let_go(&unlocks, by).await;
             return Ok(Answer::Done);

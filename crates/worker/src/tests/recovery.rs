@@ -1,11 +1,15 @@
 //! Redelivered: another worker had it and died at any point.
 
 use turnup_core::{
+    failure::FailureClass,
     lifecycle::DeploymentEvent,
     message::{Deployment, InForce, StateChange},
 };
 use turnup_device_sim::behaviour::{Act, Behaviour, Fault, Refusal};
-use turnup_netconf::message::ErrorTag;
+use turnup_netconf::{
+    message::ErrorTag,
+    operation::{Datastore, EditConfig, Operation},
+};
 
 use super::lab::*;
 
@@ -103,7 +107,7 @@ async fn what_an_earlier_deployment_left_in_doubt_is_not_what_was_before() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_deployment_has_finished_is_done() {
+async fn what_an_earlier_deployment_has_finished_is_written_again() {
     let lab = Lab::start(2).await;
     let left = lab.deployment(&[1, 2], "one");
     for device in [1, 2] {
@@ -111,6 +115,36 @@ async fn what_an_earlier_deployment_has_finished_is_done() {
     }
     let deployment = Deployment { past_unknown: true, ..lab.deployment(&[1, 2], "one") };
     let report = lab.deploy(&deployment).await;
-    assert_eq!((report.event, report.phase.as_str()), (DeploymentEvent::Committed, "recover"), "{report:?}");
+    assert_eq!((report.event, report.phase.as_str()), (DeploymentEvent::Committed, "confirm"), "{report:?}");
     lab.assert_all(&[1, 2], Some("one"));
+}
+
+#[tokio::test]
+async fn where_not_all_can_say_what_an_earlier_deployment_has_left_it_stays() {
+    let lab = Lab::start(2).await;
+    lab.leave(1, &lab.deployment(&[1, 2], "one"), Stage::Confirmed).await;
+    lab.behave(2, Behaviour { down: true, ..Behaviour::default() }).await;
+    let mut deployment = Deployment { past_unknown: true, ..lab.deployment(&[1, 2], "one") };
+    deployment.limits.tries = 1;
+    let report = lab.deploy(&deployment).await;
+    // It may be in force on both, and this one has done nothing: it may be tried again.
+    assert_eq!(report.event, DeploymentEvent::RolledBack, "{report:?}");
+    assert_eq!(in_force(&report), [InForce::Old; 2]);
+    assert_eq!(classes(&report, 1), [FailureClass::Unreachable]);
+    assert_eq!(lab.value(1).as_deref(), Some("one"));
+    assert!(lab.told.events().is_empty(), "nothing of it is in doubt");
+}
+
+#[tokio::test]
+async fn nobodys_edit_is_thrown_away_for_an_unknown_past() {
+    let lab = Lab::start(1).await;
+    let mut other = lab.open(1).await;
+    let edit = lab.deployment(&[1], "by hand").devices.remove(0).edits.remove(0).edit;
+    let config = crate::work::parse(&edit).unwrap();
+    ask(&mut other, Operation::edit_config(EditConfig::new(Datastore::Candidate, config.into_children())))
+        .await;
+    let deployment = Deployment { past_unknown: true, ..lab.deployment(&[1], "one") };
+    let report = lab.deploy(&deployment).await;
+    assert_eq!(classes(&report, 0), [FailureClass::Busy], "{report:?}");
+    assert!(lab.device(1).candidate_is_changed());
 }

@@ -194,12 +194,18 @@ async fn of_a_device_that_can_not_be_asked_nothing_is_said() {
 }
 
 #[tokio::test]
-async fn a_worker_that_may_not_contact_the_devices_does_not_guess_what_they_have() {
+async fn what_has_begun_is_ended_by_a_worker_that_would_not_have_begun_it() {
     let (lab, deployment) = prepared(20).await;
+    let other = lab.deployment(&[1, 2], "two");
     let settings = crate::Settings { max_devices: 1, ..settings() };
     let shared = crate::serve::Shared::new(settings, assignment(lab.directory.join("password")));
     let part = turnup_core::message::Part { stage: Stage::Confirm, attempt: 1, deployment };
     let report = reported(run_part(&shared, &lab.scheduler, &lab.told, &lab.held, &part, false).await);
-    assert_eq!(report.event, DeploymentEvent::GivenUp, "{report:?}");
-    assert_eq!(in_force(&report), [InForce::Unknown; 2]);
+    assert_eq!(report.event, DeploymentEvent::Confirmed, "{report:?}");
+    lab.assert_all(&[1, 2], Some("one"));
+    for (is_repeat, event) in [(false, DeploymentEvent::RolledBack), (true, DeploymentEvent::Committed)] {
+        let outcome = run(&shared, &lab.scheduler, &lab.told, &lab.held, &other, is_repeat).await;
+        assert_eq!(reported(outcome).event, event, "{is_repeat}");
+    }
+    lab.assert_all(&[1, 2], Some("two"));
 }

@@ -391,7 +391,8 @@ async fn waiting_for_room_is_told_and_takes_nothing_of_the_time_for_the_devices(
     assert_eq!(first.event, DeploymentEvent::Committed, "{first:?}");
     assert_eq!(report.event, DeploymentEvent::Committed, "{report:?}");
     assert!(report.sequence > 1, "it was told that it waits: {report:?}");
-    assert_eq!(lab.scheduler.claims.load(Ordering::SeqCst), 1, "whether it is still current");
+    let claims = lab.scheduler.claims.load(Ordering::SeqCst);
+    assert_eq!(claims, 2, "whether it is still current: after the wait, and before it commits");
 }
 
 /// The timers of devices run that wait for the decision over all regions.
