@@ -102,7 +102,13 @@ fn exceptions(store: &Store, order: &Order) -> BTreeMap<String, InForce> {
     let mut all: Vec<&Deployment> = deployments_of(store, order).collect();
     all.sort_by_key(|deployment| deployment.generation);
     let mut said = BTreeMap::new();
-    for deployment in all {
+    // Of what an earlier deployment has left, one that has not begun says nothing.
+    let has_begun = |of: &&Deployment| {
+        !of.job.past_unknown
+            || of.phase != "recover"
+            || of.devices.iter().any(|report| report.in_force != InForce::Old)
+    };
+    for deployment in all.into_iter().filter(has_begun) {
         for report in &deployment.devices {
             let device = report.device.to_string();
             match report.in_force {

@@ -98,8 +98,9 @@ pub(crate) struct Deployment {
     pub(crate) updated_at: Timestamp,
     /// When it was recorded that the whole transaction is over.
     pub(crate) ended_at: Option<Ms>,
-    /// When the worker said what `devices` says, by its clock.
+    /// When the worker said what `devices` says, by its clock, and where it was.
     pub(crate) said_at: Ms,
+    pub(crate) phase: String,
 }
 
 #[derive(Debug, Clone)]
@@ -305,6 +306,7 @@ impl Store {
                 updated_at: now,
                 ended_at: None,
                 said_at: 0,
+                phase: String::new(),
             };
             self.deployments.insert(job.id, deployment);
             self.send(Row::Work(job.id), false);
@@ -389,6 +391,7 @@ impl Store {
                 |row: &&mut Deployment| (row.attempt, row.sequence) == (report.attempt, report.sequence);
             if let Some(row) = self.deployments.get_mut(&report.deployment).filter(said_by) {
                 row.said_at = since_the_epoch(report.at);
+                row.phase.clone_from(&report.phase);
             }
         }
     }
