@@ -53,6 +53,16 @@ fn states(order: &Value) -> Vec<&str> {
     order["history"].as_array().unwrap().iter().map(|entry| entry["to"].as_str().unwrap()).collect()
 }
 
+/// Another MTU for the service of the first example.
+fn modify(service: &str, mtu: u32) -> Value {
+    let mut order = eline(1, A, Z);
+    order["kind"] = json!("modify");
+    order["service_id"] = json!(service);
+    order["attributes"]["mtu"] = json!(mtu);
+    order.as_object_mut().unwrap().retain(|key, _| key != "definition" && key != "external_id");
+    order
+}
+
 async fn all_is_well(cluster: &Cluster) {
     invariants::history_is_lawful(cluster).await;
     invariants::nothing_is_stuck(cluster).await;
@@ -241,18 +251,10 @@ async fn an_attempt_that_was_overtaken_by_a_later_order_is_given_up() {
         Cluster::running(options("attempts = 100\nfirst_ms = 3000\nmax_ms = 3000\ntotal_ms = 600000")).await;
     let good = submit(&cluster, &eline(1, A, Z)).await;
     let service = cluster.order_in(&good, "completed").await["service_id"].as_str().unwrap().to_owned();
-    let modify = |mtu: u32| {
-        let mut order = eline(1, A, Z);
-        order["kind"] = json!("modify");
-        order["service_id"] = json!(service);
-        order["attributes"]["mtu"] = json!(mtu);
-        order.as_object_mut().unwrap().retain(|key, _| key != "definition" && key != "external_id");
-        order
-    };
     cluster.behave(Z, locked()).await;
-    let first = submit(&cluster, &modify(2000)).await;
+    let first = submit(&cluster, &modify(&service, 2000)).await;
     waits_for(&cluster, &first, 2).await;
-    let second = submit(&cluster, &modify(3000)).await;
+    let second = submit(&cluster, &modify(&service, 3000)).await;
     cluster.behave(Z, Behaviour::default()).await;
     cluster.order_in(&second, "completed").await;
     let first = until("the first order to end", PATIENCE, || async {
@@ -262,6 +264,7 @@ async fn an_attempt_that_was_overtaken_by_a_later_order_is_given_up() {
     .await;
     let shown = get(&cluster, &format!("/v1/services/{service}")).await;
     assert_eq!(shown["attributes"]["mtu"], 3000, "{first}");
+    assert_eq!(shown["state"], "deployed", "{first}");
     if first["state"] == "invalid" {
         let why = first["errors"][0]["message"].as_str().unwrap();
         assert!(why.contains(&format!("order {second}, which came later, has changed the service")), "{why}");
@@ -269,34 +272,46 @@ async fn an_attempt_that_was_overtaken_by_a_later_order_is_given_up() {
     all_is_well(&cluster).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_attempt_left_in_doubt_is_taken_back_by_the_next_one_that_fails() {
+/// Where deployments have little time.
+async fn hurried() -> Cluster {
     let limits = "[scheduler.limits]\ntries = 1\nconfirm_timeout_s = 4\ntotal_timeout_ms = 8000\n";
-    let cluster = Cluster::running(Options {
-        regions: vec![("eu-west".to_owned(), 2)],
-        config: limits.to_owned(),
-        ..Options::default()
-    })
-    .await;
-    // The one device confirms, the other never answers until its timer has taken it back.
+    let regions = vec![("eu-west".to_owned(), 2)];
+    Cluster::running(Options { regions, config: limits.to_owned(), ..Options::default() }).await
+}
+
+/// Deploys an order so that it ends in doubt: the one device confirms, the other never answers, until its timer
+/// has taken it back.
+async fn ends_in_doubt(cluster: &Cluster, order: &Value) -> Value {
     let never = ["confirming-commit", "discard-changes"].map(|what| Fault::before(what, Act::Drop).at(0));
     cluster.behave(Z, Behaviour { faults: never.to_vec(), ..Behaviour::default() }).await;
-    let id = submit(&cluster, &eline(1, A, Z)).await;
+    let id = submit(cluster, order).await;
     let order = cluster.order_in(&id, "failed_deploy").await;
-    let service = order["service_id"].as_str().unwrap();
     assert_eq!(order["deployments"][0]["state"], "unresolved", "{order}");
-    assert!(cluster.running_config(A).contains(service), "{order}");
     until("the timer to end", PATIENCE, || async {
         (!cluster.simulator.device(Z).unwrap().has_pending_commit()).then_some(())
     })
     .await;
-    // The next attempt knows that it does not know, and so finds out what is the first one's.
+    order
+}
+
+/// The second device refuses the next edit.
+async fn refuses(cluster: &Cluster) {
     let refuse = Act::Refuse(Refusal::new(ErrorTag::InvalidValue));
-    let refuses = Behaviour { faults: vec![Fault::before("edit-config", refuse)], ..Behaviour::default() };
-    cluster.behave(Z, refuses).await;
+    let faults = vec![Fault::before("edit-config", refuse)];
+    cluster.behave(Z, Behaviour { faults, ..Behaviour::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_left_in_doubt_is_taken_back_by_the_next_one_that_fails() {
+    let cluster = hurried().await;
+    let order = ends_in_doubt(&cluster, &eline(1, A, Z)).await;
+    let (id, service) = (order["id"].as_str().unwrap(), order["service_id"].as_str().unwrap());
+    assert!(cluster.running_config(A).contains(service), "{order}");
+    // The next attempt knows that it does not know, and so finds out what is the first one's.
+    refuses(&cluster).await;
     let answer = cluster.api.post(&format!("/v1/orders/{id}/schedule"), &json!({})).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let order = cluster.order_in(&id, "invalid").await;
+    let order = cluster.order_in(id, "invalid").await;
     let said =
         order["deployments"].as_array().unwrap().iter().find(|of| of["state"] != "unresolved").unwrap();
     let found: Vec<&Value> = said["devices"].as_array().unwrap().iter().map(|at| &at["in_force"]).collect();
@@ -306,4 +321,25 @@ async fn what_an_attempt_left_in_doubt_is_taken_back_by_the_next_one_that_fails(
     }
     invariants::history_is_lawful(&cluster).await;
     invariants::nothing_is_stuck(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_order_left_in_doubt_is_taken_back_by_another_that_fails() {
+    let cluster = hurried().await;
+    let mtu = |mtu: u32| format!("<mtu>{mtu}</mtu>");
+    let id = submit(&cluster, &eline(1, A, Z)).await;
+    let service = cluster.order_in(&id, "completed").await["service_id"].as_str().unwrap().to_owned();
+    let before = [A, Z].map(|device| cluster.running_config(device));
+    assert!(before[0].contains(&mtu(1500)), "{}", before[0]);
+    ends_in_doubt(&cluster, &modify(&service, 9000)).await;
+    assert!(cluster.running_config(A).contains(&mtu(9000)));
+    refuses(&cluster).await;
+    let id = submit(&cluster, &modify(&service, 3000)).await;
+    let order = cluster.order_in(&id, "invalid").await;
+    assert_eq!([A, Z].map(|device| cluster.running_config(device)), before, "{order}");
+    // And by one that does not fail it is replaced.
+    let id = submit(&cluster, &modify(&service, 3000)).await;
+    cluster.order_in(&id, "completed").await;
+    assert!([A, Z].iter().all(|device| cluster.running_config(device).contains(&mtu(3000))));
+    all_is_well(&cluster).await;
 }
