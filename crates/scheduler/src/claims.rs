@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::Mutex;
 use turnup_broker::{ConsumeOptions, Delivery, Outgoing};
-use turnup_core::message::{Body as _, Claim};
+use turnup_core::message::{Body as _, Claim, ClaimKind};
 
 use crate::Context;
 
@@ -18,13 +19,15 @@ const AT_ONCE: usize = 32;
 
 pub(crate) async fn run(context: &Context) {
     let mut consumer = context.broker.consume(context.broker.names().claim(), ConsumeOptions::new(100));
-    // Not one after the other: whoever asks has devices waiting, and an answer that is late is none.
+    // Not one after the other: whoever asks has devices waiting, and an answer that is late is none. But those that
+    // take over are: of two by one worker, the one that it asked last must be the last.
+    let turn = Mutex::new(());
     let mut answers = FuturesUnordered::new();
     loop {
         tokio::select! {
             () = context.shutdown.cancelled() => break,
             delivery = consumer.next(), if answers.len() < AT_ONCE => match delivery {
-                Some(delivery) => answers.push(take(context, delivery)),
+                Some(delivery) => answers.push(take(context, delivery, &turn)),
                 None => break,
             },
             Some(()) = answers.next() => {}
@@ -33,19 +36,32 @@ pub(crate) async fn run(context: &Context) {
     while answers.next().await.is_some() {}
 }
 
-async fn take(context: &Context, delivery: Delivery) {
-    let is_stale =
-        delivery.held() > STALE || delivery.age().is_some_and(|age| age > STALE + Duration::from_secs(1));
-    if !is_stale && let Err(reason) = answer(context, &delivery).await {
-        tracing::warn!(reason, "a worker's claim was not answered; it will ask again");
+async fn take(context: &Context, delivery: Delivery, turn: &Mutex<()>) {
+    match Claim::decode(&delivery.body) {
+        Ok(claim) => {
+            let turn = match claim.claim {
+                ClaimKind::TakeOver => Some(turn.lock().await),
+                ClaimKind::Check => None,
+            };
+            if !is_stale(&delivery)
+                && let Err(reason) = answer(context, &delivery, &claim).await
+            {
+                tracing::warn!(reason, "a worker's claim was not answered; it will ask again");
+            }
+            drop(turn);
+        }
+        Err(error) => tracing::warn!(%error, "a claim that can't be read"),
     }
     delivery.ack().await;
 }
 
-async fn answer(context: &Context, delivery: &Delivery) -> Result<(), String> {
-    let claim = Claim::decode(&delivery.body).map_err(|error| error.to_string())?;
+fn is_stale(delivery: &Delivery) -> bool {
+    delivery.held() > STALE || delivery.age().is_some_and(|age| age > STALE + Duration::from_secs(1))
+}
+
+async fn answer(context: &Context, delivery: &Delivery, claim: &Claim) -> Result<(), String> {
     let reply_to = delivery.reply_to.as_deref().ok_or("it names no queue for the answer")?;
-    let answer = context.store.claim(&claim).await.map_err(|error| error.to_string())?;
+    let answer = context.store.claim(claim).await.map_err(|error| error.to_string())?;
     tracing::info!(
         deployment = %claim.deployment, claim = %claim.claim, worker = claim.worker, attempt = answer.attempt,
         "claim answered"
