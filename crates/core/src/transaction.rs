@@ -255,7 +255,16 @@ impl Transaction {
             Phase::Recover if self.stage == Stage::Whole && self.all(InForce::New) && !self.past.unknown => {
                 Next::End(End::Known)
             }
-            Phase::Recover if any_failed && self.past.begun => Next::End(End::Known),
+            Phase::Recover if any_failed && self.past.begun => {
+                // What is left of another deployment's is not what this one wants.
+                let is_left = |seat: &&mut Seat| self.past.unknown && seat.in_force == InForce::New;
+                for seat in self.seats.iter_mut().filter(is_left) {
+                    seat.in_force = InForce::Unknown;
+                    let text = "it has something that an earlier deployment or this one has left there";
+                    seat.failures.push(Failure::new(FailureClass::InDoubt, phase.name(), text));
+                }
+                Next::End(End::Known)
+            }
             Phase::Recover if any_failed => {
                 // Nothing was done, so all is as before this deployment.
                 self.seats.iter_mut().for_each(|seat| seat.in_force = InForce::Old);

@@ -111,7 +111,8 @@ fn encoded(message: &Deployment, stage: Stage) -> Result<Vec<u8>, Vec<Failure>> 
     }
     // So does one of an unknown past, which such a worker would take for what was there before.
     let is_news = message.orders.len() > 1 || message.past_unknown;
-    if is_news && encoded.len() + Part::WRAPPING <= MAX_BYTES {
+    // The outbox wraps the other stages.
+    if is_news && stage == Stage::Whole && encoded.len() + Part::WRAPPING <= MAX_BYTES {
         return Ok(Part::wrap(stage, message.attempt, &encoded));
     }
     Ok(encoded)

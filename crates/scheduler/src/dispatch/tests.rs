@@ -158,6 +158,21 @@ fn an_audit_is_whole_in_each_region() {
     assert!(starts.iter().all(|start| start.transaction == Some(starts[0].deployment)));
 }
 
+/// The outbox wraps the parts of a transaction, and nobody else does.
+#[test]
+fn one_of_an_unknown_past_is_wrapped_once() {
+    let unknown = |devices: &[&str]| {
+        let parts = Parts { past_unknown: true, ..parts(devices, devices, "x") };
+        begun(devices, &parts).unwrap()
+    };
+    let whole = Part::decode(&unknown(&["w1"])[0].message).unwrap();
+    assert!(whole.stage == Stage::Whole && whole.deployment.past_unknown);
+    for start in unknown(&["w1", "e1"]) {
+        let sent = Part::wrap(start.stage, 1, &start.message);
+        assert!(Part::decode(&sent).unwrap().deployment.past_unknown);
+    }
+}
+
 #[test]
 fn a_part_leaves_room_for_its_stage() {
     let long = |bytes| "x".repeat(bytes);

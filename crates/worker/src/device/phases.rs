@@ -333,7 +333,9 @@ impl Device<'_> {
     async fn confirm_prepared(&mut self) -> Answer {
         let by = self.job.total_by;
         let failed = |failure| Answer::Failed { failures: vec![failure], touched: true };
-        match self.still_current(by).await {
+        // Their timers run: what comes after this needs time as well.
+        let asked_by = by.min(Instant::now() + attempt::ASKING_PATIENCE);
+        match self.still_current(asked_by).await {
             Ok(()) => {}
             Err(NotReopened::Superseded) => return Answer::Superseded,
             Err(NotReopened::Failed(failure)) => return failed(failure),
