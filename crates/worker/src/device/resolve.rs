@@ -258,6 +258,13 @@ impl Device<'_> {
                 Answer::Done => Answer::Found(InForce::New),
                 answer => answer,
             },
+            // It has gone back to what another deployment has left.
+            Answer::Found(InForce::Old) if self.job.past_unknown => {
+                match self.apply(Direction::Back, true).await {
+                    Answer::Done => Answer::Found(InForce::Old),
+                    answer => answer,
+                }
+            }
             found => found,
         }
     }

@@ -148,3 +148,18 @@ async fn nobodys_edit_is_thrown_away_for_an_unknown_past() {
     assert_eq!(classes(&report, 0), [FailureClass::Busy], "{report:?}");
     assert!(lab.device(1).candidate_is_changed());
 }
+
+#[tokio::test]
+async fn what_goes_back_to_another_deployments_leavings_goes_further_back() {
+    let lab = Lab::start(1).await;
+    lab.leave(1, &lab.deployment(&[1], "left"), Stage::Confirmed).await;
+    // Not confirmed before its timer has taken it back.
+    let faults = (1..=3).map(|n| Fault::before("confirming-commit", Act::Drop).at(n)).collect();
+    lab.behave(1, Behaviour { faults, ..Behaviour::default() }).await;
+    let mut deployment = Deployment { past_unknown: true, ..lab.deployment(&[1], "one") };
+    deployment.limits.confirm_timeout_s = 2;
+    let report = lab.deploy(&deployment).await;
+    assert_eq!(report.event, DeploymentEvent::RolledBack, "{report:?}");
+    assert_eq!(in_force(&report), [InForce::Old]);
+    lab.assert_all(&[1], None);
+}
