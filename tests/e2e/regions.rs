@@ -6,7 +6,12 @@ use turnup_device_sim::{
     datastore::Kind,
 };
 use turnup_netconf::message::ErrorTag;
-use turnup_tests::{Cluster, Options, cluster::eline, invariants};
+use turnup_tests::{
+    Cluster, Options,
+    cluster::eline,
+    invariants,
+    wait::{PATIENCE, until},
+};
 
 const WEST: &str = "sim-eu-west-1";
 const EAST: &str = "sim-us-east-1";
@@ -127,5 +132,63 @@ async fn workers_that_come_late_bring_it_to_an_end() {
     cluster.start("worker-us-east", &["serve", "worker", "--region", "us-east"], &[]);
     let order = cluster.order_in(&id, "failed_deploy").await;
     assert!(!is_on(&cluster, WEST, &order) && !is_on(&cluster, EAST, &order));
+    check(&cluster).await;
+}
+
+/// A deployment over both regions that ends in doubt: the west confirms, the east never answers until its timer has
+/// taken it back.
+async fn ends_in_doubt(cluster: &Cluster, n: u32) -> Value {
+    let never = ["confirming-commit", "discard-changes"].map(|what| Fault::before(what, Act::Drop).at(0));
+    cluster.behave(EAST, Behaviour { faults: never.to_vec(), ..Behaviour::default() }).await;
+    // What the west has confirmed can't be taken back for now.
+    let refuse = Act::Refuse(Refusal::new(ErrorTag::AccessDenied));
+    let faults =
+        vec![Fault::before("edit-config", refuse.clone()).at(2), Fault::before("edit-config", refuse).at(3)];
+    cluster.behave(WEST, Behaviour { faults, ..Behaviour::default() }).await;
+    let id = submit(cluster, &eline(n, WEST, EAST)).await;
+    let order = cluster.order_in(&id, "failed_deploy").await;
+    until("the timer to end", PATIENCE, || async {
+        (!cluster.simulator.device(EAST).unwrap().has_pending_commit()).then_some(())
+    })
+    .await;
+    assert!(is_on(cluster, WEST, &order) && !is_on(cluster, EAST, &order), "{order}");
+    cluster.behave(WEST, Behaviour::default()).await;
+    order
+}
+
+async fn again(cluster: &Cluster, id: &str) {
+    let answer = cluster.api.post(&format!("/v1/orders/{id}/schedule"), &json!({})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+fn in_force(part: &Value) -> Vec<&Value> {
+    part["devices"].as_array().unwrap().iter().map(|device| &device["in_force"]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_in_one_region_is_taken_back_or_put_in_force_in_both() {
+    let limits = "[scheduler.limits]\ntries = 1\nconfirm_timeout_s = 8\ntotal_timeout_ms = 10000\n";
+    let cluster = Cluster::running(Options { config: limits.to_owned(), ..Options::default() }).await;
+    let order = ends_in_doubt(&cluster, 1).await;
+    let id = order["id"].as_str().unwrap();
+    // The east can't say what it has: the order is in doubt as before.
+    cluster.behave(EAST, Behaviour { down: true, ..Behaviour::default() }).await;
+    again(&cluster, id).await;
+    let failed = cluster.order_in_generation(id, "failed_deploy", 2).await;
+    let east = failed["deployments"].as_array().unwrap().iter().rfind(|part| part["region"] == "us-east");
+    assert_eq!(in_force(east.unwrap()), ["unknown"], "{failed}");
+    // It refuses: nothing is left anywhere.
+    let refuse = Act::Refuse(Refusal::new(ErrorTag::InvalidValue));
+    let faults = vec![Fault::before("edit-config", refuse)];
+    cluster.behave(EAST, Behaviour { faults, ..Behaviour::default() }).await;
+    again(&cluster, id).await;
+    let refused = cluster.order_in(id, "invalid").await;
+    assert!(!is_on(&cluster, WEST, &order) && !is_on(&cluster, EAST, &order), "{refused}");
+    let order = ends_in_doubt(&cluster, 2).await;
+    let id = order["id"].as_str().unwrap();
+    cluster.behave(EAST, Behaviour::default()).await;
+    again(&cluster, id).await;
+    cluster.order_in(id, "completed").await;
+    assert!(is_on(&cluster, WEST, &order) && is_on(&cluster, EAST, &order));
     check(&cluster).await;
 }

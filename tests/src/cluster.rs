@@ -322,6 +322,15 @@ impl Cluster {
         .await
     }
 
+    /// Waits until an order is in `state` after having been started so often, and gives it.
+    pub async fn order_in_generation(&self, id: &str, state: &str, generation: i64) -> Value {
+        until(&format!("order {id} to be {state} in generation {generation}"), PATIENCE, || async {
+            let order = self.api.get(&format!("/v1/orders/{id}")).await.body;
+            (order["state"] == state && order["generation"] == generation).then_some(order)
+        })
+        .await
+    }
+
     /// The broker, as this cluster uses it.
     ///
     /// # Panics

@@ -27,6 +27,8 @@ pub const ASKING_PATIENCE: Duration = Duration::from_secs(30);
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 /// An answer so new needs no second question.
 pub const FRESH: Duration = Duration::from_secs(1);
+/// The phase of a failure that no device is to blame for: time ran out before the next phase.
+pub const DEADLINE: &str = "deadline";
 /// A device's timer may be late by so much.
 const TIMER_SLACK: Duration = Duration::from_secs(5);
 
@@ -107,9 +109,8 @@ impl Doorstep {
     }
 }
 
-/// Its own phase: no device has said anything about what it was sent.
 fn late(text: impl Into<String>) -> Failure {
-    Failure::new(FailureClass::Unreachable, "deadline", text)
+    Failure::new(FailureClass::Unreachable, DEADLINE, text)
 }
 
 /// Whether an attempt needs no question before it goes back to a device. What is known so newly holds, unless the

@@ -190,12 +190,15 @@ impl Transaction {
     /// Where something may have been done before, it begins with finding that out. What an earlier attempt may have
     /// done is not known until all devices have told. What an earlier deployment has left is *as before* for this
     /// one, unless all devices have told: then it counts as the new configuration, so that if this one fails, all
-    /// devices go back to what was before both.
+    /// devices go back to what was before both. A part that can't find it out does not know, as the others may have
+    /// found it, and go back.
     #[must_use]
     pub fn part(stage: Stage, devices: usize, past: Past) -> (Self, Next) {
         let decided = matches!(stage, Stage::Confirm | Stage::Undo);
+        // The other parts may take back what they find, so what isn't found out here is not as before.
+        let is_shared = stage == Stage::Prepare && past.unknown;
         let seat = Seat {
-            in_force: if past.begun || decided { InForce::Unknown } else { InForce::Old },
+            in_force: if past.begun || decided || is_shared { InForce::Unknown } else { InForce::Old },
             failures: Vec::new(),
             had_new: false,
             prepared: false,
@@ -255,7 +258,7 @@ impl Transaction {
             Phase::Recover if self.stage == Stage::Whole && self.all(InForce::New) && !self.past.unknown => {
                 Next::End(End::Known)
             }
-            Phase::Recover if any_failed && self.past.begun => {
+            Phase::Recover if any_failed && (self.past.begun || self.stage == Stage::Prepare) => {
                 // What is left of another deployment's is not what this one wants.
                 let is_left = |seat: &&mut Seat| self.past.unknown && seat.in_force == InForce::New;
                 for seat in self.seats.iter_mut().filter(is_left) {

@@ -14,11 +14,11 @@ use crate::Context;
 const STALE: Duration = Duration::from_secs(3);
 /// A worker asks again when it hears nothing, so an answer is not worth much patience.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Claims that are being answered at the same time.
-const AT_ONCE: usize = 32;
+/// Claims that are being answered at the same time, or wait for their turn.
+const AT_ONCE: u16 = 100;
 
 pub(crate) async fn run(context: &Context) {
-    let mut consumer = context.broker.consume(context.broker.names().claim(), ConsumeOptions::new(100));
+    let mut consumer = context.broker.consume(context.broker.names().claim(), ConsumeOptions::new(AT_ONCE));
     // Not one after the other: whoever asks has devices waiting, and an answer that is late is none. But those that
     // take over are: of two by one worker, the one that it asked last must be the last.
     let turn = Mutex::new(());
@@ -26,7 +26,7 @@ pub(crate) async fn run(context: &Context) {
     loop {
         tokio::select! {
             () = context.shutdown.cancelled() => break,
-            delivery = consumer.next(), if answers.len() < AT_ONCE => match delivery {
+            delivery = consumer.next() => match delivery {
                 Some(delivery) => answers.push(take(context, delivery, &turn)),
                 None => break,
             },

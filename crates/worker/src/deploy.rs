@@ -190,7 +190,7 @@ impl Run<'_> {
         } else {
             self.attempt
         };
-        // What a worker that allows more has begun is brought to its end.
+        // What a worker that allows more may have begun is brought to its end.
         let objections = match self.is_repeat || self.is_decided() {
             true => barred(deployment, self.context.shared),
             false => objections(deployment, self.context.shared),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use turnup_core::{
+    attempt,
     failure::{Failure, FailureClass},
     id::OrderId,
     message::{Deployment, DeviceEdit, DeviceReport, DeviceWork, InForce, OrderReport},
@@ -61,10 +62,12 @@ pub(crate) struct Ledger<'a> {
     transcripts: BTreeMap<usize, (Recording, u32)>,
 }
 
-/// Whether it may be the content of one order that the device has answered like this, or has not answered. Else
-/// it is the device's own trouble, and others would fare no better.
+/// Whether it may be the content of one order that the device has answered like this, or has not answered; or that
+/// there was no time for so much. Else it is the device's own trouble, and others would fare no better.
 fn may_be_content(failure: &Failure) -> bool {
-    failure.class == FailureClass::Invalid || classify::is_about_an_edit(&failure.phase)
+    failure.class == FailureClass::Invalid
+        || failure.phase == attempt::DEADLINE
+        || classify::is_about_an_edit(&failure.phase)
 }
 
 /// Whether the device says that it is the content, or where in it.

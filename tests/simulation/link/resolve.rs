@@ -136,6 +136,18 @@ impl Link<'_> {
     }
 
     pub(super) async fn settle(&mut self) -> Answer {
+        match self.confirm_again().await {
+            Answer::Found(InForce::Old) if self.attempt.job.past_unknown => {
+                match self.apply(Direction::Back, true).await {
+                    Answer::Done => Answer::Found(InForce::Old),
+                    answer => answer,
+                }
+            }
+            found => found,
+        }
+    }
+
+    async fn confirm_again(&mut self) -> Answer {
         self.drop_session();
         let asks = vec![Ask::Discard, Ask::Confirm(self.persist())];
         self.until_known(asks, self.attempt.total_by, |link, finding| {

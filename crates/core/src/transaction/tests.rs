@@ -11,6 +11,8 @@ use super::*;
 struct Device {
     /// What is in force for good, or will be when what is pending has gone back.
     kept: InForce,
+    /// That is what an earlier deployment has left there.
+    left: bool,
     /// A commit of ours is pending.
     pending: bool,
     /// How it can be changed.
@@ -80,31 +82,31 @@ impl Device {
                 }
                 // A device that knows no confirmed commit and says it does.
                 _ => {
-                    self.kept = New;
+                    (self.kept, self.left) = (New, false);
                     failed(true)
                 }
             },
             Phase::CommitForGood => match choose(4) {
                 0 => {
-                    self.kept = New;
+                    (self.kept, self.left) = (New, false);
                     Answer::Done
                 }
                 1 => failed(false),
                 2 => failed(true),
                 // A part of it is in, or all.
                 _ => {
-                    self.kept = New;
+                    (self.kept, self.left) = (New, false);
                     failed(true)
                 }
             },
             Phase::Confirm if !self.guarantee.goes_back_by_itself() => Answer::Done,
             Phase::Confirm => match choose(4) {
                 0 => {
-                    *self = Self { kept: New, pending: false, ..*self };
+                    *self = Self { kept: New, left: false, pending: false, ..*self };
                     Answer::Done
                 }
                 1 => {
-                    *self = Self { kept: New, pending: false, ..*self };
+                    *self = Self { kept: New, left: false, pending: false, ..*self };
                     failed(true)
                 }
                 2 => failed(true),
@@ -122,7 +124,7 @@ impl Device {
             Phase::Undo
                 if self.pending && self.guarantee == Guarantee::ConfirmedCommit10 && choose(2) == 1 =>
             {
-                *self = Self { kept: New, pending: false, ..*self };
+                *self = Self { kept: New, left: false, pending: false, ..*self };
                 failed(true)
             }
             Phase::Undo => {
@@ -134,20 +136,24 @@ impl Device {
             }
             Phase::Settle => {
                 if self.pending {
-                    *self = Self { kept: New, pending: false, ..*self }
+                    *self = Self { kept: New, left: false, pending: false, ..*self }
+                }
+                // What it has gone back to goes further back.
+                if self.left {
+                    *self = Self { kept: Old, left: false, ..*self }
                 }
                 Answer::Found(self.kept)
             }
             Phase::Push => match choose(2) {
                 0 => {
-                    self.kept = New;
+                    (self.kept, self.left) = (New, false);
                     Answer::Done
                 }
                 _ => failed(false),
             },
             Phase::Revert => {
                 // Its commit ends whatever is pending.
-                *self = Self { kept: Old, pending: false, ..*self };
+                *self = Self { kept: Old, left: false, pending: false, ..*self };
                 Answer::Done
             }
             Phase::Hold | Phase::Release => Answer::Done,
@@ -237,10 +243,10 @@ fn starts(past: Past) -> Vec<Device> {
     use Guarantee::{Candidate, ConfirmedCommit10, ConfirmedCommit11, WritableRunning};
     let mut starts = Vec::new();
     for guarantee in [ConfirmedCommit11, ConfirmedCommit10, Candidate, WritableRunning] {
-        let clean = Device { kept: InForce::Old, pending: false, guarantee };
+        let clean = Device { kept: InForce::Old, left: false, pending: false, guarantee };
         starts.push(clean);
         if past != Past::default() {
-            starts.push(Device { kept: InForce::New, ..clean });
+            starts.push(Device { kept: InForce::New, left: past.unknown, ..clean });
         }
         if past.begun && guarantee.goes_back_by_itself() {
             starts.push(Device { pending: true, ..clean });
@@ -300,6 +306,17 @@ proptest! {
         let mut picks = picks.into_iter().cycle();
         run(devices, past, mute, &mut |among| picks.next().unwrap() % among);
     }
+}
+
+#[test]
+fn a_part_that_can_not_find_out_what_is_left_does_not_know() {
+    let past = Past { begun: false, unknown: true };
+    let (mut transaction, _) = Transaction::part(Stage::Prepare, 3, past);
+    let found = |at, found| (at, Answer::Found(found));
+    let answers = vec![found(0, InForce::New), (1, failed(false)), found(2, InForce::Old)];
+    assert_eq!(transaction.answered(Phase::Recover, answers), Next::End(End::Known));
+    let known: Vec<InForce> = transaction.seats().iter().map(|seat| seat.in_force).collect();
+    assert_eq!(known, [InForce::Unknown, InForce::Unknown, InForce::Old]);
 }
 
 #[test]

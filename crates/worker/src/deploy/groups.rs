@@ -31,7 +31,7 @@ impl Run<'_> {
         for order in ledger.left() {
             let works = ledger.part(&[order]);
             let bad = works.iter().find_map(|(_, work)| Some((work, Work::new(work).err()?)));
-            // What a worker that allows more has begun is brought to its end.
+            // What a worker that allows more may have begun is brought to its end.
             let too_many = too_many(works.len(), self.context.shared).filter(|_| !self.is_repeat);
             let failure = match (bad, too_many) {
                 (Some((work, error)), _) => objection(format!("{}: {error}", work.device)),

@@ -72,6 +72,20 @@ fn a_refused_content_is_searched_for_and_ends_alone() {
 }
 
 #[test]
+fn want_of_time_is_no_devices_trouble() {
+    let deployment = deployment(3, &[&[0, 1, 2], &[2]]);
+    let mut ledger = Ledger::new(&deployment);
+    let late = Some((FailureClass::Unreachable, attempt::DEADLINE));
+    let both = [found(0, InForce::Old, late), found(1, InForce::Old, late)];
+    assert_eq!(ledger.judge(&[0, 1, 2], &both, "undo"), Tried::Refused(None));
+    assert_eq!(ledger.judge(&[2], &both, "undo"), Tried::Refused(None));
+    assert!(
+        ledger.shut_out().is_empty() && ledger.left() == [0, 1],
+        "those that are left have their own time"
+    );
+}
+
+#[test]
 fn a_devices_own_trouble_ends_those_that_need_it() {
     let deployment = deployment(4, &[&[0, 1, 2, 3], &[1, 3]]);
     let mut ledger = Ledger::new(&deployment);
