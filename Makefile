@@ -21,7 +21,7 @@ bench: ## the whole-system benchmark, as a table
 faults: ## only the crash tests
 	scripts/test faults
 
-soak: ## the crash tests for long, and 100,000 seeds of the simulation
+soak: ## the crash tests, and 100,000 seeds of the simulation
 	scripts/test soak
 
 fmt: ## write the code in its format
