@@ -110,6 +110,8 @@ fn report_of(in_force: InForce) -> DeviceReport {
         failures: Vec::new(),
         audit: None,
         guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
     }
 }
 

@@ -477,7 +477,16 @@ fn device_report(
     failures: Vec<Failure>,
 ) -> DeviceReport {
     let failures = failures.into_iter().map(|failure| failure.at(device.clone())).collect();
-    DeviceReport { device, in_force, steps: Vec::new(), failures, audit: None, guarantee: None }
+    DeviceReport {
+        device,
+        in_force,
+        steps: Vec::new(),
+        failures,
+        audit: None,
+        guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
+    }
 }
 
 fn report(

@@ -22,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) catalogue: PathBuf,
     pub(crate) catalogue_refresh_ms: u64,
     pub(crate) yang_dir: PathBuf,
+    pub(crate) platforms_dir: PathBuf,
     pub(crate) database: Database,
     pub(crate) broker: Broker,
     pub(crate) ops: Ops,

@@ -84,6 +84,7 @@ async fn library(
     let settings = turnup_library::Settings {
         folder: config.catalogue.clone(),
         yang_dir: config.yang_dir.clone(),
+        platforms_dir: config.platforms_dir.clone(),
         refresh_ms: config.catalogue_refresh_ms,
     };
     loop {

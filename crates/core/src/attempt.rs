@@ -30,7 +30,7 @@ pub const FRESH: Duration = Duration::from_secs(1);
 /// The phase of a failure that no device is to blame for: time ran out before the next phase.
 pub const DEADLINE: &str = "deadline";
 /// A device's timer may be late by so much.
-const TIMER_SLACK: Duration = Duration::from_secs(5);
+pub const TIMER_SLACK: Duration = Duration::from_secs(5);
 
 /// Whether another delivery of the same message may have been worked on. `marked`: the broker or the relay says
 /// that it may have been delivered before. `age`: time since it was published.

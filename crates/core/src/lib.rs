@@ -21,6 +21,7 @@ pub mod name;
 pub mod order;
 pub mod policy;
 pub mod problem;
+pub mod profile;
 pub mod resource;
 pub mod retry;
 pub mod settle;

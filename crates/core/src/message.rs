@@ -12,6 +12,7 @@ use crate::{
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
+    profile::Profile,
     words::words,
 };
 
@@ -201,8 +202,15 @@ pub struct DeviceWork {
     pub platform: PlatformName,
     /// Pinned host key (OpenSSH public key, or `SHA256:` fingerprint). None: not trusted yet, so refused.
     pub host_key: Option<String>,
+    /// How devices of its platform are changed.
+    #[serde(default, skip_serializing_if = "Profile::is_default")]
+    pub profile: Profile,
     /// Where the worker finds user name and secret.
     pub credential: Option<CredentialRef>,
+    /// `persist` tokens of earlier deployments that may still be pending at the device (RFC 6241 §8.4): they are
+    /// cancelled before anything else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending_tokens: Vec<String>,
     /// The lease's epoch.
     pub epoch: i64,
     /// One edit per order.
@@ -392,6 +400,12 @@ pub struct DeviceReport {
     /// How it was changed; none where that wasn't tried, or the device could not be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guarantee: Option<Guarantee>,
+    /// The tokens that the work named as pending ([`DeviceWork::pending_tokens`]) were cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tokens_cancelled: bool,
+    /// What was found out about the device on the way, for people; decides nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// One step at a device.

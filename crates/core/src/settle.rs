@@ -106,6 +106,8 @@ mod tests {
             audit: None,
             guarantee: None,
             failures: class.map(|c| Failure::new(c, "edit-config", "x")).into_iter().collect(),
+            tokens_cancelled: false,
+            remarks: Vec::new(),
         }
     }
 

@@ -390,6 +390,15 @@ impl Transaction {
 }
 
 impl Seat {
+    /// The device was read back, so what was in doubt is known: a connection was lost, and nothing came of it.
+    fn resolve_doubt(&mut self) {
+        for failure in &mut self.failures {
+            if failure.class == FailureClass::InDoubt {
+                failure.class = FailureClass::Unreachable;
+            }
+        }
+    }
+
     fn learn(&mut self, phase: Phase, answer: Answer) {
         let before = if self.had_new { InForce::New } else { InForce::Old };
         match (phase, answer) {
@@ -429,8 +438,19 @@ impl Seat {
                 self.in_force = InForce::New;
                 self.failures.clear();
             }
-            (Phase::Undo, Answer::Done) => self.in_force = before,
-            (Phase::Revert, Answer::Done) => self.in_force = InForce::Old,
+            (Phase::Undo, Answer::Done) => {
+                self.in_force = before;
+                self.resolve_doubt();
+            }
+            (Phase::Revert, Answer::Done) => {
+                self.in_force = InForce::Old;
+                self.resolve_doubt();
+            }
+            // For good, and neither the old nor the new configuration: the inverse edit follows.
+            (Phase::Undo, Answer::Found(InForce::Partly)) => {
+                self.in_force = InForce::Unknown;
+                self.for_good = true;
+            }
             (Phase::Undo | Phase::Settle | Phase::Push | Phase::Revert, Answer::Found(found)) => {
                 self.in_force = found;
                 if found == InForce::New && matches!(phase, Phase::Settle | Phase::Push) {

@@ -8,6 +8,7 @@ use turnup_core::{
     ask::{Answer, Ask, Question},
     message::{Body as _, DeviceEdit, DeviceWork},
     name::RegionName,
+    profile::Profile,
 };
 use turnup_store::Device;
 
@@ -73,14 +74,17 @@ impl Asker {
 }
 
 /// Where a device is, for a worker; `edit`: what to try there.
-pub(crate) fn work(device: &Device, edit: Option<DeviceEdit>) -> DeviceWork {
+pub(crate) fn work(device: &Device, profile: Profile, edit: Option<DeviceEdit>) -> DeviceWork {
     DeviceWork {
         device: device.name.clone(),
         address: device.address.clone(),
         port: device.port,
         platform: device.platform.clone(),
         host_key: device.host_key.clone(),
+        profile,
         credential: device.credential.clone(),
+        // Nothing is committed, so what is pending is left to a deployment.
+        pending_tokens: Vec::new(),
         // No lease is taken: nothing is changed.
         epoch: 0,
         edits: edit.into_iter().collect(),

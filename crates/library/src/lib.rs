@@ -9,6 +9,7 @@
 //! - A lookup never waits for a device, and for the store only where something isn't here yet.
 
 pub mod planning;
+mod profiles;
 mod yang;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -17,7 +18,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
-use turnup_core::name::{DefinitionName, PlatformName};
+use turnup_core::{
+    name::{DefinitionName, PlatformName},
+    profile::Profiles,
+};
 use turnup_plan::{Bundle, Catalogue, Definition, Library as Cell, Mistake, Yang};
 use turnup_store::{Channel, NewDefinition, Published, Store, StoreError};
 
@@ -32,13 +36,20 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Folder with a folder of `*.yang` per platform; empty: modules come from devices only.
     pub yang_dir: PathBuf,
+    /// Folder with a platform profile (`<platform>.toml`) per platform; missing or empty: the shipped ones.
+    pub platforms_dir: PathBuf,
     /// How often it is looked for what was published elsewhere, in milliseconds.
     pub refresh_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { folder: "config/services".into(), yang_dir: PathBuf::new(), refresh_ms: 5_000 }
+        Self {
+            folder: "config/services".into(),
+            yang_dir: PathBuf::new(),
+            platforms_dir: PathBuf::new(),
+            refresh_ms: 5_000,
+        }
     }
 }
 
@@ -61,6 +72,14 @@ pub enum LibraryError {
         /// Where the other one is.
         folder: PathBuf,
     },
+    /// A platform profile has a mistake, or can't be read.
+    #[error("{}: {message}", path.display())]
+    Profile {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, with the line where one is to blame.
+        message: String,
+    },
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -79,6 +98,7 @@ pub struct Library {
     /// The last definition that was read; one reads at a time.
     read_up_to: Arc<Mutex<i64>>,
     yang: Arc<yang::Shelf>,
+    profiles: Arc<Profiles>,
 }
 
 impl Library {
@@ -94,9 +114,11 @@ impl Library {
         if publish {
             publish_all(&store, &settings, &local).await?;
         }
+        let profiles = profiles::load(&settings.platforms_dir)?;
         let cell = Cell::new(Catalogue::default().with_pools(local.pools().clone()));
         let library = Self {
             yang: Arc::new(yang::Shelf::new(store.clone(), settings.yang_dir.clone())),
+            profiles: Arc::new(profiles),
             store,
             settings: Arc::new(settings),
             cell,
@@ -110,6 +132,12 @@ impl Library {
     #[must_use]
     pub fn now(&self) -> Arc<Catalogue> {
         self.cell.now()
+    }
+
+    /// The platform profiles.
+    #[must_use]
+    pub fn profiles(&self) -> &Profiles {
+        &self.profiles
     }
 
     /// Reads what was published since.

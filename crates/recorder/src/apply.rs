@@ -14,12 +14,14 @@ use turnup_core::{
         DeploymentState, OrderState, ServiceEvent, deployment_transition, order_transition,
         service_transition,
     },
-    message::{InForce, OrderReport, StateChange},
+    message::{DeviceReport, Guarantee, InForce, OrderReport, StateChange},
     name::DeviceName,
     order::OrderKind,
     settle::{is_deployed, order_event, service_event},
 };
-use turnup_store::{DeploymentChange, DeploymentToSettle, Entry, OrderToSettle, ServiceChange, Settled};
+use turnup_store::{
+    DeploymentChange, DeploymentToSettle, Entry, OrderToSettle, ServiceChange, Settled, TokenChange,
+};
 use uuid::Uuid;
 
 use crate::{parts, retry};
@@ -78,6 +80,11 @@ pub fn apply<S: std::hash::BuildHasher>(
                 confirm_by,
             },
         );
+        if state.is_final() {
+            settled
+                .tokens
+                .extend(report.devices.iter().filter_map(|device| tokens(report.deployment, device)));
+        }
         if state.is_final() && current.part.is_none() {
             for order in &report.orders {
                 if !ended.contains(&order.order)
@@ -98,6 +105,16 @@ pub fn apply<S: std::hash::BuildHasher>(
         parts::decide(&mut settled, transaction, &parts, last, |order| orders.get(&order), now);
     }
     settled
+}
+
+/// What an ended deployment has left of pending commits at a device (RFC 6241 §8.4): where it isn't known which
+/// configuration is in force, its own may be pending.
+fn tokens(deployment: DeploymentId, device: &DeviceReport) -> Option<TokenChange> {
+    let has_tokens = matches!(device.guarantee, None | Some(Guarantee::ConfirmedCommit11));
+    let is_unknown = matches!(device.in_force, InForce::Unknown | InForce::Provisional);
+    let pending = (has_tokens && is_unknown).then_some(deployment);
+    let change = TokenChange { device: device.device.clone(), pending, cleared: device.tokens_cancelled };
+    (change.pending.is_some() || change.cleared).then_some(change)
 }
 
 fn next_state(current: &DeploymentToSettle, report: &StateChange) -> Option<DeploymentState> {
@@ -477,7 +494,16 @@ mod tests {
 
     fn device(name: &str, in_force: InForce, audit: Option<DeviceAudit>) -> DeviceReport {
         let device = DeviceName::new(name).unwrap();
-        DeviceReport { device, in_force, steps: vec![], failures: vec![], audit, guarantee: None }
+        DeviceReport {
+            device,
+            in_force,
+            steps: vec![],
+            failures: vec![],
+            audit,
+            guarantee: None,
+            tokens_cancelled: false,
+            remarks: Vec::new(),
+        }
     }
 
     #[test]

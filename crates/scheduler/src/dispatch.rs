@@ -7,6 +7,7 @@ use turnup_core::{
     id::DeploymentId,
     message::{Body as _, Deployment, DeviceWork, Limits, MAX_BYTES, Part, Purpose, Stage},
     name::{DeviceName, RegionName},
+    profile::Profiles,
 };
 use turnup_store::{Device, DueOrder, Start};
 use uuid::Uuid;
@@ -21,6 +22,9 @@ pub(crate) struct Field<'a> {
     pub(crate) devices: &'a HashMap<DeviceName, Device>,
     /// Epoch of each device's last lease.
     pub(crate) epochs: &'a HashMap<DeviceName, i64>,
+    /// Per device, tokens of commits that earlier deployments may have left pending.
+    pub(crate) pending_tokens: &'a HashMap<DeviceName, Vec<String>>,
+    pub(crate) profiles: &'a Profiles,
 }
 
 /// The deployments of these orders: one, or one in each region where they change or look at something. Several
@@ -60,6 +64,8 @@ pub(crate) fn deployments(
                 port: device.port,
                 platform: device.platform.clone(),
                 host_key: device.host_key.clone(),
+                profile: field.profiles.of(&device.platform),
+                pending_tokens: field.pending_tokens.get(name).cloned().unwrap_or_default(),
                 credential: device.credential.clone(),
                 epoch: field.epochs.get(name).copied().unwrap_or_default() + 1,
                 edits: parts().filter_map(|parts| parts.edits.get(name).cloned()).collect(),

@@ -141,7 +141,8 @@ async fn start_once(context: &Context, due: &[(OrderId, i32)], most: Most) -> Re
     };
     let now = Timestamp::now();
     let limits = context.settings.limits.into();
-    let (decisions, entries) = batch.decide(&starting, &answers, &limits, most, now);
+    let (decisions, entries) =
+        batch.decide(&starting, &answers, context.library.profiles(), &limits, most, now);
     turnup_crashpoint::pass("scheduler.before_commit");
     starting.finish(&decisions, &entries, now).await
 }

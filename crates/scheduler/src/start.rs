@@ -14,6 +14,7 @@ use turnup_core::{
     message::{DeviceEdit, InForce, Limits, Purpose},
     name::{DefinitionName, DeviceName, PlatformName},
     order::OrderKind,
+    profile::Profiles,
     settle::service_event,
 };
 use turnup_library::planning::{self, Drafted};
@@ -228,6 +229,7 @@ impl Batch {
         self,
         starting: &Starting,
         answers: &Answers,
+        profiles: &Profiles,
         limits: &Limits,
         most: Most,
         now: Timestamp,
@@ -261,7 +263,7 @@ impl Batch {
                 let ticket = starting.orders.get(*at).and_then(|due| due.ticket);
                 (ticket.is_none(), ticket, *at)
             });
-            for (at, decision) in start(group, starting, limits, most) {
+            for (at, decision) in start(group, starting, profiles, limits, most) {
                 if let Some(place) = decisions.get_mut(at) {
                     *place = decision;
                 }
@@ -297,6 +299,7 @@ fn entries(due: &DueOrder, decision: &Decision, starting: &Starting, now: Timest
 fn start(
     mut group: Vec<(usize, Parts)>,
     starting: &Starting,
+    profiles: &Profiles,
     limits: &Limits,
     most: Most,
 ) -> Vec<(usize, Decision)> {
@@ -304,7 +307,12 @@ fn start(
     if let Some(first) = group.iter().position(idle) {
         group.truncate(first.max(1));
     }
-    let field = Field { devices: &starting.devices, epochs: &starting.epochs };
+    let field = Field {
+        devices: &starting.devices,
+        epochs: &starting.epochs,
+        pending_tokens: &starting.pending_tokens,
+        profiles,
+    };
     loop {
         let going: Vec<(&DueOrder, &Parts)> =
             group.iter().filter_map(|(at, parts)| Some((starting.orders.get(*at)?, parts))).collect();

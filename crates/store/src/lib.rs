@@ -81,6 +81,7 @@ pub use retry::{Retry, RetryView, ToRetry};
 pub use service::{FootprintRow, ServiceFilter, ServiceView};
 pub use settle::{
     DeploymentChange, DeploymentToSettle, OrderToSettle, Part, ServiceChange, Settled, Settling, StageChange,
+    TokenChange,
 };
 pub use start::{Decision, DueOrder, ServiceAtStart, Start, Starting, StoredFootprint};
 pub use sweep::Swept;

@@ -107,6 +107,8 @@ pub struct Settled {
     pub transcripts: Vec<Transcript>,
     /// What comes next for parts of transactions over several regions.
     pub stages: Vec<StageChange>,
+    /// What became of commits that may be pending at devices.
+    pub tokens: Vec<TokenChange>,
     /// Such transactions that have ended confirmed in all regions.
     pub confirmed: Vec<DeploymentId>,
 }
@@ -120,6 +122,17 @@ pub struct StageChange {
     pub stage: Stage,
     /// Why, where it is undone.
     pub reasons: Vec<Failure>,
+}
+
+/// What a deployment has left of pending commits at a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenChange {
+    /// The device.
+    pub device: DeviceName,
+    /// The deployment's own commit may be pending there.
+    pub pending: Option<DeploymentId>,
+    /// Those of earlier deployments were cancelled.
+    pub cleared: bool,
 }
 
 /// A deployment's new row.
@@ -334,6 +347,14 @@ impl Settling {
             client.execute(&release, &[&devices, &ids]).await?;
             nudge(client, &devices).await?;
             resource::release(client, &self.ended_services(settled), &[]).await?;
+        }
+        if !settled.tokens.is_empty() {
+            let devices: Vec<&str> = settled.tokens.iter().map(|change| change.device.as_str()).collect();
+            let tokens: Vec<Option<Uuid>> =
+                settled.tokens.iter().map(|change| change.pending.map(|id| id.0)).collect();
+            let cleared: Vec<bool> = settled.tokens.iter().map(|change| change.cleared).collect();
+            let statement = statement!(client, "pending_tokens");
+            client.execute(&statement, &[&devices, &tokens, &cleared]).await?;
         }
         entry::append(client, &settled.entries).await
     }

@@ -110,6 +110,8 @@ pub struct Starting {
     pub board: Board,
     /// Epoch of each device's last lease.
     pub epochs: HashMap<DeviceName, i64>,
+    /// Per device, `persist` tokens of commits that earlier deployments may have left pending.
+    pub pending_tokens: HashMap<DeviceName, Vec<String>>,
     /// Their devices, as far as the inventory has them.
     pub devices: HashMap<DeviceName, Device>,
     /// Services of the orders, as far as they exist.
@@ -198,6 +200,7 @@ impl Store {
                 timeout: self.timeout(),
                 board: Board::default(),
                 epochs: HashMap::new(),
+                pending_tokens: HashMap::new(),
                 devices: HashMap::new(),
                 services: HashMap::new(),
                 footprints: HashMap::new(),
@@ -244,7 +247,7 @@ impl Starting {
         let leases = statement!(client, "lock_leases");
         if followers == 0 {
             let rows = client.query(&leases, &[&names]).await?;
-            return leases_of(&rows, &mut self.board, &mut self.epochs);
+            return leases_of(&rows, &mut self.board, &mut self.epochs, &mut self.pending_tokens);
         }
         let ids: Vec<Uuid> = self.orders.iter().map(|due| due.order.id.0).collect();
         let waiting = statement!(client, "start_followers");
@@ -254,7 +257,7 @@ impl Starting {
             futures_util::try_join!(async { client.query(&leases, &[&names]).await }, async {
                 client.query(&waiting, &[&names, &ids, &most, &now]).await
             },)?;
-        leases_of(&leases, &mut self.board, &mut self.epochs)?;
+        leases_of(&leases, &mut self.board, &mut self.epochs, &mut self.pending_tokens)?;
         let mut followers = waiting.iter().map(DueOrder::of).collect::<Result<Vec<_>, _>>()?;
         if followers.is_empty() {
             return Ok(());
@@ -270,7 +273,7 @@ impl Starting {
             // Out of their order, so we must not wait for them.
             let free = statement!(client, "lock_free_leases");
             let rows = client.query(&free, &[&more]).await?;
-            leases_of(&rows, &mut self.board, &mut self.epochs)?;
+            leases_of(&rows, &mut self.board, &mut self.epochs, &mut self.pending_tokens)?;
         }
         followers.retain(|due| due.devices.iter().all(|device| self.epochs.contains_key(device)));
         followers.sort_by_key(|due| (due.order.scheduled_for, due.order.id));
@@ -428,11 +431,15 @@ fn leases_of(
     rows: &[Row],
     board: &mut Board,
     epochs: &mut HashMap<DeviceName, i64>,
+    pending_tokens: &mut HashMap<DeviceName, Vec<String>>,
 ) -> Result<(), StoreError> {
     for row in rows {
         let device = DeviceName::new(row.get::<_, String>(0))?;
         if let Some(holder) = row.get::<_, Option<Uuid>>(1) {
             board.held.insert(device.clone(), OrderId(holder));
+        }
+        if let Some(tokens) = row.get::<_, Option<Vec<Uuid>>>(3) {
+            pending_tokens.insert(device.clone(), tokens.iter().map(Uuid::to_string).collect());
         }
         epochs.insert(device, row.get(2));
     }

@@ -7,6 +7,7 @@ use turnup_core::failure::{Failure, FailureClass};
 use turnup_netconf::{
     message::{ErrorTag, ErrorType, Reply, RpcError, Severity},
     ssh::{Cause, ConnectError, RpcFailure},
+    xml::Element,
 };
 
 /// Most rpc-errors of one reply that are reported.
@@ -139,6 +140,18 @@ pub(crate) fn of_reply(step: Step, reply: &Reply) -> Vec<Failure> {
         return vec![Failure::new(FailureClass::BrokenPeer, step.name(), text)];
     }
     failures
+}
+
+/// The `<data>` of a reply to `get` or `get-config`. A reply without it is an error, never "nothing is configured"
+/// (RFC 6241 §7.1).
+pub(crate) fn data_of(step: Step, reply: Reply) -> Result<Element, Vec<Failure>> {
+    if reply.is_error() {
+        return Err(of_reply(step, &reply));
+    }
+    reply.into_data().ok_or_else(|| {
+        let text = "the device's reply to get-config has no <data>";
+        vec![Failure::new(FailureClass::BrokenPeer, step.name(), text)]
+    })
 }
 
 fn of_error(step: Step, error: &RpcError) -> Failure {

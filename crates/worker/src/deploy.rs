@@ -273,6 +273,8 @@ impl Run<'_> {
                         notes: std::mem::take(&mut d.notes),
                         steps: std::mem::take(&mut d.steps),
                         guarantee: d.guarantee,
+                        tokens_cancelled: d.tokens_cancelled,
+                        remarks: std::mem::take(&mut d.remarks),
                     };
                     device.map(parts).unwrap_or_default()
                 };

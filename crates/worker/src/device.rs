@@ -5,9 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use turnup_core::{
+    attempt,
     failure::{Failure, FailureClass},
     message::{DeviceWork, Guarantee, Limits, Stage, Step as ReportedStep},
     name::DeviceName,
+    profile::{ConfirmedCommitUse, Profile},
     transcript::DeviceTranscript,
 };
 use turnup_netconf::{
@@ -18,6 +20,7 @@ use turnup_netconf::{
     xml::Element,
 };
 
+use self::locks::LockSet;
 use crate::{
     classify::{self, Step, shorten},
     credential,
@@ -31,6 +34,7 @@ use crate::{
 };
 
 mod for_good;
+mod locks;
 mod look;
 mod phases;
 mod resolve;
@@ -43,6 +47,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(3);
 const MAX_LOST: usize = 32;
 /// Most steps kept for the report; the last ones say what happened.
 const MAX_STEPS: usize = 100;
+/// Most remarks kept for the report.
+const MAX_REMARKS: usize = 20;
 
 /// What all devices of a deployment share.
 pub(crate) struct Job<'a> {
@@ -98,6 +104,10 @@ pub(crate) struct Device<'a> {
     untried: bool,
     /// The session holds no lock and no edit of ours.
     clean: bool,
+    /// What is locked: by the profile, or by what the device was found to allow.
+    locks: LockSet,
+    /// The tokens of earlier deployments were cancelled.
+    pub(crate) tokens_cancelled: bool,
     /// Sessions that were lost and may still be at work on the device.
     lost_sessions: Vec<u32>,
     /// How it is changed: the strongest way of the device of the last session. None: not reached yet, or no
@@ -113,6 +123,8 @@ pub(crate) struct Device<'a> {
     pub(crate) waited: bool,
     /// What is to be reported although it decides nothing.
     pub(crate) notes: Vec<Failure>,
+    /// What was found out about the device on the way, for people.
+    pub(crate) remarks: Vec<String>,
     pub(crate) steps: Vec<ReportedStep>,
     scribe: Option<Scribe<'a>>,
 }
@@ -133,6 +145,8 @@ impl<'a> Device<'a> {
             session: None,
             untried: false,
             clean: true,
+            locks: LockSet::of(&asked.profile, true),
+            tokens_cancelled: false,
             lost_sessions: Vec::new(),
             guarantee: None,
             snapshot: None,
@@ -140,6 +154,7 @@ impl<'a> Device<'a> {
             committed_at: None,
             waited: false,
             notes: Vec::new(),
+            remarks: Vec::new(),
             steps: Vec::new(),
             scribe: job.transcribe.map(|devices| Scribe::new(&job.shared.secret_names, devices)),
         }
@@ -173,8 +188,21 @@ impl<'a> Device<'a> {
 
     /// The time a device's own timer may still need to take a commit of ours back.
     fn timer_left(&self) -> Duration {
-        let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s) + 5);
+        let timer = self.confirm_timeout() + attempt::TIMER_SLACK;
         self.since_commit().map_or(Duration::ZERO, |since| timer.saturating_sub(since))
+    }
+
+    /// The confirm timer as the device counts it.
+    fn confirm_timeout(&self) -> Duration {
+        self.asked.profile.confirm_timeout(self.job.limits.confirm_timeout_s)
+    }
+
+    /// Adds a remark to the report, once.
+    fn remark(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if self.remarks.len() < MAX_REMARKS && !self.remarks.contains(&text) {
+            self.remarks.push(text);
+        }
     }
 
     /// Returns how long it took, in microseconds.
@@ -228,7 +256,7 @@ impl<'a> Device<'a> {
     /// What the device can't do of what is wanted of it; then the session is left to who wants less.
     fn shortcoming(&mut self) -> Option<Failure> {
         let can = self.session.as_ref().map(Session::capabilities)?;
-        let guarantee = guarantee_of(can);
+        let guarantee = guarantee_of(can, &self.asked.profile);
         let text = match self.needs {
             Needs::Change if guarantee.is_none() => {
                 "the device has neither the capability :candidate nor :writable-running (RFC 6241 §8.2, §8.3), \
@@ -238,6 +266,10 @@ impl<'a> Device<'a> {
                 "the device lacks the capability :candidate (RFC 6241 §8.3), so an edit can't be tried on it"
             }
             _ => {
+                let has_candidate = can.candidate();
+                if self.guarantee != guarantee {
+                    self.locks = LockSet::of(&self.asked.profile, has_candidate);
+                }
                 self.guarantee = guarantee;
                 return None;
             }
@@ -262,11 +294,10 @@ impl<'a> Device<'a> {
             let text = "the worker was opening too many sessions at once (worker.max_connects_at_once)";
             return Err(Failure::new(FailureClass::Unreachable, Step::Connect.name(), text));
         };
-        let settle_ms = shared.settings.settle_ms.0.get(&self.asked.platform).copied().unwrap_or_default();
         let limit = Duration::from_millis(self.job.limits.connect_timeout_ms);
         let options = Options {
             connect_timeout: limit.min(by.saturating_duration_since(Instant::now())),
-            settle: Duration::from_millis(settle_ms),
+            settle: Duration::from_millis(self.asked.profile.settle_ms),
             ..Options::default()
         };
         let opened = Box::pin(connect(&identity.target, &credentials, &identity.host_key, &options)).await;
@@ -374,9 +405,10 @@ impl<'a> Device<'a> {
 }
 
 /// The strongest way in which a device with these capabilities can be changed.
-fn guarantee_of(can: &Capabilities) -> Option<Guarantee> {
+fn guarantee_of(can: &Capabilities, profile: &Profile) -> Option<Guarantee> {
     if can.candidate() {
         Some(match () {
+            () if profile.confirmed_commit == ConfirmedCommitUse::Never => Guarantee::Candidate,
             () if can.confirmed_commit_1_1() => Guarantee::ConfirmedCommit11,
             () if can.confirmed_commit_1_0() => Guarantee::ConfirmedCommit10,
             () => Guarantee::Candidate,

@@ -131,15 +131,18 @@ impl<'a> Ledger<'a> {
                 edit
             });
             let edits = edits.collect();
-            let DeviceWork { device, address, port, platform, host_key, credential, epoch, .. } = work;
+            let DeviceWork { device, address, port, platform, host_key, profile, credential, .. } = work;
+            let (pending_tokens, epoch) = (work.pending_tokens.clone(), work.epoch);
             let work = DeviceWork {
                 device: device.clone(),
                 address: address.clone(),
                 port: *port,
                 platform: platform.clone(),
                 host_key: host_key.clone(),
+                profile: profile.clone(),
                 credential: credential.clone(),
-                epoch: *epoch,
+                pending_tokens,
+                epoch,
                 edits,
                 audit: None,
             };
@@ -167,6 +170,12 @@ impl<'a> Ledger<'a> {
         sight.notes.extend(told.notes);
         sight.notes.truncate(MAX_FAILURES);
         sight.guarantee = told.guarantee.or(sight.guarantee);
+        sight.tokens_cancelled |= told.tokens_cancelled;
+        for remark in told.remarks {
+            if sight.remarks.len() < MAX_FAILURES && !sight.remarks.contains(&remark) {
+                sight.remarks.push(remark);
+            }
+        }
         sight.steps.extend(told.steps);
         let excess = sight.steps.len().saturating_sub(MAX_STEPS);
         sight.steps.drain(..excess);
@@ -483,6 +492,8 @@ impl<'a> Ledger<'a> {
                     failures,
                     audit: None,
                     guarantee: sight.guarantee,
+                    tokens_cancelled: sight.tokens_cancelled,
+                    remarks: sight.remarks,
                 }
             })
             .collect();

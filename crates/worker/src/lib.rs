@@ -55,4 +55,4 @@ mod tests;
 pub use credential::{CredentialSource, SecretSource};
 pub use error::WorkerError;
 pub use serve::{Status, Worker, run};
-pub use settings::{Assignment, RegionLimits, Settings, SettleMs, Transcripts};
+pub use settings::{Assignment, RegionLimits, Settings, Transcripts};

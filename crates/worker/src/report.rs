@@ -49,6 +49,10 @@ pub(crate) struct Known {
     pub(crate) steps: Vec<Step>,
     /// How it was changed, or would have been.
     pub(crate) guarantee: Option<Guarantee>,
+    /// The tokens of earlier deployments were cancelled there.
+    pub(crate) tokens_cancelled: bool,
+    /// What was found out about it on the way.
+    pub(crate) remarks: Vec<String>,
 }
 
 /// What a device of a transaction has to tell besides what is in force.
@@ -57,6 +61,8 @@ pub(crate) struct Parts {
     pub(crate) notes: Vec<Failure>,
     pub(crate) steps: Vec<Step>,
     pub(crate) guarantee: Option<Guarantee>,
+    pub(crate) tokens_cancelled: bool,
+    pub(crate) remarks: Vec<String>,
 }
 
 /// What an audit has seen of one device.
@@ -76,14 +82,24 @@ impl Ending {
         let devices: Vec<DeviceReport> = known
             .into_iter()
             .map(|known| {
-                let Known { device, in_force, failures, notes, steps, guarantee } = known;
+                let Known { device, in_force, failures, notes, steps, guarantee, tokens_cancelled, remarks } =
+                    known;
                 let mut failures = if committed { Vec::new() } else { failures };
                 if in_force == InForce::Old && failures.is_empty() {
                     failures.push(undone(phase, &culprits));
                 }
                 failures.extend(notes);
                 let failures = failures.into_iter().map(|f| f.at(device.clone())).collect();
-                DeviceReport { device, in_force, steps, failures, audit: None, guarantee }
+                DeviceReport {
+                    device,
+                    in_force,
+                    steps,
+                    failures,
+                    audit: None,
+                    guarantee,
+                    tokens_cancelled,
+                    remarks,
+                }
             })
             .collect();
         let orders: Vec<OrderReport> = deployment
@@ -123,7 +139,7 @@ impl Ending {
         let known = deployment.devices.iter().zip(transaction.seats()).enumerate();
         let known = known.map(|(at, (work, seat))| {
             let Seat { in_force, failures, .. } = seat;
-            let Parts { notes, steps, guarantee } = parts(at);
+            let Parts { notes, steps, guarantee, tokens_cancelled, remarks } = parts(at);
             Known {
                 device: work.device.clone(),
                 in_force: *in_force,
@@ -131,6 +147,8 @@ impl Ending {
                 notes,
                 steps,
                 guarantee,
+                tokens_cancelled,
+                remarks,
             }
         });
         let ending = Self::of(deployment, phase, known.collect());
@@ -145,7 +163,7 @@ impl Ending {
         mut parts: impl FnMut(usize) -> Parts,
     ) -> Self {
         let devices = deployment.devices.iter().enumerate().map(|(at, work)| {
-            let Parts { notes, steps, guarantee } = parts(at);
+            let Parts { notes, steps, guarantee, tokens_cancelled, remarks } = parts(at);
             DeviceReport {
                 device: work.device.clone(),
                 in_force: InForce::Provisional,
@@ -153,6 +171,8 @@ impl Ending {
                 failures: notes.into_iter().map(|failure| failure.at(work.device.clone())).collect(),
                 audit: None,
                 guarantee,
+                tokens_cancelled,
+                remarks,
             }
         });
         Self {
@@ -180,6 +200,8 @@ impl Ending {
             notes: Vec::new(),
             steps: Vec::new(),
             guarantee: None,
+            tokens_cancelled: false,
+            remarks: Vec::new(),
         });
         let known = known.collect();
         Self::of(deployment, "check", known)
@@ -196,6 +218,8 @@ impl Ending {
             failures: seen.notes.into_iter().map(|failure| failure.at(work.device.clone())).collect(),
             audit: Some(seen.audit),
             guarantee: None,
+            tokens_cancelled: false,
+            remarks: Vec::new(),
         });
         let devices: Vec<DeviceReport> = devices.collect();
         let orders = deployment.orders.iter().map(|order| OrderReport {
@@ -224,6 +248,8 @@ impl Ending {
             notes: Vec::new(),
             steps: Vec::new(),
             guarantee: None,
+            tokens_cancelled: false,
+            remarks: Vec::new(),
         });
         Self::of(deployment, "confirm", known.collect())
     }
@@ -310,6 +336,8 @@ impl Reporter {
             failures: failures.into_iter().take(2).map(|failure| failure.at(work.device.clone())).collect(),
             audit: None,
             guarantee: None,
+            tokens_cancelled: false,
+            remarks: Vec::new(),
         });
         let devices = devices.collect();
         let event = if state.in_doubt { DeploymentEvent::Doubted } else { DeploymentEvent::Progressed };
@@ -434,6 +462,8 @@ mod tests {
             host_key: None,
             credential: None,
             epoch: 1,
+            profile: Default::default(),
+            pending_tokens: Vec::new(),
             edits: orders.iter().map(edit).collect(),
             audit: None,
         }
@@ -462,6 +492,8 @@ mod tests {
             notes: Vec::new(),
             steps: Vec::new(),
             guarantee: None,
+            tokens_cancelled: false,
+            remarks: Vec::new(),
         });
         Ending::of(&deployment(), "undo", known.collect())
     }
@@ -531,6 +563,8 @@ mod tests {
             notes: Vec::new(),
             steps: Vec::new(),
             guarantee: None,
+            tokens_cancelled: false,
+            remarks: Vec::new(),
         });
         let ended = Ending::of(&deployment, "undo", known.into());
         let message = reporter().ended(1, ended).unwrap();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
-use turnup_core::name::{CredentialRef, PlatformName, RegionName};
+use turnup_core::name::{CredentialRef, RegionName};
 
 use crate::{credential::CredentialSource, error::WorkerError};
 
@@ -39,8 +39,6 @@ pub struct Settings {
     /// Names of secrets: elements and attributes whose local name has such a word in it are masked in
     /// transcripts.
     pub secret_names: Vec<String>,
-    /// Pause between hello and the first request, per platform, in milliseconds.
-    pub settle_ms: SettleMs,
     /// Most devices of a region worked on at once by this worker.
     pub region_limits: RegionLimits,
 }
@@ -90,27 +88,8 @@ impl Default for Settings {
             drain_ms: 50_000,
             transcripts: Transcripts::default(),
             secret_names: SECRET_NAMES.map(str::to_owned).to_vec(),
-            settle_ms: SettleMs::default(),
             region_limits: RegionLimits::default(),
         }
-    }
-}
-
-/// Pauses per platform, in milliseconds; none for a platform that isn't in here.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct SettleMs(pub BTreeMap<PlatformName, u64>);
-
-impl Default for SettleMs {
-    /// `ietf` waits 20 ms: a yuma session wedges when its hello and the first request arrive together.
-    fn default() -> Self {
-        Self(PlatformName::new("ietf").map(|name| (name, 20)).into_iter().collect())
-    }
-}
-
-impl fmt::Debug for SettleMs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        on_one_line(f, &self.0)
     }
 }
 
@@ -185,8 +164,7 @@ impl Settings {
             let why = "is a list of words with 1 to 64 characters".to_owned();
             return Err(WorkerError::Settings { key: "secret_names", why });
         }
-        within("secret_names", count(self.secret_names.len()), 0, 200)?;
-        self.settle_ms.0.values().try_for_each(|ms| within("settle_ms", *ms, 0, 5_000))
+        within("secret_names", count(self.secret_names.len()), 0, 200)
     }
 }
 
@@ -217,7 +195,7 @@ mod tests {
         let good = Settings::default();
         good.validate().unwrap();
         type Spoil = fn(&mut Settings);
-        let bad: [(&str, Spoil); 10] = [
+        let bad: [(&str, Spoil); 9] = [
             ("max_devices_at_once", |s| s.max_devices_at_once = 0),
             ("max_connects_at_once", |s| s.max_connects_at_once = 0),
             ("keep_alive_ms", |s| s.keep_alive_ms = 1_000),
@@ -229,7 +207,6 @@ mod tests {
             ("session_idle_ms", |s| s.session_idle_ms = 0),
             ("secret_names", |s| s.secret_names.push(String::new())),
             ("drain_ms", |s| s.drain_ms = u64::MAX),
-            ("settle_ms", |s| s.settle_ms.0.values_mut().for_each(|ms| *ms = 10_000)),
         ];
         for (wanted, spoil) in bad {
             let mut settings = good.clone();
@@ -240,10 +217,8 @@ mod tests {
 
     #[test]
     fn a_part_is_enough_and_a_typo_is_named() {
-        let some: Settings =
-            serde_json::from_str(r#"{"concurrency": 7, "settle_ms": {"junos": 5}}"#).unwrap();
+        let some: Settings = serde_json::from_str(r#"{"concurrency": 7}"#).unwrap();
         assert_eq!((some.concurrency, some.report_after_ms), (7, 500));
-        assert_eq!(format!("{:#?}", some.settle_ms), "{junos = 5}");
         let some: Settings = serde_json::from_str(r#"{"region_limits": {"eu-west": 50}}"#).unwrap();
         assert_eq!(format!("{:#?}", some.region_limits), "{eu-west = 50}");
         assert!(serde_json::from_str::<Settings>(r#"{"concurency": 7}"#).is_err());

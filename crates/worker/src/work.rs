@@ -25,6 +25,9 @@ pub(crate) enum BadWork {
     /// A part is no XML.
     #[error("the {part} of order {order} is no configuration: {error}")]
     Xml { part: &'static str, order: String, error: XmlError },
+    /// The platform's RPC for saving is no XML.
+    #[error("'save_rpc' of the platform profile is no XML: {0}")]
+    SaveRpc(XmlError),
     /// The pinned host key is none.
     #[error("the pinned host key is {0}")]
     HostKey(#[from] HostKeyError),
@@ -36,6 +39,8 @@ pub(crate) struct Work {
     pub(crate) target: Target,
     /// None: nobody has said that this device is to be trusted.
     pub(crate) host_key: Option<PinnedHostKey>,
+    /// The platform's RPC that keeps running over a reboot, if it has one.
+    pub(crate) save_rpc: Option<Element>,
     edit: Vec<Element>,
     inverse: Vec<Element>,
     filter: Filter,
@@ -80,6 +85,7 @@ impl Work {
     /// Parses and checks everything.
     pub(crate) fn new(work: &DeviceWork) -> Result<Self, BadWork> {
         let host_key = work.host_key.as_deref().map(str::parse).transpose()?;
+        let save_rpc = parse(&work.profile.save_rpc).map_err(BadWork::SaveRpc)?.into_children().next();
         let (mut forward, mut inverse, mut filter) = (Vec::new(), Vec::new(), Vec::new());
         let mut goals = Vec::with_capacity(work.edits.len());
         for edit in &work.edits {
@@ -111,6 +117,7 @@ impl Work {
         Ok(Self {
             target: Target::new(work.address.clone(), work.port),
             host_key,
+            save_rpc,
             edit: forward,
             inverse,
             filter: Filter::Subtree(filter),

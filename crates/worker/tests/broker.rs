@@ -144,6 +144,8 @@ fn deployment() -> Deployment {
         host_key: None,
         credential: None,
         epoch: 1,
+        profile: Default::default(),
+        pending_tokens: Vec::new(),
         edits: vec![],
         audit: None,
     };
@@ -503,6 +505,8 @@ impl Site {
             host_key: Some(self.device.host_key()),
             credential: Some(CredentialRef::new("lab").unwrap()),
             epoch: 1,
+            profile: Default::default(),
+            pending_tokens: Vec::new(),
             edits: vec![edit(order)],
             audit: None,
         }

@@ -80,7 +80,16 @@ fn no_stage_says_more_than_it_may() {
 
 fn device(in_force: InForce, failures: Vec<Failure>) -> DeviceReport {
     let device = DeviceName::new("d").unwrap();
-    DeviceReport { device, in_force, steps: vec![], failures, audit: None, guarantee: None }
+    DeviceReport {
+        device,
+        in_force,
+        steps: vec![],
+        failures,
+        audit: None,
+        guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
+    }
 }
 
 #[test]

@@ -45,6 +45,8 @@ fn device(device: &str, in_force: InForce, steps: &[&str]) -> DeviceReport {
         failures: vec![],
         audit: None,
         guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
     }
 }
 

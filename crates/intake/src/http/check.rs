@@ -81,7 +81,8 @@ pub(super) async fn last(call: Call) -> Answer {
 }
 
 async fn asked(call: &Call, device: &Device, question: Question, within: Duration) -> Result<Told, Refusal> {
-    call.app.asker.ask(&device.region, ask::work(device, None), question, within).await.map_err(|why| {
+    let work = ask::work(device, call.app.library.profiles().of(&device.platform), None);
+    call.app.asker.ask(&device.region, work, question, within).await.map_err(|why| {
         match why {
             Unanswered::Away(_) => Problem::unavailable(why.to_string()),
             Unanswered::Unreadable(_) => Problem::internal(why.to_string()),

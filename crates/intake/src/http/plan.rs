@@ -354,7 +354,7 @@ async fn try_one(
     let Some(device) = inventory.devices.get(&name) else {
         return failed(FailureClass::Misconfigured, inventory.unknown(&name));
     };
-    let work = ask::work(device, Some(edit));
+    let work = ask::work(device, call.app.library.profiles().of(&device.platform), Some(edit));
     match call.app.asker.ask(&device.region, work, Question::TryEdit, within).await {
         Ok(answer) => Tried {
             device: name,

@@ -40,7 +40,16 @@ fn failure(class: FailureClass, text: &str) -> Failure {
 fn device(id: DeploymentId, in_force: InForce, failures: &[Failure]) -> DeviceReport {
     let device = DeviceName::new(if id == WEST { "west" } else { "east" }).unwrap();
     let failures = failures.iter().map(|failure| failure.clone().at(device.clone())).collect();
-    DeviceReport { device, in_force, steps: vec![], failures, audit: None, guarantee: None }
+    DeviceReport {
+        device,
+        in_force,
+        steps: vec![],
+        failures,
+        audit: None,
+        guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
+    }
 }
 
 /// What the store has.

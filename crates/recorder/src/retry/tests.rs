@@ -59,6 +59,8 @@ fn device(name: &str, in_force: InForce) -> DeviceReport {
         failures: vec![],
         audit: None,
         guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
     }
 }
 

@@ -95,7 +95,9 @@ fn parts(devices: &[&str], changed: &[&str], text: &str) -> Parts {
 fn begun(devices: &[&str], parts: &Parts) -> Result<Vec<Start>, Vec<Failure>> {
     let known = devices.iter().map(|name| (device(name).name, device(name))).collect();
     let epochs = devices.iter().map(|device| (name(device), 41)).collect();
-    let field = Field { devices: &known, epochs: &epochs };
+    let (pending_tokens, profiles) = (HashMap::new(), Profiles::default());
+    let field =
+        Field { devices: &known, epochs: &epochs, pending_tokens: &pending_tokens, profiles: &profiles };
     deployments(&[(&due(devices), parts)], &field, &Limits::default())
 }
 

@@ -19,6 +19,8 @@ fn device(device: &str, in_force: InForce) -> DeviceReport {
         failures: vec![],
         audit: None,
         guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
     }
 }
 

@@ -49,6 +49,8 @@ fn told(name: &str) -> DeviceReport {
         failures: vec![],
         audit: None,
         guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
     }
 }
 

@@ -82,6 +82,8 @@ fn change(id: DeploymentId, state: DeploymentState, sequence: i32) -> Deployment
         failures: vec![failure(FailureClass::Busy)],
         audit: None,
         guarantee: None,
+        tokens_cancelled: false,
+        remarks: Vec::new(),
     };
     DeploymentChange {
         id,

@@ -163,6 +163,8 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         host_key: None,
         credential: None,
         epoch: starting.epochs[name] + 1,
+        profile: Default::default(),
+        pending_tokens: Vec::new(),
         edits: vec![edit(name)],
         audit: None,
     });
@@ -276,6 +278,8 @@ pub(crate) fn settled(
                 failures: failures.to_vec(),
                 audit: None,
                 guarantee: None,
+                tokens_cancelled: false,
+                remarks: Vec::new(),
             }],
             in_doubt_since: None,
             confirm_by: None,

@@ -203,6 +203,8 @@ fn parts_of(device: &mut Device<'_>) -> Parts {
         notes: std::mem::take(&mut device.notes),
         steps: std::mem::take(&mut device.steps),
         guarantee: device.guarantee,
+        tokens_cancelled: device.tokens_cancelled,
+        remarks: std::mem::take(&mut device.remarks),
     }
 }
 

@@ -1,8 +1,6 @@
 //! Devices whose commits don't go back by themselves: changed for good, read back, and where the answer is
 //! lost, found out on a new session before anything else is decided.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 use turnup_core::{
     failure::{Failure, FailureClass},
@@ -102,8 +100,7 @@ impl Device<'_> {
         self.job.progress.set_doubt(true);
         // What others hold provisionally has half of its time to be confirmed; after that it is undone here
         // like there.
-        let half = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s)) / 2;
-        let by = self.job.forward_by.min(Instant::now() + half);
+        let by = self.job.forward_by.min(Instant::now() + self.job.half_of_timer());
         let nothing = |_: &Self| Vec::new();
         self.until_known(step, nothing, by, |device, finding| {
             if !finding.settled {
@@ -122,7 +119,7 @@ impl Device<'_> {
     /// startup datastore.
     pub(super) async fn conclude(&mut self) -> Answer {
         let by = self.job.total_by;
-        if self.capabilities().is_some_and(|can| can.startup()) {
+        if self.save_request().is_some() {
             self.save(by).await;
         } else if self.session.is_some() && !self.clean {
             let unlocks = self.unlocks();

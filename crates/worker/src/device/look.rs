@@ -7,9 +7,9 @@ use turnup_core::{
     audit::{CheckResult, ConfigAudit, DeviceAudit, Difference},
     failure::{Failure, FailureClass},
 };
-use turnup_netconf::{capability::Capabilities, message::Reply, operation::Operation, xml::Element};
+use turnup_netconf::{capability::Capabilities, message::Reply, operation::Operation};
 
-use super::Device;
+use super::{Device, phases::answers_missing};
 use crate::{
     audit::{Config, Plan, Question},
     classify::{self, Step},
@@ -76,7 +76,11 @@ impl Device<'_> {
         if let Some(failure) = refusal(&reply) {
             return Err(Unanswered { failure, unreachable: false });
         }
-        Ok(config.compare(&reply.into_data().unwrap_or_else(|| Element::base("data"))))
+        let data = classify::data_of(Step::Check, reply).map_err(|failures| Unanswered {
+            failure: failures.into_iter().next().unwrap_or_else(|| answers_missing(Step::Check)),
+            unreachable: false,
+        })?;
+        Ok(config.compare(&data))
     }
 
     async fn try_out(&mut self, check: &Question) -> Result<CheckResult, Unanswered> {

@@ -8,16 +8,20 @@ use turnup_core::{
     attempt,
     failure::{Failure, FailureClass},
     message::{Guarantee, InForce, Stage},
+    profile::{CancelOrder, Startup},
     transaction::{Answer, Phase},
 };
 use turnup_netconf::{
-    message::{Reply, RpcError},
+    message::Reply,
     operation::{Datastore, Operation},
-    ssh::RpcFailure,
+    ssh::{RpcFailure, Session},
     xml::Element,
 };
 
-use super::{Device, NotReopened};
+use super::{
+    Device, NotReopened,
+    locks::{self, LockOutcome, LockSet},
+};
 use crate::{
     classify::{self, Step},
     currency::Moment,
@@ -43,27 +47,55 @@ impl Trouble {
     }
 }
 
+/// Requests that end a pending commit, and at which place each is.
+struct CancelRequests {
+    operations: Vec<Operation>,
+    cancel: usize,
+    read: usize,
+    unlocks: Vec<usize>,
+}
+
 impl Device<'_> {
-    /// Whether edits go into a candidate, which is locked along with running.
+    /// Whether edits go into a candidate.
     fn has_candidate(&self) -> bool {
         self.guarantee != Some(Guarantee::WritableRunning)
     }
 
-    /// Whether what is pending can be confirmed and cancelled on any session, by our persist id.
+    /// Whether a pending commit can be confirmed and cancelled on any session, by our persist id.
     pub(super) fn is_persistent(&self) -> bool {
         self.guarantee == Some(Guarantee::ConfirmedCommit11)
     }
 
-    /// The end of the locks.
+    /// Unlocks what this session has locked.
     pub(super) fn unlocks(&self) -> Vec<Operation> {
-        let candidate = self.has_candidate().then(|| Operation::unlock(Datastore::Candidate));
-        candidate.into_iter().chain([Operation::unlock(Datastore::Running)]).collect()
+        self.locks.unlock_requests()
     }
 
-    /// The end of the locks, and of what is in the candidate.
+    /// Discards what is in the candidate and unlocks.
     pub(super) fn give_back(&self) -> Vec<Operation> {
         let discard = self.has_candidate().then(Operation::discard_changes);
         discard.into_iter().chain(self.unlocks()).collect()
+    }
+
+    /// Cancels our pending commit, discards the candidate, reads running and unlocks, in the order that the profile
+    /// asks for. The candidate is discarded after the cancel: servers exist that leave the change in it.
+    fn cancel_and_release(&self) -> CancelRequests {
+        let mut operations = Vec::with_capacity(5);
+        let mut unlocks = self.unlocks();
+        let mut unlocked = Vec::new();
+        if self.asked.profile.cancel == CancelOrder::AfterUnlock && self.locks.locks_running() {
+            unlocks.retain(|unlock| *unlock != Operation::unlock(Datastore::Running));
+            unlocked.push(operations.len());
+            operations.push(Operation::unlock(Datastore::Running));
+        }
+        let cancel = operations.len();
+        operations.push(Operation::cancel_commit(Some(&self.job.persist)));
+        operations.push(Operation::discard_changes());
+        let read = operations.len();
+        operations.push(self.work.read());
+        unlocked.extend(operations.len()..operations.len() + unlocks.len());
+        operations.extend(unlocks);
+        CancelRequests { operations, cancel, read, unlocks: unlocked }
     }
 
     /// Carries out a phase's command. `committed` and `had_new` are what the transaction knows.
@@ -161,55 +193,62 @@ impl Device<'_> {
         Ok(Answer::Ready(self.guarantee.unwrap_or(Guarantee::WritableRunning)))
     }
 
-    /// Locks running and, if there is one, the candidate, waiting for who holds them, and reads what the edits touch.
+    /// Locks what the profile asks for, waits while another session holds it, and reads what the edits touch. Commits
+    /// of earlier deployments that may still be pending are cancelled first.
     ///
     /// The edit isn't in the same write: where the candidate can't be locked because it is dirty, it would
     /// go in all the same.
     pub(super) async fn lock(&mut self, by: Instant) -> Result<Element, Vec<Failure>> {
         let patience = Instant::now() + Duration::from_millis(self.job.limits.lock_wait_ms);
-        let mut may_discard = self.job.recovery || !self.lost_sessions.is_empty();
+        let mut may_discard = self.may_hold_residue();
         loop {
             if self.session.is_none() {
                 self.open(by, false).await.map_err(|failure| vec![failure])?;
             }
-            let has_candidate = self.has_candidate();
-            let mut asks = vec![Operation::lock(Datastore::Running)];
-            asks.extend(has_candidate.then(|| Operation::lock(Datastore::Candidate)));
+            let tokens = self.pending_tokens();
+            let mut asks: Vec<Operation> =
+                tokens.iter().map(|token| Operation::cancel_commit(Some(token))).collect();
+            let locks = self.locks;
+            asks.extend(locks.lock_requests());
             asks.push(self.work.read());
             let was_untried = self.untried;
             self.clean = false;
-            let replies = match self.send(Step::Lock.name(), &asks, by).await {
+            let mut replies = match self.send(Step::Lock.name(), &asks, by).await {
                 Ok(replies) => replies,
                 // A warm session that had died meanwhile; nothing was written.
                 Err(failure) if was_untried && failure.is_unanswered() => continue,
                 Err(failure) => return Err(vec![classify::of_silence(Step::Lock, &failure)]),
             };
-            let [running, candidate, read] = three(replies, has_candidate)?;
-            if !running.is_error() && !candidate.is_error() {
-                return match read.is_error() {
-                    false => Ok(read.into_data().unwrap_or_else(|| Element::base("data"))),
-                    true => {
+            let cancelled = replies.drain(..tokens.len().min(replies.len())).collect::<Vec<_>>();
+            self.note_cancelled(&tokens, &cancelled);
+            let Some(read) = replies.pop() else { return Err(vec![answers_missing(Step::Lock)]) };
+            let own_session = self.session.as_ref().map(Session::session_id).unwrap_or_default();
+            let (dirty, failures) = match locks::judge(locks, &replies, own_session) {
+                LockOutcome::Held => match classify::data_of(Step::Check, read) {
+                    Ok(data) => return Ok(data),
+                    Err(failures) => {
                         let unlocks = self.unlocks();
                         self.let_go(&unlocks, by).await;
-                        Err(classify::of_reply(Step::Check, &read))
+                        return Err(failures);
                     }
-                };
-            }
-            let dirty = has_candidate && !running.is_error() && !is_held_by_a_session(&candidate);
-            let mut give_back = Vec::new();
+                },
+                LockOutcome::CandidateOnly => {
+                    self.remark(
+                        "running can't be locked together with the candidate; the candidate's lock is used",
+                    );
+                    let unlocks = held(locks, &replies);
+                    self.let_go(&unlocks, by).await;
+                    self.locks = LockSet::Candidate;
+                    continue;
+                }
+                LockOutcome::DirtyCandidate(failures) => (true, failures),
+                LockOutcome::Refused(failures) => (false, failures),
+            };
+            let mut give_back = held(locks, &replies);
             if dirty && may_discard {
-                give_back.push(Operation::discard_changes());
-            }
-            if has_candidate && !candidate.is_error() {
-                give_back.push(Operation::unlock(Datastore::Candidate));
-            }
-            if !running.is_error() {
-                give_back.push(Operation::unlock(Datastore::Running));
+                give_back.insert(0, Operation::discard_changes());
             }
             self.let_go(&give_back, by).await;
-            let refused = [&running, &candidate].into_iter().filter(|reply| reply.is_error());
-            let failures: Vec<Failure> =
-                refused.flat_map(|reply| classify::of_reply(Step::Lock, reply)).collect();
             if failures.iter().any(|failure| failure.class != FailureClass::Busy) {
                 return Err(failures);
             }
@@ -226,6 +265,34 @@ impl Device<'_> {
         }
     }
 
+    /// Whether an earlier worker or deployment may have left edits in the candidate.
+    pub(super) fn may_hold_residue(&self) -> bool {
+        self.job.recovery
+            || self.job.past_unknown
+            || !self.lost_sessions.is_empty()
+            || !self.asked.pending_tokens.is_empty()
+    }
+
+    /// Tokens of earlier deployments that are still to be cancelled here.
+    fn pending_tokens(&self) -> Vec<String> {
+        match self.is_persistent() && !self.tokens_cancelled {
+            true => self.asked.pending_tokens.clone(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Notes which commits of earlier deployments were still pending. Any answer settles it: a device refuses what it
+    /// does not know.
+    fn note_cancelled(&mut self, tokens: &[String], replies: &[Reply]) {
+        if tokens.is_empty() {
+            return;
+        }
+        self.tokens_cancelled = true;
+        for (token, _) in tokens.iter().zip(replies).filter(|(_, reply)| reply.is_ok()) {
+            self.remark(format!("the commit of deployment {token} was still pending and has been cancelled"));
+        }
+    }
+
     /// Sends requests that give locks and edits back; the session is clean if all were carried out.
     pub(super) async fn let_go(&mut self, operations: &[Operation], by: Instant) {
         if operations.is_empty() {
@@ -233,7 +300,7 @@ impl Device<'_> {
             return;
         }
         match self.send("unlock", operations, by).await {
-            Ok(replies) if !replies.iter().any(Reply::is_error) => self.clean = true,
+            Ok(replies) if replies.iter().all(Reply::is_ok) => self.clean = true,
             Ok(_) => self.drop_session(),
             Err(_) => {}
         }
@@ -256,7 +323,10 @@ impl Device<'_> {
             return Ok(());
         }
         let edit = self.work.edit(direction, &can, Datastore::Candidate, data);
-        match self.send(Step::Edit.name(), &[edit], by).await {
+        let discards = self.asked.profile.discard_before_edit || self.may_hold_residue();
+        let discard = discards.then(Operation::discard_changes);
+        let asks: Vec<Operation> = discard.into_iter().chain([edit]).collect();
+        match self.send(Step::Edit.name(), &asks, by).await {
             Err(failure) => Err(vec![classify::of_silence(Step::Edit, &failure)]),
             Ok(replies) if replies.iter().all(Reply::is_ok) => Ok(()),
             Ok(replies) => {
@@ -270,7 +340,8 @@ impl Device<'_> {
 
     async fn commit(&mut self) -> Answer {
         let persist = self.is_persistent().then_some(self.job.persist.as_str());
-        let commit = commit_provisionally(persist, self.job.limits.confirm_timeout_s);
+        let timeout_s = self.asked.profile.confirm_timeout_s(self.job.limits.confirm_timeout_s);
+        let commit = commit_provisionally(persist, timeout_s);
         self.committed_at = Some(Moment::now());
         let asks = [commit, self.work.read()];
         let (committed, read) = match self.send(Step::Commit.name(), &asks, self.job.forward_by).await {
@@ -292,33 +363,57 @@ impl Device<'_> {
         };
         let committed = committed.unwrap_or_default();
         if !committed.is_ok() {
-            // A device may say no and have done it all the same.
-            let shows_nothing = read.as_ref().and_then(Reply::data).is_none_or(|data| {
-                self.snapshot.as_ref().is_some_and(|snapshot| self.work.same(data, snapshot))
-            });
-            let touched = !(committed.is_error() && shows_nothing);
-            return Answer::Failed { failures: classify::of_reply(Step::Commit, &committed), touched };
+            let failures = classify::of_reply(Step::Commit, &committed);
+            let is_undone = self.end_refused_commit(read.as_ref()).await;
+            return Answer::Failed { failures, touched: !is_undone };
         }
-        let broken = |text: String| Answer::Failed {
-            failures: vec![Failure::new(FailureClass::BrokenPeer, Step::Check.name(), text)],
-            touched: true,
-        };
+        let failed = |failures| Answer::Failed { failures, touched: true };
         let Some(read) = read else {
             let text = "the connection was lost before the change could be read back";
-            return Answer::Failed {
-                failures: vec![Failure::new(FailureClass::Unreachable, Step::Check.name(), text)],
-                touched: true,
-            };
+            return failed(vec![Failure::new(FailureClass::Unreachable, Step::Check.name(), text)]);
         };
-        if read.is_error() {
-            return Answer::Failed { failures: classify::of_reply(Step::Check, &read), touched: true };
-        }
-        let data = read.into_data().unwrap_or_else(|| Element::base("data"));
+        let data = match classify::data_of(Step::Check, read) {
+            Ok(data) => data,
+            Err(failures) => return failed(failures),
+        };
         if self.work.after(&data) {
             return Answer::Done;
         }
         let difference = classify::shorten(&self.work.difference(&data));
-        broken(format!("the device answered ok to the commit, but reading back shows that {difference}"))
+        let text = format!("the device answered ok to the commit, but reading back shows that {difference}");
+        failed(vec![Failure::new(FailureClass::BrokenPeer, Step::Check.name(), text)])
+    }
+
+    /// Ends a confirmed commit that was not answered by ok: servers exist that refuse one and leave its timer armed,
+    /// or have carried it out. Returns whether nothing of it is left: no timer, no lock, running as before. `read`:
+    /// what was read in the same pipeline as the commit.
+    async fn end_refused_commit(&mut self, read: Option<&Reply>) -> bool {
+        let by = self.job.total_by;
+        if self.session.is_none() {
+            return false;
+        }
+        if !self.is_persistent() {
+            // RFC 4741 §8.4 cancels by the end of the session, so it is not used again.
+            let is_as_before = read.and_then(Reply::data).is_some_and(|data| self.is_as_before(data, true));
+            if is_as_before {
+                self.end_session(by).await;
+            }
+            return is_as_before;
+        }
+        let requests = self.cancel_and_release();
+        let Ok(replies) = self.send(Step::Undo.name(), &requests.operations, by).await else { return false };
+        if replies.get(requests.cancel).is_some_and(Reply::is_ok) {
+            self.remark(
+                "the device had refused the confirmed commit and kept it pending; it has been cancelled",
+            );
+        }
+        self.clean = requests.unlocks.iter().all(|at| replies.get(*at).is_some_and(Reply::is_ok));
+        let data = replies.get(requests.read).and_then(Reply::data);
+        let is_as_before = data.is_some_and(|data| self.is_as_before(data, true));
+        if !self.clean {
+            self.drop_session();
+        }
+        is_as_before
     }
 
     /// Lets go of the locks. The commit stays pending, as it belongs to no session (RFC 6241 §8.4.5.1).
@@ -373,9 +468,7 @@ impl Device<'_> {
             let failures = vec![Failure::new(FailureClass::InDoubt, Step::Check.name(), text)];
             return Answer::Failed { failures, touched: true };
         }
-        if self.session.as_ref().is_some_and(|session| session.capabilities().startup()) {
-            self.save(by).await;
-        }
+        self.save(by).await;
         Answer::Done
     }
 
@@ -388,33 +481,55 @@ impl Device<'_> {
             Some(Guarantee::ConfirmedCommit10) => Operation::commit(),
             Some(Guarantee::ConfirmedCommit11) | None => Operation::commit_confirming(&self.job.persist),
         };
-        let saves = self.session.as_ref().is_some_and(|session| session.capabilities().startup());
+        let saves = self.save_request().is_some();
+        // A confirm that comes late may be answered ok although the device has rolled back: running is read as well.
+        let mut asks = vec![confirm, self.work.read()];
         // Running must not be saved before it is known to be confirmed.
-        let mut asks = vec![confirm];
         if !saves {
             asks.extend(self.unlocks());
         }
-        let (confirmed, unlocked) = match self.send(Step::Confirm.name(), &asks, by).await {
+        let (confirmed, read, unlocked) = match self.send(Step::Confirm.name(), &asks, by).await {
             Ok(replies) => {
                 let mut replies = replies.into_iter();
-                (replies.next().unwrap_or_default(), replies.all(|reply| !reply.is_error()))
+                let (confirmed, read) = (replies.next().unwrap_or_default(), replies.next());
+                (confirmed, read, replies.all(|reply| reply.is_ok()))
             }
             Err(failure) => match answered_first(&failure) {
-                Some(reply) => (reply, false),
+                Some(reply) => (reply, None, false),
                 None => {
                     let failures = vec![classify::in_doubt(Step::Confirm, &failure)];
                     return Answer::Failed { failures, touched: true };
                 }
             },
         };
+        let in_doubt = |failures: Vec<Failure>| {
+            let doubts =
+                failures.into_iter().map(|failure| Failure { class: FailureClass::InDoubt, ..failure });
+            Answer::Failed { failures: doubts.collect(), touched: true }
+        };
         if !confirmed.is_ok() {
-            let failures = classify::of_reply(Step::Confirm, &confirmed).into_iter().map(|failure| {
-                // Whatever the device's reason, it may have gone back by itself before.
-                Failure { class: FailureClass::InDoubt, ..failure }
-            });
-            let failures = failures.collect();
+            // Whatever the device's reason, it may have rolled back before.
+            let failures = classify::of_reply(Step::Confirm, &confirmed);
             self.drop_session();
-            return Answer::Failed { failures, touched: true };
+            return in_doubt(failures);
+        }
+        let in_force = match read.map(|read| classify::data_of(Step::Check, read)) {
+            Some(Ok(data)) if self.work.after(&data) => Ok(()),
+            Some(Ok(data)) => {
+                let difference = classify::shorten(&self.work.difference(&data));
+                let text = format!("the device has confirmed, but reading back shows that {difference}");
+                Err(vec![Failure::new(FailureClass::InDoubt, Step::Check.name(), text)])
+            }
+            Some(Err(failures)) => Err(failures),
+            None => Err(vec![Failure::new(
+                FailureClass::InDoubt,
+                Step::Check.name(),
+                "the connection was lost before the confirmed change could be read back",
+            )]),
+        };
+        if let Err(failures) = in_force {
+            self.drop_session();
+            return in_doubt(failures);
         }
         if saves {
             self.save(by).await;
@@ -426,10 +541,23 @@ impl Device<'_> {
         Answer::Done
     }
 
-    /// Copies running to startup, where the device has one of its own. The change is in force by now, so a
-    /// failure is only told.
+    /// The request that keeps running over a reboot, where the device needs one.
+    pub(super) fn save_request(&self) -> Option<Operation> {
+        let can = self.capabilities()?;
+        match self.asked.profile.startup {
+            Startup::Untouched => None,
+            Startup::AsOffered => {
+                can.startup().then(|| Operation::copy_config(Datastore::Startup, Datastore::Running))
+            }
+            Startup::Rpc => self.work.save_rpc.clone().map(Operation::new),
+        }
+    }
+
+    /// Saves running for the next boot, where the device needs that. The change is in force by now, so a failure is
+    /// only reported.
     pub(super) async fn save(&mut self, by: Instant) {
-        let mut asks = vec![Operation::copy_config(Datastore::Startup, Datastore::Running)];
+        let Some(save) = self.save_request() else { return };
+        let mut asks = vec![save];
         if !self.clean {
             asks.extend(self.unlocks());
         }
@@ -466,12 +594,10 @@ impl Device<'_> {
             self.end_session(by).await;
         }
         if self.session.is_some() {
-            let cancel = Operation::cancel_commit(Some(&self.job.persist));
-            let mut asks = vec![cancel, Operation::discard_changes(), self.work.read()];
-            asks.extend(self.unlocks());
-            if let Ok(replies) = self.send(Step::Undo.name(), &asks, by).await {
-                self.clean = replies.iter().skip(3).all(|reply| !reply.is_error());
-                let data = replies.get(2).and_then(Reply::data);
+            let requests = self.cancel_and_release();
+            if let Ok(replies) = self.send(Step::Undo.name(), &requests.operations, by).await {
+                self.clean = requests.unlocks.iter().all(|at| replies.get(*at).is_some_and(Reply::is_ok));
+                let data = replies.get(requests.read).and_then(Reply::data);
                 if data.is_some_and(|data| self.is_as_before(data, had_new)) {
                     if !self.clean {
                         self.drop_session();
@@ -505,10 +631,7 @@ impl Device<'_> {
         if committed && !self.is_persistent() {
             return self.end_session(by).await;
         }
-        let mut asks = self.give_back();
-        if committed {
-            asks.insert(0, Operation::cancel_commit(Some(&self.job.persist)));
-        }
+        let asks = if committed { self.cancel_and_release().operations } else { self.give_back() };
         self.let_go(&asks, by).await;
     }
 
@@ -533,17 +656,13 @@ pub(super) fn answered_first(failure: &RpcFailure) -> Option<Reply> {
     }
 }
 
-/// The answers to the two locks and the read; without candidate there is no second.
-fn three(mut replies: Vec<Reply>, has_candidate: bool) -> Result<[Reply; 3], Vec<Failure>> {
-    if !has_candidate && !replies.is_empty() {
-        replies.insert(1, Reply::ok());
-    }
-    <[Reply; 3]>::try_from(replies).map_err(|_| {
-        vec![Failure::new(FailureClass::BrokenPeer, Step::Lock.name(), "the device left answers out")]
-    })
+/// Unlocks the datastores whose lock requests were answered by ok.
+fn held(locks: LockSet, replies: &[Reply]) -> Vec<Operation> {
+    let held = locks.datastores().iter().zip(replies).filter(|(_, reply)| reply.is_ok());
+    held.rev().map(|(datastore, _)| Operation::unlock(*datastore)).collect()
 }
 
-/// Whether a lock was refused because a session holds it, and not because the candidate is dirty.
-fn is_held_by_a_session(lock: &Reply) -> bool {
-    !lock.is_error() || lock.errors().iter().filter_map(RpcError::session_id).any(|id| id != 0)
+/// The failure of a device that left out replies.
+pub(super) fn answers_missing(step: Step) -> Failure {
+    Failure::new(FailureClass::BrokenPeer, step.name(), "the device left replies out")
 }

@@ -19,7 +19,11 @@ use turnup_netconf::{
     xml::Element,
 };
 
-use super::{Device, NotReopened};
+use super::{
+    Device, NotReopened,
+    locks::{self, LockSet},
+    phases::answers_missing,
+};
 use crate::{
     classify::{self, Step},
     retry::Retry,
@@ -74,11 +78,12 @@ impl Device<'_> {
         // What can be asked depends on what the device can do.
         let mut asks = operations(self);
         let asked = asks.len();
-        asks.extend([
-            Operation::lock(Datastore::Running),
-            self.work.read(),
-            Operation::unlock(Datastore::Running),
-        ]);
+        let probe = self.locks.probe();
+        // The device denies the lock of a candidate that a lost session has left changed.
+        let discards = probe == Datastore::Candidate && self.may_hold_residue();
+        asks.extend(discards.then(Operation::discard_changes));
+        let skipped = asks.len();
+        asks.extend([Operation::lock(probe), self.work.read(), Operation::unlock(probe)]);
         let lost = |failures: Vec<Failure>| Answer::Failed { failures, touched: true };
         self.clean = false;
         let replies = self
@@ -86,26 +91,28 @@ impl Device<'_> {
             .await
             .map_err(|failure| lost(vec![classify::of_silence(step, &failure)]))?;
         let answer = asked.checked_sub(1).and_then(|last| replies.get(last)).cloned();
-        let mut replies = replies.into_iter().skip(asked);
+        let mut replies = replies.into_iter().skip(skipped);
         let (Some(lock), Some(read)) = (replies.next(), replies.next()) else {
-            return Err(lost(vec![Failure::new(
-                FailureClass::BrokenPeer,
-                step.name(),
-                "answers are missing",
-            )]));
+            return Err(lost(vec![answers_missing(step)]));
         };
         // Unlocked again, or not locked at all.
-        self.clean = lock.is_error() || replies.next().is_some_and(|unlock| !unlock.is_error());
+        self.clean = lock.is_error() || replies.next().is_some_and(|unlock| unlock.is_ok());
         if !self.clean {
             self.drop_session();
         }
-        if read.is_error() {
-            return Err(lost(classify::of_reply(Step::Check, &read)));
+        let set = if probe == Datastore::Running { LockSet::Running } else { LockSet::Candidate };
+        if set == LockSet::Running
+            && self.locks == LockSet::RunningAndCandidate
+            && locks::is_not_lockable(&lock)
+        {
+            // Asked again at once, by the lock that this device has.
+            self.locks = LockSet::Candidate;
+            return Box::pin(self.question(step, operations, by)).await;
         }
-        let data = read.into_data().unwrap_or_else(|| Element::base("data"));
-        let lock = match lock.is_error() {
-            false => Lock::Granted,
-            true => Lock::Denied(lock.errors().iter().find_map(RpcError::session_id)),
+        let data = classify::data_of(Step::Check, read).map_err(lost)?;
+        let lock = match lock.is_ok() {
+            true => Lock::Granted,
+            false => Lock::Denied(lock.errors().iter().find_map(RpcError::session_id)),
         };
         Ok(Finding { answer, data, lock, settled: false })
     }
@@ -120,7 +127,7 @@ impl Device<'_> {
     ) -> Answer {
         let mut retry = patience();
         let began = Instant::now();
-        let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s));
+        let timer = self.confirm_timeout();
         loop {
             if self.session.is_some() && matches!(self.still_current(by).await, Err(NotReopened::Superseded))
             {
@@ -176,7 +183,7 @@ impl Device<'_> {
         look: impl Fn(&Self, &Element),
     ) -> Answer {
         let began = Instant::now();
-        let timer = Duration::from_secs(u64::from(self.job.limits.confirm_timeout_s) + 5);
+        let timer = self.confirm_timeout() + attempt::TIMER_SLACK;
         // Nothing comes after it that would need time to be taken back.
         let by = if self.job.stage == Stage::Undo { self.job.total_by } else { self.job.forward_by };
         // What another deployment has left is taken back with this one, should it fail.
@@ -235,16 +242,14 @@ impl Device<'_> {
                 None
             } else if device.is_as_before(&finding.data, had_new) {
                 Some(Answer::Done)
-            } else if device.timer_left().is_zero() && device.work.after(&finding.data) {
+            } else if !device.timer_left().is_zero() {
+                None
+            } else if device.work.after(&finding.data) {
                 // Not provisional after all.
                 Some(Answer::Found(InForce::New))
-            } else if device.timer_left().is_zero() && !device.is_persistent() {
-                // Nothing that could be waited for is left.
-                let text = "the commit has not gone back, neither with its session nor by its timer";
-                let failures = vec![Failure::new(FailureClass::InDoubt, Step::Undo.name(), text)];
-                Some(Answer::Failed { failures, touched: true })
             } else {
-                None
+                // No rollback can come any more, and what is there is neither the old nor the new configuration.
+                Some(Answer::Found(InForce::Partly))
             }
         })
         .await
@@ -389,10 +394,8 @@ impl Device<'_> {
         }
         match data {
             Some(data) if self.is_reached(direction, &data, had_new) => {
-                // What is in startup may be what is gone by now.
-                if self.capabilities().is_some_and(|can| can.startup()) {
-                    self.save(by).await;
-                }
+                // Startup may hold what is gone by now.
+                self.save(by).await;
                 Ok(Answer::Done)
             }
             _ => {

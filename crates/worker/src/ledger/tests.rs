@@ -28,6 +28,8 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         host_key: None,
         credential: None,
         epoch: 1,
+        profile: Default::default(),
+        pending_tokens: Vec::new(),
         edits: orders.iter().map(edit).collect(),
         audit: None,
     });

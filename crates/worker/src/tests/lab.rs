@@ -196,6 +196,8 @@ impl Lab {
             host_key: Some(device.host_key()),
             credential: Some(CredentialRef::new("lab").unwrap()),
             epoch: 1,
+            profile: Default::default(),
+            pending_tokens: Vec::new(),
             edits: vec![edit],
             audit: None,
         }

@@ -16,6 +16,7 @@ use turnup_core::{
         self, Condition, Deployment, DeviceEdit, DeviceWork, InForce, Limits, Part, Purpose, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
+    profile::Profiles,
 };
 use turnup_netconf::{
     operation::{Datastore, EditConfig, Operation},
@@ -111,6 +112,8 @@ impl Real {
                 host_key: known.lines().find_map(|line| line.strip_prefix(&place)).map(str::to_owned),
                 credential: Some(CredentialRef::new("lab").unwrap()),
                 epoch: 1,
+                profile: Profiles::shipped().unwrap().of(&PlatformName::new("ietf").unwrap()),
+                pending_tokens: Vec::new(),
                 edits: vec![edit(order, name, if n == 1 { kind } else { "ethernetCsmacd" })],
                 audit: None,
             }
