@@ -15,7 +15,7 @@ use turnup_core::{
     name::{CredentialRef, RegionName},
     policy::Role,
 };
-use turnup_device_sim::{DeviceSpec, Options, Simulator, schema};
+use turnup_device_sim::{DeviceSpec, Options, Personality, Simulator, schema};
 use turnup_store::{NewToken, Store};
 
 use crate::{
@@ -83,6 +83,7 @@ pub(crate) fn devices(count: usize, regions: &[RegionName], first_port: u16) -> 
                 name: format!("sim-{region}-{}", i / regions.len() + 1),
                 region: region.to_string(),
                 port,
+                personality: Personality::DEFAULT,
             }
         })
         .collect()

@@ -16,7 +16,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::behaviour::Behaviour;
+use crate::datastore::Holds;
 use crate::device::SimDevice;
+use crate::personality::Personality;
 use crate::simulator::{Fleet, InventoryEntry, SimulatorError};
 
 /// What can be asked for.
@@ -36,6 +38,18 @@ pub enum Command {
         device: String,
         /// From now on.
         behaviour: Box<Behaviour>,
+    },
+    /// What a device holds: locks, pending and armed commits. Answered with [`Answer::Holds`].
+    Holds {
+        /// The device's name.
+        device: String,
+    },
+    /// Changes a device's personality, see [`SimDevice::set_personality`].
+    SetPersonality {
+        /// The device's name; `*` for all.
+        device: String,
+        /// The name of the personality.
+        personality: String,
     },
     /// The running configuration of a device. Answered with [`Answer::Running`].
     Running {
@@ -75,6 +89,8 @@ pub enum Answer {
     Devices(Vec<InventoryEntry>),
     /// A behaviour.
     Behaviour(Box<Behaviour>),
+    /// What a device holds.
+    Holds(Holds),
     /// A running configuration as XML.
     Running(String),
     /// It wasn't done, and why.
@@ -245,6 +261,18 @@ async fn carry_out(command: Command, fleet: &Fleet) -> Answer {
             }
             Command::SetBehaviour { device, behaviour } => {
                 done(find(&device)?.set_behaviour(*behaviour).await)
+            }
+            Command::Holds { device } => Ok(Answer::Holds(find(&device)?.holds())),
+            Command::SetPersonality { device, personality } => {
+                let personality = Personality::named(&personality).ok_or_else(|| {
+                    format!("there is no personality {personality:?}: take one of {}", Personality::names())
+                })?;
+                if device == "*" {
+                    fleet.devices.values().for_each(|device| device.set_personality(personality));
+                } else {
+                    find(&device)?.set_personality(personality);
+                }
+                Ok(Answer::Done)
             }
             Command::Running { device } => Ok(Answer::Running(find(&device)?.running_xml())),
             Command::SetState { device, path, value } => {

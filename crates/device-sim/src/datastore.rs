@@ -18,12 +18,14 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
 use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
 use turnup_netconf::xml::Element;
 
 use crate::leaves::{Change, Draft, Leaves, NOTHING, Overlay, View};
 use crate::path::{Path, steps};
+use crate::personality::{CandidateCopy, DirtyCandidate, Edits, LockWhilePending, Personality, RunningLock};
 use running::Running;
 use state::{Operational, State};
 
@@ -86,9 +88,37 @@ pub struct Commit {
 struct Pending {
     session: SessionId,
     persist: Option<String>,
+}
+
+/// A rollback that takes place unless it is prevented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Timer {
     deadline: Instant,
-    /// What running held before, of all that changed since.
-    undo: Overlay,
+    /// The session that armed it, and the token of that commit.
+    session: SessionId,
+    persist: Option<String>,
+}
+
+/// What is held, pending or armed in a device.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Holds {
+    /// The token of the pending confirmed commit; an empty text if it has none.
+    pub pending: Option<String>,
+    /// The tokens of the commits whose rollbacks are armed, the next one first.
+    pub armed: Vec<String>,
+    /// The number of the session that holds the lock of running.
+    pub running_lock: Option<u32>,
+    /// The number of the session that holds the lock of the candidate.
+    pub candidate_lock: Option<u32>,
+    /// Whether the candidate differs from running.
+    pub candidate_is_changed: bool,
+}
+
+impl Holds {
+    /// Whether nothing is held, pending or armed, and the candidate is as running.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The datastores of one device.
@@ -102,7 +132,17 @@ pub struct Datastores {
     /// Locks that a session holds which nobody can see.
     phantom_running_lock: Option<u32>,
     phantom_candidate_lock: Option<u32>,
+    personality: Personality,
     pending: Option<Pending>,
+    /// The rollbacks that are armed, the next one first. With most personalities one if something is pending.
+    timers: Vec<Timer>,
+    /// What running held before what is pending, of all that changed since.
+    backup: Option<Overlay>,
+    /// The candidate was edited since it was last committed or discarded.
+    candidate_is_edited: bool,
+    /// The candidate was validated after the last edit.
+    candidate_is_spent: bool,
+    last_request: Option<Instant>,
     sessions: BTreeSet<SessionId>,
     state: State,
 }
@@ -113,6 +153,12 @@ fn protocol_error(tag: ErrorTag, message: impl Into<String>) -> RpcError {
 
 fn in_use(holder: u32, what: &str) -> Errors {
     vec![protocol_error(ErrorTag::InUse, format!("session {holder} holds the lock of {what}"))]
+}
+
+/// A request that the device can't even read: it has no tag, and names the element.
+fn syntax_error(element: &str) -> RpcError {
+    let info = [Element::base("bad-element").with_text(element)];
+    RpcError { error_type: None, ..protocol_error(ErrorTag::OperationFailed, "syntax error").with_info(info) }
 }
 
 fn unsupported(what: &str) -> Errors {
@@ -127,6 +173,22 @@ impl Datastores {
         let mut datastores = Self::default();
         datastores.running.apply(&changes);
         datastores
+    }
+
+    /// The same datastores with another personality.
+    #[must_use]
+    pub fn with_personality(self, personality: Personality) -> Self {
+        Self { personality, ..self }
+    }
+
+    /// Changes the personality.
+    pub fn set_personality(&mut self, personality: Personality) {
+        self.personality = personality;
+    }
+
+    /// The personality.
+    pub fn personality(&self) -> &Personality {
+        &self.personality
     }
 
     /// Makes changes of running that need no plan, at the start of a device.
@@ -146,7 +208,38 @@ impl Datastores {
 
     /// Until when the pending confirmed commit must be confirmed, if there is one.
     pub fn confirm_deadline(&self) -> Option<Instant> {
-        self.pending.as_ref().map(|pending| pending.deadline)
+        self.pending.as_ref()?;
+        self.timers.first().map(|timer| timer.deadline)
+    }
+
+    /// What is held, pending or armed.
+    pub fn holds(&self) -> Holds {
+        Holds {
+            pending: self.pending.as_ref().map(|pending| pending.persist.clone().unwrap_or_default()),
+            armed: self.timers.iter().map(|timer| timer.persist.clone().unwrap_or_default()).collect(),
+            running_lock: self.running_lock.map(|session| session.number),
+            candidate_lock: self.candidate_lock.map(|session| session.number),
+            candidate_is_changed: self.candidate_is_changed(),
+        }
+    }
+
+    /// A request has come.
+    pub fn note_request(&mut self, now: Instant) {
+        self.last_request = Some(now);
+    }
+
+    fn clear_candidate(&mut self) {
+        self.candidate.clear();
+        self.candidate_is_edited = false;
+        self.candidate_is_spent = false;
+    }
+
+    /// Whether the candidate counts as changed and not committed.
+    fn candidate_is_dirty(&self) -> bool {
+        match self.personality.candidate_copy {
+            CandidateCopy::FollowsRunning => self.candidate_is_changed(),
+            CandidateCopy::Own => self.candidate_is_edited,
+        }
     }
 
     fn view(&self, datastore: Datastore) -> Result<View<'_>, Errors> {
@@ -174,9 +267,15 @@ impl Datastores {
     /// (§8.3.5.3). The transition of [`Datastores::plan_session_end`] is to be applied before.
     pub fn close_session(&mut self, session: SessionId) {
         self.sessions.remove(&session);
+        self.release_locks(session);
+    }
+
+    /// Releases the locks of a session.
+    pub fn release_locks(&mut self, session: SessionId) {
         self.running_lock.take_if(|holder| *holder == session);
-        if self.candidate_lock.take_if(|holder| *holder == session).is_some() {
-            self.candidate.clear();
+        let held = self.candidate_lock.take_if(|holder| *holder == session).is_some();
+        if held && self.personality.lock_end_discards {
+            self.clear_candidate();
         }
     }
 
@@ -218,25 +317,83 @@ impl Datastores {
     /// `lock`, §7.5.
     pub fn lock(&mut self, session: SessionId, datastore: Datastore) -> Result<(), Errors> {
         let denied = |number| Err(vec![RpcError::lock_denied(number)]);
+        match (datastore, self.personality.running_lock) {
+            (Datastore::Startup, _) => return Err(unsupported("there is no startup datastore")),
+            (Datastore::Running, RunningLock::SyntaxError) => return Err(vec![syntax_error("running")]),
+            (Datastore::Running, RunningLock::NotSupported) => {
+                return Err(unsupported("lock of running isn't supported by this device"));
+            }
+            _ => {}
+        }
         if let Some(holder) = self.lock_holder(datastore) {
             return denied(holder);
         }
-        match datastore {
-            Datastore::Running => match &self.pending {
-                Some(pending) if pending.session != session => denied(self.number_of(pending.session)),
-                _ => {
-                    self.running_lock = Some(session);
-                    Ok(())
+        let other = match datastore {
+            Datastore::Running => Datastore::Candidate,
+            _ => Datastore::Running,
+        };
+        if self.personality.locks_exclude
+            && let Some(holder) = self.lock_holder(other)
+        {
+            return denied(holder);
+        }
+        self.check_pending_permits_lock(session, datastore)?;
+        if datastore == Datastore::Candidate {
+            if self.candidate_is_dirty() {
+                return Err(self.dirty_candidate());
+            }
+            self.candidate_lock = Some(session);
+        } else {
+            self.running_lock = Some(session);
+        }
+        Ok(())
+    }
+
+    fn check_pending_permits_lock(&self, session: SessionId, datastore: Datastore) -> Result<(), Errors> {
+        let Some(pending) = &self.pending else { return Ok(()) };
+        let is_denied = match self.personality.lock_while_pending {
+            LockWhilePending::DeniesRunningToOthers => pending.session != session,
+            LockWhilePending::DeniesRunning => true,
+            LockWhilePending::GrantsIfPersistent => pending.persist.is_none(),
+            LockWhilePending::Grants => false,
+            LockWhilePending::BothInUse => {
+                let message = "cannot perform the operation with confirmed-commit pending";
+                return Err(vec![
+                    protocol_error(ErrorTag::InUse, message).with_app_tag("outstanding-confirmed-commit"),
+                ]);
+            }
+        };
+        if is_denied && datastore == Datastore::Running {
+            let holder = self.number_of(pending.session);
+            let error = RpcError::lock_denied(holder);
+            return Err(vec![match self.personality.lock_while_pending {
+                LockWhilePending::DeniesRunning => {
+                    error.with_message("There is an ongoing confirmed commit.")
                 }
-            },
-            Datastore::Candidate if self.candidate_is_changed() => {
-                denied(self.candidate_editor.map_or(0, |editor| self.number_of(editor)))
+                _ => error,
+            }]);
+        }
+        Ok(())
+    }
+
+    /// Why the candidate can't be locked.
+    fn dirty_candidate(&self) -> Errors {
+        let editor = self.candidate_editor.map_or(0, |editor| self.number_of(editor));
+        let modified = "candidate datastore data have already been modified";
+        match self.personality.dirty_candidate {
+            DirtyCandidate::LockDenied => vec![RpcError::lock_denied(editor)],
+            DirtyCandidate::LockDeniedByNoSession => {
+                vec![RpcError::lock_denied(0).with_message(format!("Operation failed, {modified}"))]
             }
-            Datastore::Candidate => {
-                self.candidate_lock = Some(session);
-                Ok(())
+            DirtyCandidate::OperationFailed => [modified, "the lock of candidate failed"]
+                .map(|message| {
+                    RpcError::new(ErrorType::Application, ErrorTag::OperationFailed).with_message(message)
+                })
+                .into(),
+            DirtyCandidate::ResourceDenied => {
+                let message = "candidate cannot be locked, discard-changes needed";
+                vec![protocol_error(ErrorTag::ResourceDenied, message)]
             }
-            Datastore::Startup => Err(unsupported("there is no startup datastore")),
         }
     }
 
@@ -251,8 +408,8 @@ impl Datastores {
             let message = format!("this session doesn't hold the lock of {}", datastore.as_str());
             return Err(vec![protocol_error(ErrorTag::OperationFailed, message)]);
         }
-        if datastore == Datastore::Candidate {
-            self.candidate.clear();
+        if datastore == Datastore::Candidate && self.personality.lock_end_discards {
+            self.clear_candidate();
         }
         Ok(())
     }
@@ -305,10 +462,11 @@ impl Datastores {
     /// `edit-config` of the candidate, §7.2.
     pub fn edit_candidate(&mut self, session: SessionId, edit: Edit<'_>) -> Result<(), Errors> {
         self.check_lock(session, Datastore::Candidate)?;
-        let Self { running, candidate, candidate_editor, .. } = self;
-        let (changed, errors) = run_edit(running, candidate, edit, false);
+        let (changed, errors) = run_edit(&self.running, &mut self.candidate, edit, false, &self.personality);
         if changed {
-            *candidate_editor = Some(session);
+            self.candidate_editor = Some(session);
+            self.candidate_is_edited = true;
+            self.candidate_is_spent = false;
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -326,19 +484,23 @@ impl Datastores {
     /// `discard-changes`, §8.3.4.2.
     pub fn discard_changes(&mut self, session: SessionId) -> Result<(), Errors> {
         self.check_lock(session, Datastore::Candidate)?;
-        self.candidate.clear();
+        self.clear_candidate();
         Ok(())
     }
 
     /// `validate`, §8.6.4.1.
-    pub fn validate(&self, source: Source<'_>) -> Result<(), Errors> {
+    pub fn validate(&mut self, source: Source<'_>) -> Result<(), Errors> {
         let errors = match source {
             Source::Datastore(Datastore::Running) => Vec::new(),
-            Source::Datastore(Datastore::Candidate) => validate::violations(&self.running, &self.candidate),
+            Source::Datastore(Datastore::Candidate) => {
+                let errors = validate::candidate(&self.running, &self.candidate, self.personality.edits);
+                self.candidate_is_spent = errors.is_empty();
+                errors
+            }
             Source::Datastore(Datastore::Startup) => unsupported("there is no startup datastore"),
             Source::Config(config) => {
                 let edit = Edit { test_option: TestOption::TestOnly, ..whole(config) };
-                run_edit(&self.running, &mut Overlay::new(), edit, true).1
+                run_edit(&self.running, &mut Overlay::new(), edit, true, &self.personality).1
             }
         };
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -361,16 +523,24 @@ fn whole(config: &Element) -> Edit<'_> {
 
 /// Edits `overlay`; the result is whether it was changed, and the errors. With `must_be_valid`, nothing is
 /// kept that violates a constraint, whatever `test-option` says.
-fn run_edit(running: &Running, overlay: &mut Overlay, edit: Edit<'_>, must_be_valid: bool) -> (bool, Errors) {
-    let tested = edit.test_option != TestOption::Set;
+fn run_edit(
+    running: &Running,
+    overlay: &mut Overlay,
+    edit: Edit<'_>,
+    must_be_valid: bool,
+    personality: &Personality,
+) -> (bool, Errors) {
+    let stored = personality.edits == Edits::Stored && !must_be_valid;
+    let rules = edit::Rules { checks_values: !stored, spelling: personality.spelling };
+    let tested = edit.test_option != TestOption::Set && !stored;
     if tested {
-        let errors = edit::check(edit.config);
+        let errors = edit::check(edit.config, rules);
         if !errors.is_empty() {
             return (false, errors);
         }
     }
     let mut draft = Draft::new(&running.leaves, overlay);
-    let mut errors = edit::apply(&mut draft, edit.config, edit.default_operation, edit.error_option);
+    let mut errors = edit::apply(&mut draft, edit.config, edit.default_operation, edit.error_option, rules);
     let mut undo = !errors.is_empty() && edit.error_option == ErrorOption::RollbackOnError;
     if (tested || must_be_valid) && !undo {
         let violations = validate::violations(running, draft.overlay);

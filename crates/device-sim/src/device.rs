@@ -1,6 +1,7 @@
 //! One device: its datastores behind a lock, its clock, its misbehaviour, its place in the network.
 
 mod served;
+mod style;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,13 +19,15 @@ use turnup_netconf::server::{self, HostKeyPair, Outcome};
 use turnup_netconf::xml::Element;
 
 use crate::behaviour::{Act, Behaviour, Lie, Moment, Play};
-use crate::datastore::{Datastores, Errors, SessionId, Transition};
+use crate::datastore::{Datastores, Errors, Holds, SessionId, Transition};
 use crate::journal::{Journal, JournalError};
 use crate::network::Network;
 use crate::path::Path;
+use crate::personality::Personality;
 use crate::request::{Request, edit_by_hand, monitoring_state, schema_text};
 use crate::simulator::{InventoryEntry, SimulatorError};
 use served::Served;
+use style::Style;
 
 /// What all devices of a simulator share.
 #[derive(Debug)]
@@ -145,6 +148,21 @@ impl SimDevice {
         self.lock().datastores.candidate_is_changed()
     }
 
+    /// What is held, pending or armed.
+    pub fn holds(&self) -> Holds {
+        self.lock().datastores.holds()
+    }
+
+    /// Its personality.
+    pub fn personality(&self) -> Personality {
+        *self.lock().datastores.personality()
+    }
+
+    /// Changes its personality. Sessions that are open go on; what they were offered in hello stays as it was.
+    pub fn set_personality(&self, personality: Personality) {
+        self.lock().datastores.set_personality(personality);
+    }
+
     /// Whether a confirmed commit waits to be confirmed.
     pub fn has_pending_commit(&self) -> bool {
         self.lock().datastores.confirm_deadline().is_some()
@@ -238,7 +256,10 @@ impl SimDevice {
     }
 
     pub(crate) fn server_options(&self) -> Arc<server::Options> {
-        self.shared.server.clone()
+        match self.personality().idle_timeout {
+            Some(idle_timeout) => Arc::new(server::Options { idle_timeout, ..(*self.shared.server).clone() }),
+            None => self.shared.server.clone(),
+        }
     }
 
     // Changes of running.
@@ -267,19 +288,27 @@ impl SimDevice {
     }
 
     fn make_without_journal(self: &Arc<Self>, state: &mut State, transition: Transition) {
-        let before = state.datastores.confirm_deadline();
+        let before = state.datastores.rollback_due();
         state.datastores.apply(transition);
-        let deadline = state.datastores.confirm_deadline();
-        if deadline == before {
+        let due = state.datastores.rollback_due();
+        if due == before {
             return;
         }
         if let Some(timer) = state.timer.take() {
             timer.abort();
         }
-        if let Some(deadline) = deadline {
+        if let Some(due) = due {
             let device = Arc::downgrade(self);
-            state.timer = Some(tokio::spawn(expire(device, deadline.into())).abort_handle());
+            state.timer = Some(tokio::spawn(expire(device, due.into())).abort_handle());
         }
+    }
+
+    /// A session has ended: what it alone held is taken back and released.
+    fn session_is_gone(self: &Arc<Self>, state: &mut State, session: SessionId) {
+        if let Some(rollback) = state.datastores.plan_session_end(session) {
+            self.make_in_any_case(state, rollback);
+        }
+        state.datastores.close_session(session);
     }
 
     // Requests.
@@ -315,13 +344,16 @@ impl SimDevice {
             // Killed, or the device has started anew meanwhile.
             return Outcome::Drop;
         }
-        let request = match Request::parse(operation, state.play.behaviour.profile) {
+        state.datastores.note_request(Instant::now().into_std());
+        let offers = state.play.behaviour.profile.restrict(state.datastores.personality());
+        let style = Style { errors: offers.errors, is_commit: operation.name() == "commit" };
+        let request = match Request::parse(operation, &offers) {
             Ok(request) => request,
-            Err(errors) => return Outcome::Reply(Reply::with_errors(errors)),
+            Err(errors) => return Outcome::Reply(style.refusal(errors)),
         };
         match self.answer(&mut state, session, request) {
-            Ok(reply) => Outcome::Reply(reply),
-            Err(Refused::Errors(errors)) => Outcome::Reply(Reply::with_errors(errors)),
+            Ok(reply) => Outcome::Reply(style.success(reply)),
+            Err(Refused::Errors(errors)) => Outcome::Reply(style.refusal(errors)),
             Err(Refused::Journal(JournalError::Closed)) => Outcome::Drop,
             Err(Refused::Journal(error)) => {
                 tracing::error!(device = self.name, %error, "a change was refused");
@@ -374,7 +406,16 @@ impl SimDevice {
                 if lie == Some(Lie::ConfirmedCommitIsFinal) {
                     commit.confirmed = None;
                 }
-                let transition = datastores.plan_commit(session, &commit, Instant::now().into_std())?;
+                let now = Instant::now().into_std();
+                let transition = match datastores.plan_commit(session, &commit, now) {
+                    Ok(transition) => transition,
+                    Err(errors) => {
+                        if let Some(left) = datastores.plan_refused_commit(session, &commit, now) {
+                            self.make(state, left)?;
+                        }
+                        return Err(Refused::Errors(errors));
+                    }
+                };
                 if lie == Some(Lie::CommitChangesNothing) {
                     datastores.discard_changes(session)?;
                 } else {
@@ -433,10 +474,19 @@ async fn befall(act: &Act) -> Option<Outcome> {
 
 /// Takes a confirmed commit back when its time has passed.
 async fn expire(device: Weak<SimDevice>, deadline: Instant) {
-    tokio::time::sleep_until(deadline).await;
-    let Some(device) = device.upgrade() else { return };
-    let mut state = device.lock();
-    if let Some(rollback) = state.datastores.plan_expiry(Instant::now().into_std()) {
-        device.make_in_any_case(&mut state, rollback);
+    let mut due = deadline;
+    loop {
+        tokio::time::sleep_until(due).await;
+        let Some(device) = device.upgrade() else { return };
+        let mut state = device.lock();
+        if let Some(rollback) = state.datastores.plan_expiry(Instant::now().into_std()) {
+            // If another is armed, it gets a task of its own.
+            return device.make_in_any_case(&mut state, rollback);
+        }
+        // A request has come since, and this device waits for silence.
+        match state.datastores.rollback_due() {
+            Some(later) => due = later.into(),
+            None => return,
+        }
     }
 }

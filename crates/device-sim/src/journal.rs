@@ -314,22 +314,27 @@ pub(crate) struct RestoredPending {
     pub(crate) undo: BTreeMap<Path, Option<Box<str>>>,
 }
 
-/// Reads the journal for a start: all devices that are in it, and the last number.
-pub(crate) fn restore(directory: &FilePath) -> Result<(HashMap<String, Restored>, u64), JournalError> {
+/// Reads the journal for a start: all devices that are in it, and the last number. Of a device that
+/// `forgets_backups`, a commit while another is pending ends what that one could be taken back to.
+pub(crate) fn restore(
+    directory: &FilePath,
+    forgets_backups: impl Fn(&str) -> bool,
+) -> Result<(HashMap<String, Restored>, u64), JournalError> {
     let mut devices: HashMap<String, Restored> = HashMap::new();
     let mut last_seq = 0;
     Journal::for_each(directory, |record| {
         last_seq = record.seq;
         let Record { device, boot, session, kind, persist, changes, .. } = record;
+        let forgets = kind == Kind::Committed && forgets_backups(&device);
         let restored = devices.entry(device).or_default();
         restored.boots = restored.boots.max(boot + 1);
         let changes: Vec<Change> =
             changes.into_iter().map(Change::try_from).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-        if kind == Kind::Provisional {
+        if matches!(kind, Kind::Provisional | Kind::Armed) {
             let session = SessionId { boot, number: session };
             let undo = restored.pending.take().map(|pending| pending.undo).unwrap_or_default();
             restored.pending = Some(RestoredPending { session, persist, undo });
-        } else if kind != Kind::Committed {
+        } else if kind != Kind::Committed || forgets {
             restored.pending = None;
         }
         for Change { path, old, new } in changes {

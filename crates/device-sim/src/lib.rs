@@ -24,12 +24,14 @@ pub mod leaves;
 mod network;
 pub mod path;
 pub mod pattern;
+pub mod personality;
 mod ping;
 mod request;
 pub mod schema;
 mod simulator;
 
 pub use device::SimDevice;
+pub use personality::Personality;
 pub use ping::PingFate;
 pub use request::Profile;
 pub use simulator::{DeviceSpec, InventoryEntry, Options, Simulator, SimulatorError};

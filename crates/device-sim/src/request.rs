@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use turnup_netconf::capability::{BASE_1_0, BASE_1_1, Capabilities};
 use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
 use turnup_netconf::namespace;
 use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
 use turnup_netconf::xml::{Element, Limits, parse_str};
 
 use crate::datastore::{Commit, Edit, Errors, Source};
+use crate::personality::{ConfirmedCommit, Personality};
 use crate::ping::Ping;
 use crate::schema;
 
@@ -17,7 +17,8 @@ use crate::schema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
-    /// Candidate, confirmed commit with persist, validate, rollback on error, get-schema; base:1.0 and 1.1.
+    /// All that its personality offers; by default candidate, confirmed commit with persist, validate, rollback
+    /// on error, get-schema; base:1.0 and 1.1.
     #[default]
     Full,
     /// Candidate and confirmed commit without persist, base:1.0 only, as older devices are.
@@ -31,34 +32,24 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The capabilities of its hello.
-    pub fn capabilities(self) -> Capabilities {
-        let standard = |name: &str| format!("urn:ietf:params:netconf:capability:{name}");
-        let mut uris = vec![BASE_1_0.to_owned()];
-        if self != Self::ConfirmedCommit10 {
-            uris.push(BASE_1_1.to_owned());
-        }
-        uris.extend(self.candidate().then(|| standard("candidate:1.0")));
+    /// What a device of this personality offers that plays this profile.
+    pub(crate) fn restrict(self, personality: &Personality) -> Personality {
+        let none = Personality { confirmed_commit: ConfirmedCommit::No, ..*personality };
         match self {
-            Self::Full => uris.push(standard("confirmed-commit:1.1")),
-            Self::ConfirmedCommit10 => uris.push(standard("confirmed-commit:1.0")),
-            Self::Candidate => {}
-            Self::WritableRunning | Self::WritableRunningBare => uris.push(standard("writable-running:1.0")),
+            Self::Full => *personality,
+            Self::ConfirmedCommit10 => {
+                Personality { base_1_1: false, confirmed_commit: ConfirmedCommit::V1_0, ..*personality }
+            }
+            Self::Candidate => none,
+            Self::WritableRunning => Personality { candidate: false, writable_running: true, ..none },
+            Self::WritableRunningBare => Personality {
+                candidate: false,
+                writable_running: true,
+                rollback_on_error: false,
+                validate: false,
+                ..none
+            },
         }
-        if self != Self::WritableRunningBare {
-            uris.extend([standard("rollback-on-error:1.0"), standard("validate:1.1")]);
-        }
-        uris.push(namespace::MONITORING.to_owned());
-        uris.push(format!("{}?module={}&revision={}", schema::NAMESPACE, schema::MODULE, schema::REVISION));
-        Capabilities::new(uris)
-    }
-
-    fn candidate(self) -> bool {
-        !matches!(self, Self::WritableRunning | Self::WritableRunningBare)
-    }
-
-    fn confirmed_commit(self) -> bool {
-        matches!(self, Self::Full | Self::ConfirmedCommit10)
     }
 }
 
@@ -93,8 +84,8 @@ fn unsupported(what: &str) -> Errors {
 }
 
 impl<'r> Request<'r> {
-    /// Understands a request, as far as the device of this profile does.
-    pub(crate) fn parse(operation: &'r Element, profile: Profile) -> Result<Self, Errors> {
+    /// Understands a request, as far as the device of this personality does.
+    pub(crate) fn parse(operation: &'r Element, offers: &Personality) -> Result<Self, Errors> {
         if operation.is(namespace::MONITORING, "get-schema") {
             let text = |name| operation.own_child(name).map(|child| child.text().into_owned());
             let identifier = text("identifier").ok_or_else(|| missing("identifier"))?;
@@ -106,29 +97,29 @@ impl<'r> Request<'r> {
         if operation.namespace() != namespace::BASE {
             return Err(unsupported(operation.name()));
         }
-        let with_candidate = |request| match profile.candidate() {
+        let with_candidate = |request| match offers.candidate {
             true => Ok(request),
             false => Err(unsupported(operation.name())),
         };
         match operation.name() {
-            "lock" => Ok(Self::Lock(datastore(operation, "target", profile)?)),
-            "unlock" => Ok(Self::Unlock(datastore(operation, "target", profile)?)),
+            "lock" => Ok(Self::Lock(datastore(operation, "target", offers)?)),
+            "unlock" => Ok(Self::Unlock(datastore(operation, "target", offers)?)),
             "get" => Ok(Self::Get { filter: filter(operation)? }),
             "get-config" => Ok(Self::GetConfig {
-                source: datastore(operation, "source", profile)?,
+                source: datastore(operation, "source", offers)?,
                 filter: filter(operation)?,
             }),
             "edit-config" => Ok(Self::EditConfig {
-                target: writable(datastore(operation, "target", profile)?, profile)?,
-                edit: known_before_1_1(edit(operation)?, profile)?,
+                target: writable(datastore(operation, "target", offers)?, offers)?,
+                edit: known_before_1_1(edit(operation)?, offers)?,
             }),
             "copy-config" => Ok(Self::CopyConfig {
-                target: writable(datastore(operation, "target", profile)?, profile)?,
-                source: source(operation, profile)?,
+                target: writable(datastore(operation, "target", offers)?, offers)?,
+                source: source(operation, offers)?,
             }),
-            "validate" => Ok(Self::Validate(source(operation, profile)?)),
-            "commit" => with_candidate(Self::Commit(commit(operation, profile)?)),
-            "cancel-commit" if profile == Profile::Full => Ok(Self::CancelCommit {
+            "validate" => Ok(Self::Validate(source(operation, offers)?)),
+            "commit" => with_candidate(Self::Commit(commit(operation, offers)?)),
+            "cancel-commit" if offers.confirmed_commit == ConfirmedCommit::V1_1 => Ok(Self::CancelCommit {
                 persist_id: operation.own_child("persist-id").map(|id| id.text().into_owned()),
             }),
             "discard-changes" => with_candidate(Self::DiscardChanges),
@@ -141,31 +132,31 @@ fn missing(name: &str) -> Errors {
     fault(ErrorTag::MissingElement, name, format!("{name} is missing"))
 }
 
-fn datastore_named(element: &Element, profile: Profile) -> Result<Datastore, Errors> {
+fn datastore_named(element: &Element, offers: &Personality) -> Result<Datastore, Errors> {
     match element.name() {
         "running" => Ok(Datastore::Running),
-        "candidate" if profile.candidate() => Ok(Datastore::Candidate),
+        "candidate" if offers.candidate => Ok(Datastore::Candidate),
         "candidate" | "startup" | "url" => Err(unsupported(element.name())),
         other => Err(fault(ErrorTag::BadElement, other, format!("{other} is no datastore"))),
     }
 }
 
-fn datastore(operation: &Element, role: &str, profile: Profile) -> Result<Datastore, Errors> {
+fn datastore(operation: &Element, role: &str, offers: &Personality) -> Result<Datastore, Errors> {
     let named = operation.own_child(role).and_then(|role| role.children().next());
-    datastore_named(named.ok_or_else(|| missing(role))?, profile)
+    datastore_named(named.ok_or_else(|| missing(role))?, offers)
 }
 
-fn source<'r>(operation: &'r Element, profile: Profile) -> Result<Source<'r>, Errors> {
+fn source<'r>(operation: &'r Element, offers: &Personality) -> Result<Source<'r>, Errors> {
     let given = operation.own_child("source").and_then(|source| source.children().next());
     let given = given.ok_or_else(|| missing("source"))?;
     match given.name() {
         "config" => Ok(Source::Config(given)),
-        _ => Ok(Source::Datastore(datastore_named(given, profile)?)),
+        _ => Ok(Source::Datastore(datastore_named(given, offers)?)),
     }
 }
 
-fn writable(target: Datastore, profile: Profile) -> Result<Datastore, Errors> {
-    if target == Datastore::Running && profile.candidate() {
+fn writable(target: Datastore, offers: &Personality) -> Result<Datastore, Errors> {
+    if target == Datastore::Running && offers.candidate && !offers.writable_running {
         return Err(unsupported("writing to running"));
     }
     Ok(target)
@@ -224,12 +215,12 @@ fn edit(operation: &Element) -> Result<Edit<'_>, Errors> {
 }
 
 /// RFC 4741 knows no operation `remove`.
-fn known_before_1_1(edit: Edit<'_>, profile: Profile) -> Result<Edit<'_>, Errors> {
+fn known_before_1_1<'e>(edit: Edit<'e>, offers: &Personality) -> Result<Edit<'e>, Errors> {
     fn removes(element: &Element) -> bool {
         element.attribute_ns(namespace::BASE, "operation") == Some("remove")
             || element.children().any(removes)
     }
-    if profile == Profile::ConfirmedCommit10 && removes(edit.config) {
+    if !offers.base_1_1 && removes(edit.config) {
         let error = RpcError::new(ErrorType::Application, ErrorTag::BadAttribute)
             .with_message("base:1.0 knows no operation remove")
             .with_info([Element::base("bad-attribute").with_text("operation")]);
@@ -238,12 +229,12 @@ fn known_before_1_1(edit: Edit<'_>, profile: Profile) -> Result<Edit<'_>, Errors
     Ok(edit)
 }
 
-fn commit(operation: &Element, profile: Profile) -> Result<Commit, Errors> {
+fn commit(operation: &Element, offers: &Personality) -> Result<Commit, Errors> {
     let text = |name: &str| operation.own_child(name).map(|child| child.text().into_owned());
     for child in operation.children() {
         let known = match child.name() {
-            "confirmed" | "confirm-timeout" => profile.confirmed_commit(),
-            "persist" | "persist-id" => profile == Profile::Full,
+            "confirmed" | "confirm-timeout" => offers.confirmed_commit != ConfirmedCommit::No,
+            "persist" | "persist-id" => offers.confirmed_commit == ConfirmedCommit::V1_1,
             _ => false,
         };
         if !known {

@@ -3,6 +3,7 @@
 //! A test holds tree and text together.
 
 use crate::pattern::Pattern;
+use crate::personality::Spelling;
 
 /// Namespace of the module.
 pub const NAMESPACE: &str = "urn:turnup:sim";
@@ -100,6 +101,17 @@ impl Type {
                 false => Err(format!("must be {}, such as {}", pattern.name(), pattern.example())),
             },
         }
+    }
+}
+
+impl Type {
+    /// A value as a device of this spelling keeps it, or what is wrong with it.
+    pub fn spelled(&self, text: &str, spelling: Spelling) -> Result<Box<str>, String> {
+        let canonical = self.canonical(text)?;
+        Ok(match (self, spelling) {
+            (_, Spelling::Canonical) | (Self::Uint { .. }, Spelling::CanonicalNumbers) => canonical,
+            _ => text.into(),
+        })
     }
 }
 

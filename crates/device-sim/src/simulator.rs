@@ -1,6 +1,6 @@
 //! Many devices in one process, and what they leave on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +23,7 @@ use crate::journal::{Journal, JournalError, Record, Restored, restore};
 use crate::leaves::Change;
 use crate::network::{Network, bind};
 use crate::path::{Path, PathError};
+use crate::personality::{CommitWhilePending, Personality};
 
 /// What to simulate.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub struct DeviceSpec {
     pub region: String,
     /// Its TCP port; 0 for one that the system chooses at every start.
     pub port: u16,
+    /// How it differs from the standard.
+    pub personality: Personality,
 }
 
 impl DeviceSpec {
@@ -84,8 +87,15 @@ impl DeviceSpec {
             name: format!("sim-{region}-{}", u32::from(n) + 1),
             region: region.to_owned(),
             port: if first_port == 0 { 0 } else { first_port.checked_add(n).unwrap_or(0) },
+            personality: Personality::DEFAULT,
         };
         (0..count).map(device).collect()
+    }
+
+    /// The same device with this personality.
+    #[must_use]
+    pub fn with_personality(self, personality: Personality) -> Self {
+        Self { personality, ..self }
     }
 }
 
@@ -220,7 +230,12 @@ impl Simulator {
         }
         let lock = prepare_directory(&state)?;
         let secret = secret(&state)?;
-        let (mut restored, last_seq) = restore(&state)?;
+        let keeps_timer: BTreeSet<&str> = devices
+            .iter()
+            .filter(|device| device.personality.commit_while_pending == CommitWhilePending::AnyKeepsTimer)
+            .map(|device| device.name.as_str())
+            .collect();
+        let (mut restored, last_seq) = restore(&state, |device| keeps_timer.contains(device))?;
         let journal = Journal::open(&state, last_seq)?;
         let shared = Arc::new(Shared {
             journal,
@@ -232,7 +247,7 @@ impl Simulator {
         });
         let factory = factory(ports)?;
         let mut fleet = Fleet { devices: BTreeMap::new(), shared: shared.clone() };
-        for DeviceSpec { name, region, port } in devices {
+        for DeviceSpec { name, region, port, personality } in devices {
             if fleet.devices.contains_key(&name) {
                 return Err(SimulatorError::DuplicateName(name));
             }
@@ -240,7 +255,7 @@ impl Simulator {
             let known = restored.remove(&name);
             let is_new = known.is_none();
             let Restored { running, boots, pending } = known.unwrap_or_default();
-            let mut datastores = Datastores::new(running);
+            let mut datastores = Datastores::new(running).with_personality(personality);
             if is_new && !factory.is_empty() {
                 shared.journal.append(&name, SessionId::by_hand(boots), Kind::Committed, None, &factory)?;
                 datastores.restore(&factory);

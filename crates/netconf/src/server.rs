@@ -55,6 +55,12 @@ pub trait Device: Send + Sync + 'static {
         let _ = (session_id, username);
     }
 
+    /// Another session kills this one. `false`: the session goes on, whatever the device has taken from it.
+    fn kill_ends(&self, session_id: u32) -> bool {
+        let _ = session_id;
+        true
+    }
+
     /// A session has ended, for whatever reason; its locks are to be released (RFC 6241 §7.5). Called once,
     /// after the session's last request was carried out; only `kill-session` calls it at once.
     fn session_closed(&self, session_id: u32) {

@@ -7,6 +7,7 @@ use turnup_netconf::xml::Element;
 
 use crate::leaves::Draft;
 use crate::path::{push_child, push_key, to_text};
+use crate::personality::Spelling;
 use crate::schema::{self, Kind, Leaf, Node, Type};
 
 /// The attribute `operation`.
@@ -28,9 +29,17 @@ pub(super) fn error(tag: ErrorTag, path: &[u8], message: impl Into<String>) -> R
     if path.is_empty() { error } else { error.with_path(to_text(path)) }
 }
 
+/// How values are taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// A value of the wrong type is refused.
+    pub(super) checks_values: bool,
+    pub(super) spelling: Spelling,
+}
+
 /// Whether `config` fits the schema, whatever is configured: names, keys, values, operations. All faults.
-pub(super) fn check(config: &Element) -> Vec<RpcError> {
-    let mut walk = Walk { draft: None, go_on: true, errors: Vec::new(), path: Vec::with_capacity(64) };
+pub(super) fn check(config: &Element, rules: Rules) -> Vec<RpcError> {
+    let mut walk = Walk { draft: None, go_on: true, errors: Vec::new(), path: Vec::with_capacity(64), rules };
     walk.children(config, schema::TOP, Operation::Merge);
     walk.errors
 }
@@ -42,6 +51,7 @@ pub(super) fn apply(
     config: &Element,
     default: DefaultOperation,
     option: ErrorOption,
+    rules: Rules,
 ) -> Vec<RpcError> {
     let operation = match default {
         DefaultOperation::None => Operation::None,
@@ -52,7 +62,8 @@ pub(super) fn apply(
         }
     };
     let go_on = option == ErrorOption::ContinueOnError;
-    let mut walk = Walk { draft: Some(draft), go_on, errors: Vec::new(), path: Vec::with_capacity(64) };
+    let mut walk =
+        Walk { draft: Some(draft), go_on, errors: Vec::new(), path: Vec::with_capacity(64), rules };
     walk.children(config, schema::TOP, operation);
     walk.errors
 }
@@ -63,6 +74,7 @@ struct Walk<'w, 'd> {
     go_on: bool,
     errors: Vec<RpcError>,
     path: Vec<u8>,
+    rules: Rules,
 }
 
 impl Walk<'_, '_> {
@@ -247,8 +259,9 @@ impl Walk<'_, '_> {
         let removed = matches!(operation, Operation::Delete | Operation::Remove);
         let value = match removed {
             true => None,
-            false => match leaf.value.canonical(&value_of(element, &leaf.value)) {
+            false => match leaf.value.spelled(&value_of(element, &leaf.value), self.rules.spelling) {
                 Ok(value) => Some(value),
+                Err(_) if !self.rules.checks_values => Some(value_of(element, &leaf.value).into()),
                 Err(reason) => {
                     return self.fail(ErrorTag::InvalidValue, format!("{} {reason}", element.name()));
                 }

@@ -94,7 +94,9 @@ fn unit_path(interface: &str, unit: &str) -> Vec<u8> {
         let Some((at, node)) = schema::find(siblings, name) else { return path };
         push_child(&mut path, at);
         if let Some(value) = key {
-            push_key(&mut path, node.key().map_or(&Type::Boolean, |(_, value_type)| value_type), value);
+            let value_type = node.key().map_or(&Type::Boolean, |(_, value_type)| value_type);
+            let canonical = value_type.canonical(value);
+            push_key(&mut path, value_type, canonical.as_deref().unwrap_or(value));
         }
         siblings = node.children();
     }

@@ -2,6 +2,7 @@
 
 mod commits;
 mod edits;
+mod personalities;
 mod properties;
 mod services;
 

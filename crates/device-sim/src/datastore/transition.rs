@@ -8,10 +8,14 @@ use turnup_netconf::operation::{Datastore, TestOption};
 use turnup_netconf::xml::Element;
 
 use super::{
-    Commit, Datastores, Edit, Errors, Pending, SessionId, Source, protocol_error, run_edit, same_datastore,
-    validate, whole,
+    Commit, Datastores, Edit, Errors, Pending, SessionId, Source, Timer, protocol_error, run_edit,
+    same_datastore, validate, whole,
 };
 use crate::leaves::{Change, Overlay};
+use crate::personality::{
+    CandidateCopy, CommitWhilePending, Extend, LatePersistId, Personality, RefusedCommit, UnderLock,
+    Validation,
+};
 
 /// What happened to a running configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,6 +33,10 @@ pub enum Kind {
     TimedOut,
     /// A confirmed commit was taken back because its session ended or the device started anew.
     Reverted,
+    /// A confirmed commit was refused, and yet its rollback is armed.
+    Armed,
+    /// The rollback of a confirmed commit failed within the device: its change stays for good.
+    Forgotten,
 }
 
 /// A change of running that is decided and can be applied without fail, as long as nothing else is done to
@@ -43,16 +51,28 @@ pub struct Transition {
     pub persist: Option<String>,
     /// What changes.
     pub changes: Vec<Change>,
-    pending: Next,
-    uses_candidate: bool,
+    /// What is pending afterwards.
+    pending: Option<Pending>,
+    /// What is armed afterwards.
+    timers: Vec<Timer>,
+    backup: Backup,
+    candidate: Candidate,
 }
 
-/// What becomes of the pending confirmed commit.
-#[derive(Debug)]
-enum Next {
+/// What becomes of the record of what running held before.
+#[derive(Debug, Clone, Copy)]
+enum Backup {
     Keep,
-    End,
-    Begin { session: SessionId, persist: Option<String>, deadline: Instant },
+    /// It begins, or goes on.
+    Begin,
+    Drop,
+}
+
+/// What becomes of the candidate.
+#[derive(Debug, Clone, Copy)]
+enum Candidate {
+    Keep,
+    Committed,
 }
 
 fn invalid_persist_id() -> Errors {
@@ -65,81 +85,281 @@ fn refused(message: &str) -> Errors {
     vec![protocol_error(ErrorTag::InUse, message)]
 }
 
+fn failed(message: &str) -> Errors {
+    vec![protocol_error(ErrorTag::OperationFailed, message)]
+}
+
 impl Datastores {
-    /// `commit`, §8.3.4.1 and §8.4.5.1. A commit while a confirmed commit is pending confirms (or, being
-    /// itself confirmed, extends) it, and only who may do so may commit at all.
+    /// `commit`, §8.3.4.1 and §8.4.5.1. By default, a commit while a confirmed commit is pending confirms (or,
+    /// being itself confirmed, extends) it, and only who may do so may commit at all.
     pub fn plan_commit(
         &self,
         session: SessionId,
         commit: &Commit,
         now: Instant,
     ) -> Result<Transition, Errors> {
+        let transition = self.plan_permitted_commit(session, commit, now)?;
+        match transition.candidate {
+            Candidate::Keep => Ok(transition),
+            Candidate::Committed => match self.candidate_violations() {
+                violations if violations.is_empty() => Ok(transition),
+                violations => Err(violations),
+            },
+        }
+    }
+
+    /// What a commit changes that [`Datastores::plan_commit`] refuses as invalid: what is pending or armed,
+    /// never running.
+    pub fn plan_refused_commit(
+        &self,
+        session: SessionId,
+        commit: &Commit,
+        now: Instant,
+    ) -> Option<Transition> {
+        if self.personality.refused_commit == RefusedCommit::Forgotten {
+            return None;
+        }
+        let transition = self.plan_permitted_commit(session, commit, now).ok()?;
+        let is_refused =
+            matches!(transition.candidate, Candidate::Committed) && !self.candidate_violations().is_empty();
+        let kind = if commit.confirmed.is_some() { Kind::Armed } else { transition.kind };
+        let has_effect = kind != Kind::Committed || self.backup.is_some();
+        (is_refused && has_effect).then(|| Transition {
+            kind,
+            changes: Vec::new(),
+            candidate: Candidate::Keep,
+            ..transition
+        })
+    }
+
+    fn candidate_violations(&self) -> Errors {
+        validate::candidate(&self.running, &self.candidate, self.personality.edits)
+    }
+
+    /// The commit, if the session may commit; what it commits may be invalid.
+    fn plan_permitted_commit(
+        &self,
+        session: SessionId,
+        commit: &Commit,
+        now: Instant,
+    ) -> Result<Transition, Errors> {
+        let personality = &self.personality;
+        if commit.confirmed.is_none()
+            && personality.commit_while_pending == CommitWhilePending::AnyKeepsTimer
+            && self.owns_pending(session, commit.persist_id.as_deref())
+        {
+            return Ok(self.confirming(session));
+        }
         self.check_lock(session, Datastore::Running)?;
         self.check_lock(session, Datastore::Candidate)?;
-        if let Some(pending) = &self.pending {
-            pending.check_owner(session, commit.persist_id.as_deref())?;
-        } else if commit.persist_id.is_some() {
-            return Err(invalid_persist_id());
-        }
-        let violations = validate::violations(&self.running, &self.candidate);
-        if !violations.is_empty() {
-            return Err(violations);
-        }
-        let pending_persist = self.pending.as_ref().and_then(|pending| pending.persist.clone());
-        let (kind, persist, next) = match (commit.confirmed, &self.pending) {
-            (Some(timeout), _) => {
-                let persist = commit.persist.clone().or(pending_persist);
-                // Beyond what the clock can say is as good as never.
-                let deadline = now.checked_add(timeout).ok_or_else(|| {
-                    vec![protocol_error(ErrorTag::InvalidValue, "confirm-timeout is too long")]
-                })?;
-                (Kind::Provisional, persist.clone(), Next::Begin { session, persist, deadline })
+        if self.pending.is_none() && commit.persist_id.is_some() {
+            match personality.late_persist_id {
+                LatePersistId::InvalidValue => return Err(invalid_persist_id()),
+                LatePersistId::OperationFailed => {
+                    return Err(failed("persistent confirmed commit not active"));
+                }
+                LatePersistId::Commits => {}
             }
-            (None, Some(_)) => (Kind::Confirmed, pending_persist, Next::End),
-            (None, None) => (Kind::Committed, None, Next::Keep),
+        }
+        if let Some(timeout) = commit.confirmed {
+            return self.plan_confirmed_commit(session, commit, timeout, now);
+        }
+        let Some(pending) = &self.pending else {
+            // A timer that is armed without anything pending loses what it needs.
+            let backup = Backup::Drop;
+            return Ok(Transition { backup, ..self.committing(Kind::Committed, session) });
         };
-        let changes = self.changes_of(&self.candidate);
-        Ok(Transition { kind, session, persist, changes, pending: next, uses_candidate: true })
+        let any = matches!(
+            personality.commit_while_pending,
+            CommitWhilePending::Any | CommitWhilePending::AnyKeepsTimer
+        );
+        if !any {
+            pending.check_owner(session, commit.persist_id.as_deref(), personality)?;
+        } else if personality.commit_while_pending == CommitWhilePending::AnyKeepsTimer {
+            let backup = Backup::Drop;
+            return Ok(Transition { backup, ..self.committing(Kind::Committed, session) });
+        }
+        Ok(self.confirming(session))
+    }
+
+    /// Whether something is pending that the session may confirm.
+    fn owns_pending(&self, session: SessionId, persist_id: Option<&str>) -> bool {
+        let owner = |pending: &Pending| pending.check_owner(session, persist_id, &self.personality).is_ok();
+        self.pending.as_ref().is_some_and(owner)
+    }
+
+    fn plan_confirmed_commit(
+        &self,
+        session: SessionId,
+        commit: &Commit,
+        timeout: std::time::Duration,
+        now: Instant,
+    ) -> Result<Transition, Errors> {
+        let personality = &self.personality;
+        let given = commit.persist_id.as_deref();
+        let mut persist = commit.persist.clone();
+        let mut timers = Vec::new();
+        match (personality.extend, &self.pending) {
+            (Extend::SamePersist, _) if given.is_some() => {
+                let info = [Element::base("bad-element").with_text("persist-id")];
+                let message = "Persist ID given in confirmed commit rpc.";
+                return Err(vec![protocol_error(ErrorTag::InvalidValue, message).with_info(info)]);
+            }
+            (Extend::SamePersist, Some(pending)) => {
+                let same = match &pending.persist {
+                    Some(token) => persist.as_ref() == Some(token),
+                    None => pending.session == session,
+                };
+                if !same {
+                    let info = [Element::base("bad-element").with_text("persist")];
+                    let message = "Follow-up confirm commit does not match pending confirmed commit.";
+                    return Err(vec![protocol_error(ErrorTag::InvalidValue, message).with_info(info)]);
+                }
+            }
+            (Extend::PersistId, Some(Pending { persist: Some(_), .. }))
+                if given.is_none()
+                    && personality.commit_while_pending == CommitWhilePending::OwnerOrItsSession =>
+            {
+                return Err(failed("a confirmed commit is pending: give its persist-id"));
+            }
+            (Extend::PersistId, Some(pending)) => {
+                if personality.commit_while_pending != CommitWhilePending::Any {
+                    pending.check_owner(session, given, personality)?;
+                }
+                persist = persist.or_else(|| pending.persist.clone());
+            }
+            (Extend::PersistIdOrSecondTimer, _) => {
+                timers = if self.owns_pending(session, given) {
+                    self.timers_without_first()
+                } else {
+                    self.timers.clone()
+                };
+            }
+            (Extend::SamePersist | Extend::PersistId, None) => {}
+        }
+        // Beyond what the clock can say is as good as never.
+        let deadline = now
+            .checked_add(personality.timeout(timeout))
+            .ok_or_else(|| vec![protocol_error(ErrorTag::InvalidValue, "confirm-timeout is too long")])?;
+        timers.push(Timer { deadline, session, persist: persist.clone() });
+        timers.sort_by_key(|timer| timer.deadline);
+        Ok(Transition {
+            persist: persist.clone(),
+            pending: Some(Pending { session, persist }),
+            timers,
+            backup: Backup::Begin,
+            ..self.committing(Kind::Provisional, session)
+        })
+    }
+
+    /// The candidate becomes running.
+    fn committing(&self, kind: Kind, session: SessionId) -> Transition {
+        let is_spent = self.candidate_is_spent && self.personality.validation == Validation::SpendsChanges;
+        let changes = if is_spent { Vec::new() } else { self.changes_of(&self.candidate) };
+        Transition { changes, candidate: Candidate::Committed, ..self.nothing(kind, session) }
+    }
+
+    /// What is pending is confirmed.
+    fn confirming(&self, session: SessionId) -> Transition {
+        let transition = match self.personality.confirm_takes_candidate {
+            true => self.committing(Kind::Confirmed, session),
+            false => self.nothing(Kind::Confirmed, session),
+        };
+        self.ended(transition)
+    }
+
+    /// A transition that changes nothing.
+    fn nothing(&self, kind: Kind, session: SessionId) -> Transition {
+        Transition {
+            kind,
+            session,
+            persist: None,
+            changes: Vec::new(),
+            pending: self.pending.clone(),
+            timers: self.timers.clone(),
+            backup: Backup::Keep,
+            candidate: Candidate::Keep,
+        }
+    }
+
+    /// The transition ends what is pending, and its timer.
+    fn ended(&self, transition: Transition) -> Transition {
+        let persist = self.pending.as_ref().and_then(|pending| pending.persist.clone());
+        let timers = self.timers_without_first();
+        Transition { persist, pending: None, timers, backup: Backup::Drop, ..transition }
+    }
+
+    fn timers_without_first(&self) -> Vec<Timer> {
+        self.timers.iter().skip(1).cloned().collect()
     }
 
     /// `cancel-commit`, §8.4.4.1.
     pub fn plan_cancel(&self, session: SessionId, persist_id: Option<&str>) -> Result<Transition, Errors> {
+        let fails = self.personality.late_persist_id == LatePersistId::OperationFailed;
         let Some(pending) = &self.pending else {
             return Err(match persist_id {
-                Some(_) => invalid_persist_id(),
-                None => vec![protocol_error(ErrorTag::OperationFailed, "no confirmed commit is pending")],
+                Some(_) if !fails => invalid_persist_id(),
+                _ => failed("no confirmed commit is pending"),
             });
         };
-        pending.check_owner(session, persist_id)?;
-        Ok(Transition { session, ..self.rollback(Kind::Cancelled, pending) })
+        pending.check_owner(session, persist_id, &self.personality).map_err(|errors| {
+            if fails { failed("no confirmed commit of this persist-id is pending") } else { errors }
+        })?;
+        if self.personality.timer_under_lock == UnderLock::Forgets {
+            self.check_lock(session, Datastore::Running)?;
+        }
+        if self.personality.cancel_under_lock == UnderLock::Forgets && self.running_lock == Some(session) {
+            return Ok(self.ended(self.nothing(Kind::Forgotten, session)));
+        }
+        Ok(Transition { session, ..self.rollback(Kind::Cancelled, pending.session) })
+    }
+
+    /// When the next rollback is due, as far as is known now.
+    pub fn rollback_due(&self) -> Option<Instant> {
+        let deadline = self.timers.first()?.deadline;
+        let silence = self.personality.timer_waits_for_silence;
+        let quiet = self.last_request.zip(silence).and_then(|(last, silence)| last.checked_add(silence));
+        Some(quiet.map_or(deadline, |quiet| quiet.max(deadline)))
     }
 
     /// The rollback that is due because the time to confirm has passed.
     pub fn plan_expiry(&self, now: Instant) -> Option<Transition> {
-        let pending = self.pending.as_ref().filter(|pending| pending.deadline <= now)?;
-        Some(self.rollback(Kind::TimedOut, pending))
+        self.rollback_due().filter(|due| *due <= now)?;
+        let timer = self.timers.first()?;
+        let locked = self.lock_holder(Datastore::Running).is_some();
+        if locked && self.personality.timer_under_lock == UnderLock::Forgets {
+            return Some(self.ended(self.nothing(Kind::Forgotten, timer.session)));
+        }
+        let persist = timer.persist.clone();
+        Some(Transition { persist, ..self.rollback(Kind::TimedOut, timer.session) })
     }
 
     /// The rollback that is due because a session ends, §8.4.1.
     pub fn plan_session_end(&self, session: SessionId) -> Option<Transition> {
         let pending = self.pending.as_ref()?;
         let ends = pending.session == session && pending.persist.is_none();
-        ends.then(|| self.rollback(Kind::Reverted, pending))
+        (ends && self.personality.session_end_reverts).then(|| self.rollback(Kind::Reverted, session))
     }
 
     /// The rollback that is due because the device starts anew, §8.4.1.
     pub fn plan_reboot(&self) -> Option<Transition> {
-        self.pending.as_ref().map(|pending| self.rollback(Kind::Reverted, pending))
+        self.backup.as_ref()?;
+        let session = self.pending.as_ref().map(|pending| pending.session);
+        let session = session.or(self.timers.first().map(|timer| timer.session))?;
+        Some(self.rollback(Kind::Reverted, session))
     }
 
     /// The device has started anew: nothing is left but running. The transition of
     /// [`Datastores::plan_reboot`] is to be applied before.
     pub fn reboot(&mut self) {
-        let running = std::mem::take(&mut self.running);
-        let state = std::mem::take(&mut self.state);
-        let (phantom_running_lock, phantom_candidate_lock) =
-            (self.phantom_running_lock, self.phantom_candidate_lock);
-        *self = Self { running, state, phantom_running_lock, phantom_candidate_lock, ..Self::default() };
+        *self = Self {
+            running: std::mem::take(&mut self.running),
+            state: std::mem::take(&mut self.state),
+            phantom_running_lock: self.phantom_running_lock,
+            phantom_candidate_lock: self.phantom_candidate_lock,
+            personality: self.personality,
+            ..Self::default()
+        };
     }
 
     /// `edit-config` of running (§8.2): the change, if there is one, and the errors. Both, where
@@ -149,15 +369,11 @@ impl Datastores {
             return (None, errors);
         }
         let mut overlay = Overlay::new();
-        let (_, errors) = run_edit(&self.running, &mut overlay, edit, true);
+        let (_, errors) = run_edit(&self.running, &mut overlay, edit, true, &self.personality);
         let tested_only = edit.test_option == TestOption::TestOnly;
         let transition = (!tested_only && (!overlay.is_empty() || errors.is_empty())).then(|| Transition {
-            kind: Kind::Committed,
-            session,
-            persist: None,
             changes: self.changes_of(&overlay),
-            pending: Next::Keep,
-            uses_candidate: false,
+            ..self.nothing(Kind::Committed, session)
         });
         (transition, errors)
     }
@@ -167,20 +383,10 @@ impl Datastores {
         self.check_lock(session, Datastore::Running)?;
         match source {
             Source::Datastore(Datastore::Running | Datastore::Startup) => Err(same_datastore()),
-            Source::Datastore(Datastore::Candidate) => {
-                let violations = validate::violations(&self.running, &self.candidate);
-                if !violations.is_empty() {
-                    return Err(violations);
-                }
-                Ok(Transition {
-                    kind: Kind::Committed,
-                    session,
-                    persist: None,
-                    changes: self.changes_of(&self.candidate),
-                    pending: Next::Keep,
-                    uses_candidate: true,
-                })
-            }
+            Source::Datastore(Datastore::Candidate) => match self.candidate_violations() {
+                violations if violations.is_empty() => Ok(self.committing(Kind::Committed, session)),
+                violations => Err(violations),
+            },
             Source::Config(config) => match self.plan_edit_running(session, whole(config)) {
                 (Some(transition), errors) if errors.is_empty() => Ok(transition),
                 (_, errors) => Err(errors),
@@ -190,30 +396,40 @@ impl Datastores {
 
     /// Makes a planned change.
     pub fn apply(&mut self, transition: Transition) {
-        let Transition { changes, pending, uses_candidate, .. } = transition;
-        if uses_candidate {
-            self.candidate.clear();
+        let Transition { changes, pending, timers, backup, candidate, .. } = transition;
+        if matches!(candidate, Candidate::Committed) {
+            self.clear_candidate();
         }
         self.running.apply(&changes);
-        // Where the candidate says the same as running now, it is no longer changed there.
-        if !self.candidate.is_empty() {
-            for change in &changes {
-                if self.candidate.get(&change.path) == Some(&change.new) {
-                    self.candidate.remove(&change.path);
-                }
-            }
+        self.fit_candidate(&changes, matches!(candidate, Candidate::Committed));
+        self.pending = pending;
+        self.timers = timers;
+        match backup {
+            Backup::Keep => {}
+            Backup::Begin => drop(self.backup.get_or_insert_default()),
+            Backup::Drop => self.backup = None,
         }
-        match pending {
-            Next::Keep => {}
-            Next::End => self.pending = None,
-            Next::Begin { session, persist, deadline } => {
-                let undo = self.pending.take().map(|pending| pending.undo).unwrap_or_default();
-                self.pending = Some(Pending { session, persist, deadline, undo });
-            }
-        }
-        if let Some(pending) = &mut self.pending {
+        if let Some(backup) = &mut self.backup {
             for change in changes {
-                pending.undo.entry(change.path).or_insert(change.old);
+                backup.entry(change.path).or_insert(change.old);
+            }
+        }
+    }
+
+    /// Makes the candidate fit a running configuration that has just changed.
+    fn fit_candidate(&mut self, changes: &[Change], committed: bool) {
+        let own = self.personality.candidate_copy == CandidateCopy::Own && !committed;
+        if self.candidate.is_empty() && !own {
+            return;
+        }
+        for change in changes {
+            match self.candidate.get(&change.path) {
+                // Where the candidate says the same as running now, it is no longer changed there.
+                Some(value) if *value == change.new => drop(self.candidate.remove(&change.path)),
+                None if own && change.old != change.new => {
+                    self.candidate.insert(change.path.clone(), change.old.clone());
+                }
+                _ => {}
             }
         }
     }
@@ -227,27 +443,44 @@ impl Datastores {
         overlay.iter().map(change).collect()
     }
 
-    fn rollback(&self, kind: Kind, pending: &Pending) -> Transition {
-        let mut changes = self.changes_of(&pending.undo);
-        changes.retain(|change| change.old != change.new);
-        Transition {
-            kind,
-            session: pending.session,
-            persist: pending.persist.clone(),
-            changes,
-            pending: Next::End,
-            uses_candidate: false,
-        }
+    /// Running becomes what it was before; without a record of that, it becomes empty.
+    fn rollback(&self, kind: Kind, session: SessionId) -> Transition {
+        let changes = match &self.backup {
+            Some(backup) => {
+                let mut changes = self.changes_of(backup);
+                changes.retain(|change| change.old != change.new);
+                changes
+            }
+            None => {
+                let removed = |(path, old): (&crate::path::Path, &Box<str>)| Change {
+                    path: path.clone(),
+                    old: Some(old.clone()),
+                    new: None,
+                };
+                self.running.leaves.iter().map(removed).collect()
+            }
+        };
+        self.ended(Transition { changes, ..self.nothing(kind, session) })
     }
 }
 
 impl Pending {
     /// Whether a session may confirm, extend or cancel (§8.4.1): by the token, or without token as the
     /// session that it belongs to.
-    fn check_owner(&self, session: SessionId, persist_id: Option<&str>) -> Result<(), Vec<RpcError>> {
+    fn check_owner(
+        &self,
+        session: SessionId,
+        persist_id: Option<&str>,
+        personality: &Personality,
+    ) -> Result<(), Vec<RpcError>> {
+        let rule = personality.commit_while_pending;
         match (&self.persist, persist_id) {
             (Some(token), Some(given)) if token == given => Ok(()),
+            (Some(_), None) if rule == CommitWhilePending::OwnerOrItsSession && self.session == session => {
+                Ok(())
+            }
             (_, Some(_)) => Err(invalid_persist_id()),
+            (Some(_), None) if rule == CommitWhilePending::OwnerStrict => Err(invalid_persist_id()),
             (Some(_), None) => Err(refused("a confirmed commit is pending: give its persist-id")),
             (None, None) if self.session == session => Ok(()),
             (None, None) => Err(refused("a confirmed commit of another session is pending")),

@@ -7,11 +7,33 @@ use turnup_netconf::message::{ErrorTag, RpcError};
 use super::edit::error;
 use super::running::{Running, attachment, leaf_of, unit_of_key};
 use crate::leaves::{Overlay, View};
-use crate::path::{push_child, steps};
+use crate::path::{Path, push_child, steps};
+use crate::personality::Edits;
 use crate::schema::Node;
 
 /// Violations that are reported; more help nobody.
 const MAX_ERRORS: usize = 32;
+
+/// What is wrong with the candidate; with its values, too, where they were not checked when they were edited.
+pub(super) fn candidate(running: &Running, overlay: &Overlay, edits: Edits) -> Vec<RpcError> {
+    let mut errors = match edits {
+        Edits::Checked => Vec::new(),
+        Edits::Stored => values(overlay),
+    };
+    errors.extend(violations(running, overlay));
+    errors.truncate(MAX_ERRORS);
+    errors
+}
+
+/// The values that their leaves don't take.
+fn values(overlay: &Overlay) -> Vec<RpcError> {
+    let check = |(path, value): (&Path, &Option<Box<str>>)| {
+        let leaf = steps(path.as_bytes()).last()?.node.leaf()?;
+        let reason = leaf.value.canonical(value.as_deref()?).err()?;
+        Some(error(ErrorTag::InvalidValue, path.as_bytes(), reason))
+    };
+    overlay.iter().filter_map(check).take(MAX_ERRORS).collect()
+}
 
 /// What is wrong with `running` as changed by `overlay`.
 pub(super) fn violations(running: &Running, overlay: &Overlay) -> Vec<RpcError> {

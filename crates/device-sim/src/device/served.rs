@@ -10,6 +10,7 @@ use turnup_netconf::server::{self, HostKeyPair, Outcome, Proof};
 use super::{GARBAGE, SimDevice};
 use crate::behaviour::Greeting;
 use crate::datastore::SessionId;
+use crate::personality::Kill;
 
 /// A device from one start to the next, as the server sees it. Session numbers begin anew at every start.
 #[derive(Debug)]
@@ -31,7 +32,8 @@ impl server::Device for Served {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.device.lock().play.behaviour.profile.capabilities()
+        let state = self.device.lock();
+        state.play.behaviour.profile.restrict(state.datastores.personality()).capabilities()
     }
 
     fn authenticate(&self, username: &str, proof: Proof<'_>) -> bool {
@@ -68,12 +70,19 @@ impl server::Device for Served {
         }
     }
 
+    fn kill_ends(&self, session_id: u32) -> bool {
+        let mut state = self.device.lock();
+        if state.datastores.personality().kill_session == Kill::EndsSession {
+            return true;
+        }
+        self.device.session_is_gone(&mut state, self.session(session_id));
+        state.datastores.open_session(self.session(session_id));
+        false
+    }
+
     fn session_closed(&self, session_id: u32) {
         let session = self.session(session_id);
         let mut state = self.device.lock();
-        if let Some(rollback) = state.datastores.plan_session_end(session) {
-            self.device.make_in_any_case(&mut state, rollback);
-        }
-        state.datastores.close_session(session);
+        self.device.session_is_gone(&mut state, session);
     }
 }

@@ -28,7 +28,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// A session as another session's `kill-session` sees it.
 pub(super) trait Killable: Send + Sync + std::fmt::Debug {
-    fn kill(&self);
+    /// Whether the session ends by it.
+    fn kill(&self) -> bool;
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -57,11 +58,13 @@ impl Registry {
         lock(&self.sessions).keys().copied().collect()
     }
 
-    /// Ends a session; false if there is none of this number.
+    /// Ends a session, unless its device lets it go on; false if there is none of this number.
     pub(super) fn kill(&self, session_id: u32) -> bool {
-        let killed = lock(&self.sessions).remove(&session_id);
-        if let Some(session) = &killed {
-            session.kill();
+        let killed = lock(&self.sessions).get(&session_id).cloned();
+        if let Some(session) = &killed
+            && session.kill()
+        {
+            lock(&self.sessions).remove(&session_id);
         }
         killed.is_some()
     }
@@ -140,9 +143,13 @@ impl<D: Device> std::fmt::Debug for SessionState<D> {
 }
 
 impl<D: Device> Killable for SessionState<D> {
-    fn kill(&self) {
-        self.close();
-        self.cut.cut();
+    fn kill(&self) -> bool {
+        let ends = self.device.kill_ends(self.id);
+        if ends {
+            self.close();
+            self.cut.cut();
+        }
+        ends
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
+use crate::personality::Personality;
 
-fn confirmed(seconds: u64, persist: Option<&str>, persist_id: Option<&str>) -> Commit {
+pub(super) fn confirmed(seconds: u64, persist: Option<&str>, persist_id: Option<&str>) -> Commit {
     Commit {
         confirmed: Some(Duration::from_secs(seconds)),
         persist: persist.map(str::to_owned),
@@ -8,13 +9,17 @@ fn confirmed(seconds: u64, persist: Option<&str>, persist_id: Option<&str>) -> C
     }
 }
 
-fn with_id(persist_id: &str) -> Commit {
+pub(super) fn with_id(persist_id: &str) -> Commit {
     Commit { persist_id: Some(persist_id.to_owned()), ..Commit::default() }
 }
 
 /// A device whose MTU is 1500 for good, and now.
 fn at_1500() -> (Datastores, Instant) {
-    let (mut device, now) = (device(), Instant::now());
+    at_1500_as(Personality::DEFAULT)
+}
+
+pub(super) fn at_1500_as(personality: Personality) -> (Datastores, Instant) {
+    let (mut device, now) = (device().with_personality(personality), Instant::now());
     set_mtu(&mut device, A, 1500);
     assert_eq!(commit(&mut device, A, &Commit::default(), now), Kind::Committed);
     (device, now)
@@ -29,7 +34,7 @@ fn provisional(persist: Option<&str>) -> (Datastores, Instant) {
     (device, now)
 }
 
-fn assert_mtu(device: &Datastores, mtu: &str) {
+pub(super) fn assert_mtu(device: &Datastores, mtu: &str) {
     assert_eq!(leaf(device, MTU).as_deref(), Some(mtu));
 }
 
