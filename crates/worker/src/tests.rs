@@ -12,6 +12,7 @@ mod groups_random;
 mod groups_trouble;
 mod lab;
 mod methods;
+mod personalities;
 mod questions;
 mod real;
 mod real_lesser;

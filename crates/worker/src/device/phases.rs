@@ -57,7 +57,7 @@ struct CancelRequests {
 
 impl Device<'_> {
     /// Whether edits go into a candidate.
-    fn has_candidate(&self) -> bool {
+    pub(super) fn has_candidate(&self) -> bool {
         self.guarantee != Some(Guarantee::WritableRunning)
     }
 
@@ -330,7 +330,8 @@ impl Device<'_> {
             Err(failure) => Err(vec![classify::of_silence(Step::Edit, &failure)]),
             Ok(replies) if replies.iter().all(Reply::is_ok) => Ok(()),
             Ok(replies) => {
-                let failures = replies.iter().flat_map(|r| classify::of_reply(Step::Edit, r)).collect();
+                let refused = replies.iter().filter(|reply| !reply.is_ok());
+                let failures = refused.flat_map(|reply| classify::of_reply(Step::Edit, reply)).collect();
                 let give_back = self.give_back();
                 self.let_go(&give_back, by).await;
                 Err(failures)

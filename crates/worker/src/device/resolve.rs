@@ -79,8 +79,8 @@ impl Device<'_> {
         let mut asks = operations(self);
         let asked = asks.len();
         let probe = self.locks.probe();
-        // The device denies the lock of a candidate that a lost session has left changed.
-        let discards = probe == Datastore::Candidate && self.may_hold_residue();
+        // A lost session may have left edits in the candidate: servers exist that keep them, and deny its lock.
+        let discards = self.has_candidate() && self.may_hold_residue();
         asks.extend(discards.then(Operation::discard_changes));
         let skipped = asks.len();
         asks.extend([Operation::lock(probe), self.work.read(), Operation::unlock(probe)]);

@@ -19,7 +19,8 @@ async fn a_provisional_commit_without_answer_is_taken_back() {
         lab.behave(2, faulty(vec![fault])).await;
         let report = lab.deploy(&lab.deployment(&[1, 2], "one")).await;
         assert_eq!(report.event, DeploymentEvent::RolledBack, "{report:?}");
-        assert_eq!(classes(&report, 1), [FailureClass::InDoubt]);
+        // The read-back knows, so it is tried again like any device that can't be reached.
+        assert_eq!(classes(&report, 1), [FailureClass::Unreachable]);
         assert_eq!(lab.told.events()[0], DeploymentEvent::Doubted, "people see it at once");
         assert_eq!(report.sequence, 2);
         lab.assert_all(&[1, 2], None);

@@ -24,9 +24,10 @@ use turnup_core::{
         InForce, Limits, Part, Purpose, StateChange,
     },
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
+    profile::Profile,
     transcript::Transcript,
 };
-use turnup_device_sim::{DeviceSpec, Options, SimDevice, Simulator, behaviour::Behaviour};
+use turnup_device_sim::{DeviceSpec, Options, Personality, SimDevice, Simulator, behaviour::Behaviour};
 use turnup_netconf::{
     message::Reply,
     operation::{ConfirmedCommit, Datastore, EditConfig, Operation},
@@ -55,6 +56,8 @@ pub(crate) struct Lab {
     /// Whether the broker regards the delivery as ours.
     pub(crate) held: AtomicBool,
     pub(crate) directory: PathBuf,
+    /// The platform profile that deployments carry.
+    pub(crate) profile: Profile,
 }
 
 impl Drop for Lab {
@@ -122,8 +125,17 @@ impl Lab {
     }
 
     pub(crate) async fn with(devices: u16, settings: Settings) -> Self {
+        Self::of(DeviceSpec::many("lab", devices, 0), settings, Profile::default()).await
+    }
+
+    /// With devices that behave like this server, changed by this profile.
+    pub(crate) async fn of_personality(devices: u16, personality: Personality, profile: Profile) -> Self {
+        let specs = DeviceSpec::many("lab", devices, 0).into_iter();
+        Self::of(specs.map(|spec| spec.with_personality(personality)).collect(), settings(), profile).await
+    }
+
+    async fn of(specs: Vec<DeviceSpec>, settings: Settings, profile: Profile) -> Self {
         let directory = std::env::temp_dir().join(format!("turnup-lab-{}", Uuid::now_v7()));
-        let specs = DeviceSpec::many("lab", devices, 0);
         let options = Options::new(specs, directory.clone(), SecretString::from(PASSWORD));
         let simulator = Simulator::start(options).await.unwrap();
         let password = directory.join("password");
@@ -133,7 +145,7 @@ impl Lab {
         *scheduler.take_over.lock().unwrap() = Some(2);
         let held = AtomicBool::new(true);
         let shared = Shared::new(settings, assignment);
-        Self { simulator, shared, scheduler, told: Told::default(), held, directory }
+        Self { simulator, shared, scheduler, told: Told::default(), held, directory, profile }
     }
 
     pub(crate) fn device(&self, n: usize) -> Arc<SimDevice> {
@@ -196,7 +208,7 @@ impl Lab {
             host_key: Some(device.host_key()),
             credential: Some(CredentialRef::new("lab").unwrap()),
             epoch: 1,
-            profile: Default::default(),
+            profile: self.profile.clone(),
             pending_tokens: Vec::new(),
             edits: vec![edit],
             audit: None,
@@ -341,8 +353,11 @@ pub(crate) async fn leave_at(
         persist: Some(persist.clone()),
         persist_id: None,
     };
-    ask(&mut session, Operation::lock(Datastore::Running)).await;
-    ask(&mut session, Operation::lock(Datastore::Candidate)).await;
+    // Not every device grants both.
+    for datastore in [Datastore::Running, Datastore::Candidate] {
+        let by = Instant::now() + Duration::from_secs(10);
+        session.rpc(&Operation::lock(datastore), by).await.unwrap();
+    }
     let edit = EditConfig::new(Datastore::Candidate, edit.into_children());
     ask(&mut session, Operation::edit_config(edit)).await;
     if stage >= Stage::Committed {
