@@ -74,6 +74,18 @@ pub struct AuditWork {
     pub checks: Vec<Check>,
 }
 
+/// Functional checks that a changed device must pass before the change is confirmed: it is in force provisionally
+/// (RFC 6241 §8.4), or for good where the device can't do that, and taken back if they do not pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChecksBeforeConfirm {
+    /// All must pass at one time.
+    pub checks: Vec<Check>,
+    /// Pause between the commit and the first poll, in milliseconds.
+    pub settle_ms: u64,
+    /// How long after that pause the checks are polled, in milliseconds.
+    pub within_ms: u64,
+}
+
 /// What a config audit compares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigWork {

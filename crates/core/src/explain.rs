@@ -338,6 +338,7 @@ fn clause(failure: &Failure, devices: &[DeviceReport]) -> String {
         FailureClass::Misconfigured => {
             format!("the work at {device} could not be done as configured ({said})")
         }
+        FailureClass::NotWorking => format!("the service did not work at {device} ({said})"),
         FailureClass::Undone => format!("{device} was undone ({said})"),
     }
 }
@@ -390,6 +391,9 @@ fn advice(facts: &Facts<'_>) -> String {
         }
         FailureClass::Misconfigured => {
             "put the configuration of the worker or of the device right, then schedule it again".to_owned()
+        }
+        FailureClass::NotWorking => {
+            format!("find out why the service does not come up at {devices}, then schedule it again")
         }
         FailureClass::Invalid | FailureClass::Undone => "schedule it again, or cancel it".to_owned(),
     }

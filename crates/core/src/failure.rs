@@ -21,6 +21,8 @@ words!(
         BrokenPeer = "broken_peer" / "Broken peer",
         /// The worker can't do what the deployment asks: a missing credential, an unknown driver.
         Misconfigured = "misconfigured" / "Misconfigured",
+        /// The change was in force provisionally, and the service did not pass its functional checks.
+        NotWorking = "not_working" / "Service does not work",
         /// Another device of the same transaction failed, so this one was undone.
         Undone = "undone" / "Undone with the others",
     }
@@ -38,6 +40,7 @@ impl FailureClass {
             | Self::InDoubt
             | Self::BrokenPeer
             | Self::Misconfigured
+            | Self::NotWorking
             | Self::Undone => OrderEvent::Failed,
         }
     }

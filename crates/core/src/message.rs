@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    audit::{AuditWork, DeviceAudit},
+    audit::{AuditWork, ChecksBeforeConfirm, DeviceAudit},
     failure::Failure,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
@@ -216,6 +216,9 @@ pub struct DeviceWork {
     /// One edit per order.
     #[serde(default)]
     pub edits: Vec<DeviceEdit>,
+    /// What the device must pass before the change is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_confirm: Option<ChecksBeforeConfirm>,
     /// What to look at, where [`Purpose::Audit`] is the purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditWork>,

@@ -36,6 +36,8 @@ pub enum Phase {
     Commit,
     /// Commit for good; read back, if need be on a new session. One device at a time.
     CommitForGood,
+    /// Functional checks while the change is in force and can still be undone.
+    Verify,
     /// Let go of the locks; what was committed provisionally waits for the decision.
     Hold,
     /// The decision to go through with it, carried out.
@@ -52,6 +54,9 @@ pub enum Phase {
     Release,
 }
 
+/// The word of [`Phase::Verify`].
+pub const FUNCTIONAL_CHECK: &str = "functional-check";
+
 impl Phase {
     /// The word in reports.
     pub const fn name(self) -> &'static str {
@@ -60,6 +65,7 @@ impl Phase {
             Self::Prepare => "prepare",
             Self::Commit => "commit",
             Self::CommitForGood => "commit-for-good",
+            Self::Verify => FUNCTIONAL_CHECK,
             Self::Hold => "hold",
             Self::Confirm => "confirm",
             Self::Undo => "undo",
@@ -169,6 +175,10 @@ pub struct Transaction {
     end: End,
     stage: Stage,
     past: Past,
+    /// Devices whose functional checks have to pass before anything is confirmed.
+    checked: Vec<usize>,
+    /// They have passed.
+    is_verified: bool,
 }
 
 impl Transaction {
@@ -206,7 +216,14 @@ impl Transaction {
             for_good: false,
             guarantee: Guarantee::ConfirmedCommit11,
         };
-        let transaction = Self { seats: vec![seat; devices], end: End::Known, stage, past };
+        let transaction = Self {
+            seats: vec![seat; devices],
+            end: End::Known,
+            stage,
+            past,
+            checked: Vec::new(),
+            is_verified: false,
+        };
         let first = match stage {
             Stage::Confirm => Phase::Confirm,
             Stage::Undo => Phase::Recover,
@@ -216,6 +233,13 @@ impl Transaction {
         let next =
             if devices == 0 { Next::End(End::Known) } else { Next::Run(first, (0..devices).collect()) };
         (transaction, next)
+    }
+
+    /// The same, with functional checks at these devices before anything is confirmed.
+    #[must_use]
+    pub fn checking(mut self, devices: Vec<usize>) -> Self {
+        self.checked = devices;
+        self
     }
 
     /// What is known of the devices.
@@ -256,7 +280,8 @@ impl Transaction {
             Phase::Recover if self.stage == Stage::Undo => self.revert(),
             // What an earlier deployment has left is not all that is wanted.
             Phase::Recover if self.stage == Stage::Whole && self.all(InForce::New) && !self.past.unknown => {
-                Next::End(End::Known)
+                // An earlier worker may have died before the checks.
+                if self.has_to_verify() { self.verify() } else { Next::End(End::Known) }
             }
             Phase::Recover if any_failed && (self.past.begun || self.stage == Stage::Prepare) => {
                 // What is left of another deployment's is not what this one wants.
@@ -280,6 +305,15 @@ impl Transaction {
             }
             Phase::Prepare | Phase::Commit | Phase::CommitForGood if all_done => self.go_on(),
             Phase::Prepare | Phase::Commit | Phase::CommitForGood => self.undo(),
+            Phase::Verify if !all_done => self.undo(),
+            Phase::Verify => {
+                self.is_verified = true;
+                if self.all(InForce::New) && !self.seats.iter().any(|seat| seat.prepared) {
+                    // Found in force by a recovery: there is nothing to confirm.
+                    return Next::End(End::Known);
+                }
+                self.go_on()
+            }
             Phase::Hold => Next::End(End::Prepared),
             Phase::Confirm if all_done => Next::End(End::Known),
             Phase::Confirm => self.run(Phase::Settle, |seat| seat.in_force == InForce::Unknown),
@@ -318,7 +352,10 @@ impl Transaction {
 
     /// What can go back by itself is in force; the others follow one by one, then everything is confirmed.
     fn go_on(&self) -> Next {
-        if self.stage == Stage::Prepare {
+        let is_in_force = self.stage == Stage::Prepare || self.next_for_good().is_none();
+        if is_in_force && self.has_to_verify() {
+            self.verify()
+        } else if self.stage == Stage::Prepare {
             self.run(Phase::Hold, |_| true)
         } else if self.next_for_good().is_some() {
             Next::Ask(Phase::CommitForGood)
@@ -328,6 +365,15 @@ impl Transaction {
             // In force everywhere: nobody can forbid it any more.
             self.run(Phase::Confirm, |_| true)
         }
+    }
+
+    /// Whether functional checks are still to be made.
+    fn has_to_verify(&self) -> bool {
+        !self.checked.is_empty() && !self.is_verified
+    }
+
+    fn verify(&self) -> Next {
+        Next::Run(Phase::Verify, self.checked.clone())
     }
 
     /// Whether all devices can do what their stage needs; those that can't get the reason as their failure.
@@ -470,12 +516,17 @@ impl Seat {
                 }
                 self.failures.extend(failures);
             }
-            (Phase::Recover | Phase::Prepare | Phase::Confirm, Answer::Failed { failures, .. }) => {
-                self.failures.extend(failures);
-            }
+            (Phase::Verify, Answer::Done) => {}
+            (
+                Phase::Recover | Phase::Prepare | Phase::Verify | Phase::Confirm,
+                Answer::Failed { failures, .. },
+            ) => self.failures.extend(failures),
             // Answers that no driver gives: what is known stays as it is.
             (Phase::Recover | Phase::Prepare | Phase::Settle, Answer::Done)
-            | (Phase::Prepare | Phase::Commit | Phase::CommitForGood | Phase::Confirm, Answer::Found(_))
+            | (
+                Phase::Prepare | Phase::Commit | Phase::CommitForGood | Phase::Verify | Phase::Confirm,
+                Answer::Found(_),
+            )
             | (_, Answer::Ready(_)) => {
                 debug_assert!(false, "{phase:?} has no such answer");
             }

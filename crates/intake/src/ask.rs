@@ -88,6 +88,7 @@ pub(crate) fn work(device: &Device, profile: Profile, edit: Option<DeviceEdit>) 
         // No lease is taken: nothing is changed.
         epoch: 0,
         edits: edit.into_iter().collect(),
+        before_confirm: None,
         audit: None,
     }
 }

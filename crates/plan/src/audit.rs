@@ -20,7 +20,7 @@ use turnup_netconf::{
 };
 
 use crate::{
-    definition::Definition,
+    definition::{BeforeConfirm, Definition},
     error::PlanError,
     footprint::to_xml,
     read::is_node_name,
@@ -74,6 +74,12 @@ impl Definition {
     #[must_use]
     pub fn audit_every(&self) -> Option<Duration> {
         self.audit_every
+    }
+
+    /// How functional checks decide whether a change of a service is confirmed; none: they don't.
+    #[must_use]
+    pub fn before_confirm(&self) -> Option<BeforeConfirm> {
+        self.before_confirm
     }
 
     /// The functional checks of a service on one of its devices; none if the definition has none for the

@@ -43,11 +43,21 @@ pub struct Definition {
     pub(crate) platforms: BTreeMap<PlatformName, Platform>,
     pub(crate) templates: Templates,
     pub(crate) audit_every: Option<Duration>,
+    pub(crate) before_confirm: Option<BeforeConfirm>,
     pub(crate) retry: RetryChanges,
     /// Functional checks by file.
     pub(crate) audits: BTreeMap<String, Vec<CheckTemplate>>,
     pub(crate) example: Option<Example>,
     pub(crate) bundle: Arc<Bundle>,
+}
+
+/// How functional checks decide whether a change is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeforeConfirm {
+    /// Pause between the commit and the first poll.
+    pub settle: Duration,
+    /// How long the checks are polled after that.
+    pub within: Duration,
 }
 
 /// An attribute whose value comes from a pool.
@@ -110,6 +120,9 @@ pub struct Summary {
     /// Seconds between audits that nobody asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_every_s: Option<u64>,
+    /// Seconds within which the functional checks must pass before a change is confirmed; none: they don't decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_within_s: Option<u64>,
     /// How its orders are tried again, as far as it says so itself.
     #[serde(skip_serializing_if = "is_silent")]
     pub retry: RetryChanges,
@@ -198,6 +211,7 @@ impl Definition {
             same_device: self.same_device,
             platforms: self.platforms().cloned().collect(),
             audit_every_s: self.audit_every.map(|every| every.as_secs()),
+            checked_within_s: self.before_confirm.map(|checks| checks.within.as_secs()),
             retry: self.retry,
         }
     }

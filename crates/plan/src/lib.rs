@@ -50,7 +50,7 @@ pub use bundle::{BadBundle, Bundle, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES, MAX_FILE
 pub use catalogue::Catalogue;
 pub use change::{Change, Edit};
 pub use check::Checked;
-pub use definition::{Definition, RoleSummary, Summary};
+pub use definition::{BeforeConfirm, Definition, RoleSummary, Summary};
 pub use draft::{DevicePlan, Draft, Holder, Node, Plan, Present};
 pub use error::{BadContent, PlanError};
 pub use footprint::{Footprint, overlap};

@@ -65,11 +65,15 @@ pub(crate) fn definition(
     let same_device = find(fields, "same_device").is_some_and(|node| reader.bool(node, "same_device"));
     let platforms = reader.required(fields, "platforms", root.line).map(|node| reader.platforms(node));
     let platforms = platforms.unwrap_or_default();
-    let audit_every = find(fields, "audit").and_then(|node| reader.audit_every(node));
+    let (audit_every, before_confirm) =
+        find(fields, "audit").map(|node| reader.audit(node)).unwrap_or_default();
     let retry = find(fields, "retry").map(|node| reader.retry(node)).unwrap_or_default();
     let mut sources = reader.main_templates(&platforms, bundle);
     let audits = reader.audit_files(&platforms, bundle, &mut sources);
     reader.files_named(&platforms, bundle);
+    if let (Some(_), Some(node)) = (before_confirm, find(fields, "audit")) {
+        reader.has_checks(&platforms, node);
+    }
     let templates = reader.templates(&sources);
 
     let (Some(name), Some(version), Some(title), Some(attributes), Some(roles), Some(templates)) =
@@ -89,6 +93,7 @@ pub(crate) fn definition(
         platforms: platforms.into_iter().map(|found| (found.name, found.platform)).collect(),
         templates,
         audit_every,
+        before_confirm,
         retry,
         audits,
         example: None,

@@ -13,9 +13,12 @@ use turnup_store::{Device, DueOrder, Start};
 use uuid::Uuid;
 
 use crate::{
-    group,
+    MAX_TOTAL_TIMEOUT_MS, group,
     start::{Parts, invalid},
 };
+
+/// What the confirm timer has beyond twice the time of the checks, in seconds.
+const CHECK_MARGIN_S: u64 = 30;
 
 /// What the store has locked of devices.
 pub(crate) struct Field<'a> {
@@ -69,6 +72,7 @@ pub(crate) fn deployments(
                 credential: device.credential.clone(),
                 epoch: field.epochs.get(name).copied().unwrap_or_default() + 1,
                 edits: parts().filter_map(|parts| parts.edits.get(name).cloned()).collect(),
+                before_confirm: parts().find_map(|parts| parts.checks.get(name).cloned()),
                 audit: parts().find_map(|parts| parts.audits.get(name).cloned()),
                 device: name.clone(),
             })
@@ -82,7 +86,7 @@ pub(crate) fn deployments(
             purpose,
             past_unknown: parts().any(|parts| parts.past_unknown),
             devices: devices.into_iter().filter_map(work).collect(),
-            limits: group::limits(limits, group.len()),
+            limits: limits_for_checks(group::limits(limits, group.len()), parts()),
         };
         // The first has it for all.
         let is_first = ids.first() == Some(&id);
@@ -98,6 +102,18 @@ pub(crate) fn deployments(
         })
     };
     ids.iter().copied().zip(regions).map(start).collect()
+}
+
+/// The limits, with time for functional checks before the confirm: confirming begins in the first half of the timer.
+fn limits_for_checks<'p>(limits: Limits, parts: impl Iterator<Item = &'p Parts>) -> Limits {
+    let checks = parts.flat_map(|parts| parts.checks.values());
+    let Some(longest_ms) = checks.map(|checks| checks.settle_ms + checks.within_ms).max() else { return limits };
+    let timer_s = u32::try_from(longest_ms.div_ceil(1_000) * 2 + CHECK_MARGIN_S).unwrap_or(u32::MAX);
+    Limits {
+        confirm_timeout_s: limits.confirm_timeout_s.max(timer_s),
+        total_timeout_ms: (limits.total_timeout_ms + longest_ms * 2).min(MAX_TOTAL_TIMEOUT_MS),
+        ..limits
+    }
 }
 
 /// The message, which has room for the stage that is wrapped around it.

@@ -142,7 +142,7 @@ async fn start_once(context: &Context, due: &[(OrderId, i32)], most: Most) -> Re
     let now = Timestamp::now();
     let limits = context.settings.limits.into();
     let (decisions, entries) =
-        batch.decide(&starting, &answers, context.library.profiles(), &limits, most, now);
+        batch.decide(&starting, &answers, (&at_hand.catalogue, context.library.profiles()), &limits, most, now);
     turnup_crashpoint::pass("scheduler.before_commit");
     starting.finish(&decisions, &entries, now).await
 }

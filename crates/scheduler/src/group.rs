@@ -13,7 +13,7 @@ use turnup_core::{
 use turnup_plan::Together;
 use turnup_store::{DueOrder, Starting};
 
-use crate::start::{Knowledge, Work, begin, past_is_unknown};
+use crate::start::{Knowledge, Work, begin, past_is_unknown, policy_before_confirm};
 
 /// Most time for a deployment of several orders, in milliseconds: less than a worker may take.
 const LONGEST_MS: u64 = 24 * 60 * 1000;
@@ -101,6 +101,8 @@ impl<'a> Companions<'a> {
         let may = |due: &DueOrder| {
             due.order.kind != OrderKind::Validate
                 && due.order.options.approved_plan.is_none()
+                // Checks tell of one service, and take their time.
+                && policy_before_confirm(due, self.starting, self.knowledge.catalogue).is_none()
                 // What others have left is found out first.
                 && !past_is_unknown(self.starting, due)
         };

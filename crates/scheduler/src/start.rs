@@ -1,24 +1,27 @@
 //! What happens to each order of a batch whose time has come: pure decisions over what the store
 //! has locked.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use turnup_core::{
-    audit::{AuditPart, AuditWork, ConfigWork},
+    audit::{AuditPart, AuditWork, ChecksBeforeConfirm, ConfigWork},
     failure::{Detail, Failure, FailureClass},
     id::ServiceId,
     lease::{Admission, admit_groups},
     lifecycle::{OrderEvent, OrderState, service_transition},
     message::{DeviceEdit, InForce, Limits, Purpose},
     name::{DefinitionName, DeviceName, PlatformName},
-    order::OrderKind,
+    order::{Endpoint, OrderKind},
     profile::Profiles,
     settle::service_event,
 };
 use turnup_library::planning::{self, Drafted};
-use turnup_plan::{Catalogue, Footprint, Plan, Present, Questions, Together, Yang};
+use turnup_plan::{BeforeConfirm, Catalogue, Footprint, Plan, Present, Questions, Together, Yang};
 use turnup_store::{Decision, DueOrder, Entry, Holder, ServiceAtStart, Starting};
 use uuid::Uuid;
 
@@ -204,6 +207,72 @@ fn audit(
     Ok(works)
 }
 
+/// What a service is to be once an order that keeps or makes it is done.
+struct Wanted<'a> {
+    definition: &'a str,
+    version: i32,
+    attributes: &'a Value,
+    endpoints: &'a [Endpoint],
+}
+
+impl<'a> Wanted<'a> {
+    /// None: the order removes the service, or only looks at it.
+    fn of(due: &'a DueOrder, starting: &'a Starting) -> Option<Self> {
+        let order = &due.order;
+        match order.kind {
+            OrderKind::Provision | OrderKind::Modify => Some(Self {
+                definition: &order.definition,
+                version: order.definition_version,
+                attributes: &order.attributes,
+                endpoints: &order.endpoints,
+            }),
+            OrderKind::Redeploy => starting.services.get(&order.service_id).map(|service| Self {
+                definition: &service.definition,
+                version: service.definition_version,
+                attributes: &service.attributes,
+                endpoints: &service.endpoints,
+            }),
+            OrderKind::Validate | OrderKind::Decommission => None,
+        }
+    }
+}
+
+/// How functional checks decide whether a change by this order is confirmed; none: they don't.
+pub(crate) fn policy_before_confirm(
+    due: &DueOrder,
+    starting: &Starting,
+    catalogue: &Catalogue,
+) -> Option<BeforeConfirm> {
+    let wanted = Wanted::of(due, starting)?;
+    planning::definition(catalogue, wanted.definition, wanted.version).ok()?.before_confirm()
+}
+
+/// The functional checks of the devices that an order changes, rendered for what it wants.
+fn checks_before_confirm(
+    due: &DueOrder,
+    starting: &Starting,
+    catalogue: &Catalogue,
+    parts: &Parts,
+) -> Result<BTreeMap<DeviceName, ChecksBeforeConfirm>, Vec<Failure>> {
+    let mut all = BTreeMap::new();
+    let Some(policy) = policy_before_confirm(due, starting, catalogue) else { return Ok(all) };
+    let Some(wanted) = Wanted::of(due, starting) else { return Ok(all) };
+    let definition = planning::definition(catalogue, wanted.definition, wanted.version)?;
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let attributes = wanted.attributes.as_object().cloned().unwrap_or_default();
+    let platforms = platforms(due, starting);
+    // A device that the service leaves has no endpoint to check.
+    let stays = |device: &DeviceName| wanted.endpoints.iter().any(|endpoint| endpoint.device == *device);
+    for device in parts.edits.keys().filter(|device| stays(device)) {
+        let checks =
+            definition.checks(due.order.service_id, &attributes, wanted.endpoints, &platforms, device);
+        let checks = checks.map_err(|error| invalid(error.to_string()))?;
+        let (settle_ms, within_ms) = (ms(policy.settle), ms(policy.within));
+        all.insert(device.clone(), ChecksBeforeConfirm { checks, settle_ms, within_ms });
+    }
+    Ok(all)
+}
+
 /// What was looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
@@ -229,7 +298,7 @@ impl Batch {
         self,
         starting: &Starting,
         answers: &Answers,
-        profiles: &Profiles,
+        (catalogue, profiles): (&Catalogue, &Profiles),
         limits: &Limits,
         most: Most,
         now: Timestamp,
@@ -244,7 +313,11 @@ impl Batch {
                 Some(Work::Change(drafted)) => {
                     let together = first.and_then(|first| groups.get(&first));
                     let parts = Parts::change(due, *drafted, answers, together);
-                    parts.map(|parts| Some(Parts { past_unknown: past_is_unknown(starting, due), ..parts }))
+                    parts.and_then(|parts| {
+                        let past_unknown = past_is_unknown(starting, due);
+                        let checks = checks_before_confirm(due, starting, catalogue, &parts)?;
+                        Ok(Some(Parts { past_unknown, checks, ..parts }))
+                    })
                 }
             });
             decisions.push(match parts {
@@ -344,14 +417,16 @@ pub(crate) struct Parts {
     /// Edits of the devices that change.
     pub(crate) edits: BTreeMap<DeviceName, DeviceEdit>,
     pub(crate) audits: BTreeMap<DeviceName, AuditWork>,
+    /// Functional checks of changed devices before the change is confirmed.
+    pub(crate) checks: BTreeMap<DeviceName, ChecksBeforeConfirm>,
     /// What the service has once it is committed, see [`turnup_store::Start::footprints`].
     pub(crate) footprints: Vec<Value>,
 }
 
 impl Parts {
     fn audit(audits: BTreeMap<DeviceName, AuditWork>) -> Self {
-        let (edits, footprints) = (BTreeMap::new(), Vec::new());
-        Self { purpose: Purpose::Audit, past_unknown: false, edits, audits, footprints }
+        let (edits, checks, footprints) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { purpose: Purpose::Audit, past_unknown: false, edits, audits, checks, footprints }
     }
 
     fn change(
@@ -389,7 +464,7 @@ impl Parts {
             }
         }
         let (purpose, audits) = (Purpose::Change, BTreeMap::new());
-        Ok(Self { purpose, past_unknown: false, edits, audits, footprints })
+        Ok(Self { purpose, past_unknown: false, edits, audits, checks: BTreeMap::new(), footprints })
     }
 }
 

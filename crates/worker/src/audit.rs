@@ -65,8 +65,13 @@ impl Plan {
     pub(crate) fn new(work: Option<&AuditWork>) -> Self {
         Self {
             config: work.and_then(|work| work.config.as_ref()).map(Config::new),
-            checks: work.map(|work| work.checks.iter().map(Question::new).collect()).unwrap_or_default(),
+            checks: work.map(|work| Self::questions(&work.checks)).unwrap_or_default(),
         }
+    }
+
+    /// The checks, parsed.
+    pub(crate) fn questions(checks: &[Check]) -> Vec<Question> {
+        checks.iter().map(Question::new).collect()
     }
 
     /// The result where nothing could be asked, for this reason.

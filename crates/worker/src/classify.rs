@@ -3,7 +3,10 @@
 //! Never by error-tag alone: servers differ. The step at which it came, the app-tag and the path decide
 //! along with it.
 
-use turnup_core::failure::{Failure, FailureClass};
+use turnup_core::{
+    failure::{Failure, FailureClass},
+    transaction::FUNCTIONAL_CHECK,
+};
 use turnup_netconf::{
     message::{ErrorTag, ErrorType, Reply, RpcError, Severity},
     ssh::{Cause, ConnectError, RpcFailure},
@@ -58,7 +61,8 @@ impl Step {
 /// Whether a failure in this phase came when a device was given an edit, or was found not to have done it:
 /// then it may be the edit's fault, and another edit may go through.
 pub(crate) fn is_about_an_edit(phase: &str) -> bool {
-    [Step::Edit, Step::Validate, Step::Commit, Step::Check].iter().any(|step| step.name() == phase)
+    phase == FUNCTIONAL_CHECK
+        || [Step::Edit, Step::Validate, Step::Commit, Step::Check].iter().any(|step| step.name() == phase)
 }
 
 /// Conditions of a data model that the content violates, RFC 7950 §15.

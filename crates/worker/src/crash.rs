@@ -9,6 +9,8 @@ pub(crate) const AFTER_PREPARE: &str = "worker.after_prepare";
 pub(crate) const AFTER_PROVISIONAL: &str = "worker.after_provisional";
 /// One more device has committed for good, as it can't do otherwise.
 pub(crate) const AFTER_FOR_GOOD: &str = "worker.after_for_good";
+/// The functional checks of all devices have passed, nothing is confirmed.
+pub(crate) const AFTER_VERIFY: &str = "worker.after_verify";
 /// All devices of a region wait for the decision over all regions, their locks given back.
 pub(crate) const AFTER_HOLD: &str = "worker.after_hold";
 /// What an earlier worker left, or what can't go through, is taken back on all devices.

@@ -39,6 +39,7 @@ mod look;
 mod phases;
 mod resolve;
 mod trial;
+mod verify;
 
 /// How long a warm session may take for its first answer. It may be dead without anybody knowing, and a live
 /// one that is slower costs no more than a new session.
@@ -174,6 +175,11 @@ impl<'a> Device<'a> {
     /// Its name.
     pub(crate) fn name(&self) -> &DeviceName {
         &self.asked.device
+    }
+
+    /// Whether functional checks have to pass before a change of it is confirmed.
+    pub(crate) fn has_checks(&self) -> bool {
+        !self.is_null() && self.asked.before_confirm.as_ref().is_some_and(|asked| !asked.checks.is_empty())
     }
 
     /// Whether no such device is contacted.

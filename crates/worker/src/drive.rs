@@ -31,7 +31,9 @@ pub(crate) enum Begin {
 pub(crate) async fn drive(job: &Job<'_>, devices: &mut [Device<'_>], begin: Begin) -> (Transaction, End) {
     let recovery = begin == Begin::Recovery;
     let past = Past { begun: recovery, unknown: job.past_unknown };
-    let (mut transaction, mut next) = Transaction::part(job.stage, devices.len(), past);
+    let (transaction, mut next) = Transaction::part(job.stage, devices.len(), past);
+    let checked = devices.iter().enumerate().filter(|(_, device)| device.has_checks()).map(|(at, _)| at);
+    let mut transaction = transaction.checking(checked.collect());
     if begin == Begin::Another && !devices.is_empty() {
         next = Next::Ask(Phase::Prepare);
     }
@@ -125,6 +127,7 @@ fn pass_crash_point(phase: Phase, answers: &[(usize, Answer)]) {
             Phase::Prepare => crash::pass(crash::AFTER_PREPARE),
             Phase::Commit => crash::pass(crash::AFTER_PROVISIONAL),
             Phase::CommitForGood => crash::pass(crash::AFTER_FOR_GOOD),
+            Phase::Verify => crash::pass(crash::AFTER_VERIFY),
             Phase::Hold => crash::pass(crash::AFTER_HOLD),
             Phase::Confirm => crash::pass(crash::AFTER_CONFIRM),
             _ => {}

@@ -144,6 +144,7 @@ impl<'a> Ledger<'a> {
                 pending_tokens,
                 epoch,
                 edits,
+                before_confirm: work.before_confirm.clone(),
                 audit: None,
             };
             (place, work)

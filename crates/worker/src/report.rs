@@ -464,6 +464,7 @@ mod tests {
             epoch: 1,
             profile: Default::default(),
             pending_tokens: Vec::new(),
+            before_confirm: None,
             edits: orders.iter().map(edit).collect(),
             audit: None,
         }

@@ -146,6 +146,7 @@ fn deployment() -> Deployment {
         epoch: 1,
         profile: Default::default(),
         pending_tokens: Vec::new(),
+        before_confirm: None,
         edits: vec![],
         audit: None,
     };
@@ -507,6 +508,7 @@ impl Site {
             epoch: 1,
             profile: Default::default(),
             pending_tokens: Vec::new(),
+            before_confirm: None,
             edits: vec![edit(order)],
             audit: None,
         }

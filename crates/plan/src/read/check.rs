@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -15,9 +16,15 @@ use super::{
 use crate::{
     audit::{self, CheckTemplate, ConditionTemplate, MAX_CHECKS, MAX_CONDITIONS, Part},
     bundle::Bundle,
+    definition::BeforeConfirm,
     yaml::{self, Content, Entry, Node},
 };
 
+const AUDIT_FIELDS: [&str; 4] = ["every", "before_confirm", "within", "settle"];
+/// How long checks are polled before a change is given up, unless the definition says so.
+const DEFAULT_WITHIN: Duration = Duration::from_secs(30);
+/// Longest time for that, and longest pause before.
+const MAX_CHECKED: Duration = Duration::from_secs(300);
 const FILE_FIELDS: [&str; 1] = ["checks"];
 const CHECK_FIELDS: [&str; 4] = ["name", "get", "rpc", "conditions"];
 /// Shortest time between two audits of a service.
@@ -26,18 +33,55 @@ const MIN_EVERY: Duration = Duration::from_secs(60);
 const MAX_EVERY: Duration = Duration::from_secs(366 * 86_400);
 
 impl Reader<'_> {
-    pub(super) fn audit_every(&mut self, node: &Node) -> Option<Duration> {
-        let fields = self.map(node, "'audit'", Some(&["every"]));
-        let every = self.required(fields, "every", node.line)?;
-        let text = self.text(every, "every")?;
-        let duration = duration(&text).filter(|every| (MIN_EVERY..=MAX_EVERY).contains(every));
-        if duration.is_none() {
-            let message = format!(
-                "{text:?} is no time between audits; write 90s, 15m, 6h or 1d, from one minute to 366 days"
-            );
-            self.mistake(every.line, message);
+    /// How often services are audited, and whether checks decide about the confirm.
+    pub(super) fn audit(&mut self, node: &Node) -> (Option<Duration>, Option<BeforeConfirm>) {
+        let fields = self.map(node, "'audit'", Some(&AUDIT_FIELDS));
+        if fields.is_empty() {
+            self.mistake(node.line, "'audit' says nothing; write 'every', or 'before_confirm: true'".to_owned());
         }
-        duration
+        let every = find(fields, "every").and_then(|node| {
+            self.time(node, "every", MIN_EVERY..=MAX_EVERY, "90s, 15m, 6h or 1d, from one minute to 366 days")
+        });
+        let checks = find(fields, "before_confirm").is_some_and(|node| self.bool(node, "before_confirm"));
+        let mut time = |key: &str, default: Duration, range: RangeInclusive<Duration>| match find(fields, key) {
+            Some(node) if !checks => {
+                self.mistake(node.line, format!("'{key}' needs 'before_confirm: true' beside it"));
+                default
+            }
+            Some(node) => self.time(node, key, range, "0s, 5s or 2m, up to 5 minutes").unwrap_or(default),
+            None => default,
+        };
+        let settle = time("settle", Duration::ZERO, Duration::ZERO..=MAX_CHECKED);
+        let within = time("within", DEFAULT_WITHIN, Duration::ZERO..=MAX_CHECKED);
+        (every, checks.then_some(BeforeConfirm { settle, within }))
+    }
+
+    fn time(
+        &mut self,
+        node: &Node,
+        key: &str,
+        range: RangeInclusive<Duration>,
+        examples: &str,
+    ) -> Option<Duration> {
+        let text = self.text(node, key)?;
+        let time = duration(&text).filter(|time| range.contains(time));
+        if time.is_none() {
+            self.mistake(node.line, format!("'{key}' is {text:?}, which is no such time; write {examples}"));
+        }
+        time
+    }
+
+    /// Checks can only decide where there are some.
+    pub(super) fn has_checks(&mut self, platforms: &[Found], node: &Node) {
+        let without: Vec<&str> =
+            platforms.iter().filter(|found| found.platform.audit.is_none()).map(|found| found.name.as_str()).collect();
+        if !without.is_empty() {
+            let message = format!(
+                "'before_confirm' needs functional checks on every platform; add 'audit: <file>' to {}",
+                without.join(", ")
+            );
+            self.mistake(node.line, message);
+        }
     }
 
     /// The platforms' files of checks, by name. Adds their templates.

@@ -165,6 +165,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         epoch: starting.epochs[name] + 1,
         profile: Default::default(),
         pending_tokens: Vec::new(),
+        before_confirm: None,
         edits: vec![edit(name)],
         audit: None,
     });

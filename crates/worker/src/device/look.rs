@@ -128,7 +128,7 @@ impl Device<'_> {
     }
 
     /// None: the session was a warm one that is dead.
-    async fn inquire_once(
+    pub(super) async fn inquire_once(
         &mut self,
         step: &str,
         ask: &impl Fn(&Capabilities) -> Operation,
@@ -157,7 +157,7 @@ impl Device<'_> {
 }
 
 /// The first error of an answer.
-fn refusal(reply: &Reply) -> Option<Failure> {
+pub(super) fn refusal(reply: &Reply) -> Option<Failure> {
     let errors = reply.is_error().then(|| classify::of_reply(Step::Check, reply));
     errors.and_then(|errors| errors.into_iter().next())
 }

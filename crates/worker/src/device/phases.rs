@@ -114,6 +114,7 @@ impl Device<'_> {
             Phase::Recover | Phase::Prepare => self.try_for_long(phase).await,
             Phase::Commit => self.commit().await,
             Phase::CommitForGood => self.commit_for_good(had_new).await,
+            Phase::Verify => self.verify().await,
             Phase::Confirm => self.confirm().await,
             Phase::Undo => self.undo(committed, had_new).await,
             Phase::Settle => self.settle(had_new).await,

@@ -30,6 +30,7 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         epoch: 1,
         profile: Default::default(),
         pending_tokens: Vec::new(),
+        before_confirm: None,
         edits: orders.iter().map(edit).collect(),
         audit: None,
     });

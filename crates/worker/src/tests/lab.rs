@@ -210,6 +210,7 @@ impl Lab {
             epoch: 1,
             profile: self.profile.clone(),
             pending_tokens: Vec::new(),
+            before_confirm: None,
             edits: vec![edit],
             audit: None,
         }

@@ -114,6 +114,7 @@ impl Real {
                 epoch: 1,
                 profile: Profiles::shipped().unwrap().of(&PlatformName::new("ietf").unwrap()),
                 pending_tokens: Vec::new(),
+                before_confirm: None,
                 edits: vec![edit(order, name, if n == 1 { kind } else { "ethernetCsmacd" })],
                 audit: None,
             }
