@@ -205,6 +205,7 @@ async fn exhaust(role: (&str, &[&str]), points: &[&str]) {
                  [scheduler.limits]\nconfirm_timeout_s = 20\n"
             .to_owned(),
         ladder_levels: 6,
+        ..Options::default()
     };
     let mut cluster = Cluster::running(options).await;
     let mut table: BTreeMap<(&str, Plot), usize> = BTreeMap::new();

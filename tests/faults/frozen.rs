@@ -38,7 +38,8 @@ async fn cluster(lock_wait_ms: u32) -> Cluster {
         "[scheduler.limits]\nconfirm_timeout_s = 10\nlock_wait_ms = {lock_wait_ms}\ntotal_timeout_ms = 60000\n"
     );
     let regions = vec![("eu-west".to_owned(), 8)];
-    let mut cluster = Cluster::new(Options { regions, config: limits, ladder_levels: 6 }).await;
+    let mut cluster =
+        Cluster::new(Options { regions, config: limits, ladder_levels: 6, ..Options::default() }).await;
     for role in ["intake", "scheduler", "recorder"] {
         cluster.start(role, &["serve", role], &[]);
     }

@@ -35,6 +35,7 @@ fn options() -> Options {
                  [scheduler.limits]\nconfirm_timeout_s = 10\n"
             .to_owned(),
         ladder_levels: 6,
+        ..Options::default()
     }
 }
 

@@ -30,6 +30,7 @@ async fn killed(kill: impl Fn(&Servers)) {
                  [scheduler.limits]\nconfirm_timeout_s = 60\n"
             .to_owned(),
         ladder_levels: 6,
+        ..Options::default()
     };
     let cluster = Cluster::running_on(&servers, options).await;
     servers.restart_broker();

@@ -161,7 +161,7 @@ fn for_good(device: &Device) -> Vec<ForGood> {
         for (service, _, after) in &record.changes {
             now.insert(*service, *after);
         }
-        if record.kind == Kind::Provisional {
+        if matches!(record.kind, Kind::Provisional | Kind::Armed) {
             continue;
         }
         for (service, after) in &now {

@@ -10,6 +10,7 @@ use std::{
 
 use turnup_core::id::DeploymentId;
 use turnup_device_sim::{
+    Personality,
     datastore::{Commit, Datastores, Edit, Kind, SessionId, Transition},
     path::Path,
 };
@@ -164,11 +165,11 @@ pub(crate) fn edit(service: u32, value: Value) -> Element {
 }
 
 impl Device {
-    fn new(name: String, region: usize) -> Self {
+    fn new(name: String, region: usize, personality: Personality) -> Self {
         Self {
             name,
             region,
-            data: RefCell::default(),
+            data: RefCell::new(Datastores::default().with_personality(personality)),
             lines: RefCell::default(),
             numbers: Cell::new(0),
             boot: Cell::new(0),
@@ -201,21 +202,17 @@ impl Device {
 
     /// What is left on it that should not be when nobody works on it.
     pub(crate) fn leftovers(&self) -> Option<&'static str> {
-        let mut data = self.data.borrow_mut();
-        if data.confirm_deadline().is_some() {
+        let holds = self.data.borrow().holds();
+        if holds.pending.is_some() {
             return Some("a pending commit");
         }
-        if data.candidate_is_changed() {
+        if !holds.armed.is_empty() {
+            return Some("an armed rollback");
+        }
+        if holds.candidate_is_changed {
             return Some("a changed candidate");
         }
-        let probe = SessionId { boot: self.boot.get(), number: u32::MAX };
-        for store in [Datastore::Running, Datastore::Candidate] {
-            if data.lock(probe, store).is_err() {
-                return Some("a lock");
-            }
-            let _ = data.unlock(probe, store);
-        }
-        None
+        (holds.running_lock.is_some() || holds.candidate_lock.is_some()).then_some("a lock")
     }
 
     fn apply(&self, at: Ms, transition: Transition) {
@@ -237,8 +234,11 @@ impl Device {
 }
 
 impl Network {
-    pub(crate) fn new(world: &World, regions: &[usize], rough: Roughness) -> Self {
-        let devices = regions.iter().enumerate().map(|(n, region)| Device::new(format!("d{n}"), *region));
+    /// Devices in these regions, each with its personality.
+    pub(crate) fn new(world: &World, devices: &[(usize, Personality)], rough: Roughness) -> Self {
+        let devices = devices.iter().enumerate();
+        let devices =
+            devices.map(|(n, (region, personality))| Device::new(format!("d{n}"), *region, *personality));
         Self {
             world: world.clone(),
             devices: Rc::new(devices.collect()),
@@ -457,6 +457,7 @@ impl Network {
             Ok(()) => Reply::Ok,
             Err(errors) => Reply::Errors(errors),
         };
+        device.data.borrow_mut().note_request(self.instant());
         let word = if self.world.is_traced() { format!("{ask:?}") } else { String::new() };
         let reply = match ask {
             Ask::Lock(store) => done(device.data.borrow_mut().lock(id, store)),
@@ -474,20 +475,17 @@ impl Network {
                 done(device.data.borrow_mut().edit_candidate(id, edit))
             }
             Ask::CommitFor(..) | Ask::Commit if self.world.mishap(self.rough.get().commit_refused) => {
+                let commit = match ask {
+                    Ask::CommitFor(persist, seconds) => confirmed(persist, seconds),
+                    _ => Commit::default(),
+                };
+                self.refuse(at, id, &commit);
                 Reply::Errors(vec![refusal(ErrorTag::OperationFailed)])
             }
             Ask::CommitFor(..) | Ask::Commit if device.lies.get() => {
                 done(device.data.borrow_mut().discard_changes(id))
             }
-            Ask::CommitFor(persist, seconds) => {
-                let time = Duration::from_secs(seconds.into());
-                let commit = Commit { confirmed: Some(time), persist: Some(persist), persist_id: None };
-                let reply = self.commit(at, id, &commit);
-                if reply.is_ok() {
-                    self.mind_timer(at, u64::from(seconds) * 1000);
-                }
-                reply
-            }
+            Ask::CommitFor(persist, seconds) => self.commit(at, id, &confirmed(persist, seconds)),
             Ask::Commit => self.commit(at, id, &Commit::default()),
             Ask::Confirm(persist) => {
                 self.commit(at, id, &Commit { persist_id: Some(persist), ..Commit::default() })
@@ -517,22 +515,48 @@ impl Network {
         match planned {
             Ok(transition) => {
                 device.apply(self.world.now(), transition);
+                self.mind_timer(at);
                 Reply::Ok
             }
-            Err(errors) => Reply::Errors(errors),
+            Err(errors) => {
+                self.refuse(at, id, commit);
+                Reply::Errors(errors)
+            }
         }
     }
 
-    fn mind_timer(&self, at: usize, time: Ms) {
+    /// A commit is refused, and may leave something.
+    fn refuse(&self, at: usize, id: SessionId, commit: &Commit) {
+        let device = &self.devices[at];
+        let left = device.data.borrow().plan_refused_commit(id, commit, self.instant());
+        if let Some(left) = left {
+            trace!(self.world, "  {} refuses a commit and keeps its timer", device.name);
+            device.apply(self.world.now(), left);
+            self.mind_timer(at);
+        }
+    }
+
+    /// Lets the rollbacks take place that are armed by now.
+    fn mind_timer(&self, at: usize) {
         let network = self.clone();
         self.world.spawn(OUTSIDE, async move {
-            network.world.sleep(time).await;
             let device = &network.devices[at];
-            let rollback = device.data.borrow().plan_expiry(network.instant());
-            if let Some(rollback) = rollback {
-                trace!(network.world, "  {} goes back by its timer", device.name);
-                device.apply(network.world.now(), rollback);
+            loop {
+                let due = device.data.borrow().rollback_due();
+                let Some(due) = due else { return };
+                let due = due.saturating_duration_since(network.start).as_millis();
+                network.world.sleep_until(Ms::try_from(due).unwrap()).await;
+                let rollback = device.data.borrow().plan_expiry(network.instant());
+                if let Some(rollback) = rollback {
+                    trace!(network.world, "  {}: its timer fires, {:?}", device.name, rollback.kind);
+                    device.apply(network.world.now(), rollback);
+                }
             }
         });
     }
+}
+
+/// The parameters of a provisional commit.
+fn confirmed(persist: String, seconds: u32) -> Commit {
+    Commit { confirmed: Some(Duration::from_secs(seconds.into())), persist: Some(persist), persist_id: None }
 }

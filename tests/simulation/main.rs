@@ -4,7 +4,7 @@
 //! quiet, [`check`] looks at devices, orders and history.
 //!
 //! `TURNUP_SIM_SEEDS` says how many seeds are tried (from `TURNUP_SIM_FIRST`), `TURNUP_SIM_SEED` replays one and
-//! prints what happens. [`exhaustive`] looks at the heart of it, the decision between regions, in all its states.
+//! prints what happens. `TURNUP_SIM_PERSONALITIES` says what the devices play. [`exhaustive`] looks at the heart of it, the decision between regions, in all its states.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,6 +31,7 @@ use std::{
     time::Instant,
 };
 
+use turnup_device_sim::{Personality, personality::ConfirmedCommit};
 use world::Ms;
 
 /// A mistake that is made on purpose, to see whether it is found.
@@ -105,10 +106,25 @@ fn variable(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {value:?}")))
 }
 
+/// What the devices may play: those that `TURNUP_SIM_PERSONALITIES` names, with commas, or `all` that have
+/// confirmed commits with tokens. Without it, the default.
+fn personalities() -> Vec<Personality> {
+    let Ok(names) = std::env::var("TURNUP_SIM_PERSONALITIES") else { return Vec::new() };
+    let named =
+        |name: &str| Personality::named(name).unwrap_or_else(|| panic!("there is no personality {name:?}"));
+    match names.as_str() {
+        "all" => {
+            let has_tokens = |p: &Personality| p.confirmed_commit == ConfirmedCommit::V1_1;
+            Personality::ALL.into_iter().filter(has_tokens).collect()
+        }
+        names => names.split(',').map(named).collect(),
+    }
+}
+
 /// What a seed finds. A mistake may make a doubt longer by chance, which proves nothing but for the one that is
 /// about doubts.
 fn faults(seed: u64, planted: Option<Planted>) -> Vec<String> {
-    let mut faults = scenario::run(seed, false, planted);
+    let mut faults = scenario::run(seed, false, planted, &personalities());
     if !matches!(planted, None | Some(Planted::ChecksNeedTheDelivery)) {
         faults.retain(|fault| !fault.contains("in doubt"));
     }
@@ -143,7 +159,7 @@ fn try_seeds(seeds: u64, planted: Option<Planted>) -> Option<(u64, Vec<String>)>
 #[allow(clippy::print_stdout, reason = "a trace is for who replays a seed")]
 fn never_half_configured_never_stuck_whatever_goes_wrong() {
     if let Some(seed) = variable("TURNUP_SIM_SEED") {
-        let faults = scenario::run(seed, true, None);
+        let faults = scenario::run(seed, true, None, &personalities());
         assert!(faults.is_empty(), "seed {seed}: {faults:#?}");
         return;
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use turnup_core::{id::OrderId, lifecycle::OrderState, message::Limits, name::DeviceName, order::OrderKind};
+use turnup_device_sim::Personality;
 use uuid::Uuid;
 
 use crate::{
@@ -88,8 +89,10 @@ fn broker_roughness(world: &World) -> broker::Roughness {
 }
 
 /// Runs a seed to its end. Returns everything that does not hold then.
-pub(crate) fn run(seed: u64, traced: bool, planted: Option<Planted>) -> Vec<String> {
+pub(crate) fn run(seed: u64, traced: bool, planted: Option<Planted>, play: &[Personality]) -> Vec<String> {
     let world = World::new(seed, traced);
+    // Of their own, so that a seed's world stays the same whatever the devices play.
+    let mut players = fastrand::Rng::with_seed(seed);
     let regions = usize::try_from(world.pick(1..4)).unwrap();
     let mut of_devices = Vec::new();
     for region in 0..regions {
@@ -97,6 +100,8 @@ pub(crate) fn run(seed: u64, traced: bool, planted: Option<Planted>) -> Vec<Stri
             of_devices.push(region);
         }
     }
+    let plays = |region| (region, players.choice(play).copied().unwrap_or_default());
+    let of_devices: Vec<(usize, Personality)> = of_devices.into_iter().map(plays).collect();
     let network = Network::new(&world, &of_devices, network_roughness(&world));
     let broker = Broker::new(&world, broker_roughness(&world));
     let mut store = Store::default();

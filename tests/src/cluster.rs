@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 use turnup_broker::{Broker, DeployClass, Settings, topology};
 use turnup_core::message::STATE_SHARDS;
-use turnup_device_sim::{DeviceSpec, Simulator, behaviour::Behaviour};
+use turnup_device_sim::{DeviceSpec, Personality, Simulator, behaviour::Behaviour};
 
 use crate::{
     api::Api,
@@ -30,6 +30,10 @@ pub struct Options {
     pub config: String,
     /// Levels of the delay ladder.
     pub ladder_levels: u8,
+    /// What the devices play that are not in `personalities`.
+    pub personality: Personality,
+    /// Device → what it plays.
+    pub personalities: BTreeMap<String, Personality>,
 }
 
 impl Default for Options {
@@ -38,6 +42,8 @@ impl Default for Options {
             regions: vec![("eu-west".to_owned(), 4), ("us-east".to_owned(), 4)],
             config: String::new(),
             ladder_levels: 6,
+            personality: Personality::DEFAULT,
+            personalities: BTreeMap::new(),
         }
     }
 }
@@ -101,8 +107,16 @@ impl Cluster {
         let dir = std::env::temp_dir().join(format!("turnup-{name}"));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
-        let devices =
-            options.regions.iter().flat_map(|(region, count)| DeviceSpec::many(region, *count, 0)).collect();
+        let play = |device: DeviceSpec| {
+            let personality = options.personalities.get(&device.name).copied().unwrap_or(options.personality);
+            device.with_personality(personality)
+        };
+        let devices = options
+            .regions
+            .iter()
+            .flat_map(|(region, count)| DeviceSpec::many(region, *count, 0))
+            .map(play)
+            .collect();
         let sim = turnup_device_sim::Options::new(devices, dir.join("sim"), SIM_PASSWORD.to_owned().into());
         let simulator = Simulator::start(sim).await.unwrap();
         let prefix = format!("turnup-{name}");

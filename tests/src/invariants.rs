@@ -88,7 +88,8 @@ pub async fn network_is_as_recorded(cluster: &Cluster) {
         let wanted = wanted.remove(device.name()).unwrap_or_default();
         let found: BTreeSet<String> = device.running().keys().filter_map(|path| service_of(path)).collect();
         assert_eq!(found, wanted, "services in force on {}", device.name());
-        assert!(!device.has_pending_commit(), "{} holds a provisional commit", device.name());
+        let holds = device.holds();
+        assert!(holds.pending.is_none() && holds.armed.is_empty(), "{}: {holds:?}", device.name());
         let twice = taken_effect(&journal, device.name()).into_iter().filter(|(_, times)| *times > 1);
         let twice: Vec<(String, usize)> = twice.collect();
         assert!(twice.is_empty(), "{}: services that took effect more than once: {twice:?}", device.name());
@@ -111,7 +112,8 @@ fn taken_effect(journal: &[Record], device: &str) -> BTreeMap<String, usize> {
         let came: Vec<String> = came.filter_map(|change| service_of(&change.path)).collect();
         match record.kind {
             Kind::Provisional => provisional.extend(came),
-            Kind::Committed | Kind::Confirmed => {
+            Kind::Armed | Kind::Saved => {}
+            Kind::Committed | Kind::Confirmed | Kind::Forgotten => {
                 for service in provisional.drain(..).chain(came) {
                     *times.entry(service).or_default() += 1;
                 }

@@ -42,6 +42,63 @@ pub(crate) struct Dev {
     /// Folder for the simulator's state and the token
     #[arg(long, default_value = ".turnup/dev")]
     state: PathBuf,
+    #[command(flatten)]
+    personalities: Personalities,
+}
+
+/// Which devices play which real NETCONF server.
+#[derive(Debug, Args)]
+struct Personalities {
+    #[arg(long, value_name = "NAME[:COUNT]", value_parser = counted, help = personality_help())]
+    personality: Vec<(Personality, Option<usize>)>,
+    /// What one device plays, such as sim-eu-west-1=clixon; may be repeated
+    #[arg(long, value_name = "DEVICE=NAME", value_parser = of_device)]
+    personality_of: Vec<(String, Personality)>,
+}
+
+fn personality_help() -> String {
+    format!(
+        "What the devices play: clixon means all of them, clixon:3 the next three; may be repeated. Names: {}",
+        Personality::names()
+    )
+}
+
+fn personality(name: &str) -> Result<Personality, String> {
+    Personality::named(name)
+        .ok_or_else(|| format!("there is no personality {name:?}; take one of {}", Personality::names()))
+}
+
+fn counted(text: &str) -> Result<(Personality, Option<usize>), String> {
+    let Some((name, count)) = text.split_once(':') else { return Ok((personality(text)?, None)) };
+    let count = count.parse().map_err(|_| format!("{count:?} is no number of devices"))?;
+    Ok((personality(name)?, Some(count)))
+}
+
+fn of_device(text: &str) -> Result<(String, Personality), String> {
+    let (device, name) = text.split_once('=').ok_or("write DEVICE=NAME, such as sim-eu-west-1=clixon")?;
+    Ok((device.to_owned(), personality(name)?))
+}
+
+impl Personalities {
+    fn assign(&self, devices: &mut [DeviceSpec]) -> Result<(), Failure> {
+        let mut at = 0;
+        for (personality, count) in &self.personality {
+            let end = count.map_or(devices.len(), |count| at.saturating_add(count));
+            let Some(next) = devices.get_mut(at..end) else {
+                let message = format!("--personality names more devices than there are ({})", devices.len());
+                return Err(Failure::Usage(message));
+            };
+            next.iter_mut().for_each(|device| device.personality = *personality);
+            at = end;
+        }
+        for (name, personality) in &self.personality_of {
+            let device = devices.iter_mut().find(|device| device.name == *name).ok_or_else(|| {
+                Failure::Usage(format!("--personality-of: there is no simulated device {name:?}"))
+            })?;
+            device.personality = *personality;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +124,8 @@ pub(crate) struct DeviceSim {
     /// User name of the devices; the password is TURNUP_DEVICE_PASSWORD
     #[arg(long, default_value = "turnup")]
     username: String,
+    #[command(flatten)]
+    personalities: Personalities,
 }
 
 /// `count` devices, spread over the regions, named `sim-<region>-<n>`.
@@ -110,7 +169,8 @@ pub(crate) async fn run_device_sim(args: DeviceSim) -> Result<(), Failure> {
         Failure::Usage("set TURNUP_DEVICE_PASSWORD, the password of the simulated devices".to_owned())
     })?;
     let shutdown = serve::on_signal()?;
-    let specs = devices(args.devices, &args.regions, args.listen.port());
+    let mut specs = devices(args.devices, &args.regions, args.listen.port());
+    args.personalities.assign(&mut specs)?;
     let options = Options {
         listen: args.listen.ip(),
         username: args.username,
@@ -286,11 +346,43 @@ pub(crate) async fn run(mut config: Config, dev: Dev) -> Result<(), Failure> {
         config.regions = dev.regions;
     }
     let shutdown = serve::on_signal()?;
-    let specs = devices(dev.devices, &config.regions, 0);
+    let mut specs = devices(dev.devices, &config.regions, 0);
+    dev.personalities.assign(&mut specs)?;
     let system = System::start(config, specs, &dev.state, shutdown.clone()).await?;
     line(format!("turnup is up with {} simulated devices; stop it with Ctrl-C", dev.devices));
     line(format!("export TURNUP_URL={}", system.url));
     line(format!("export TURNUP_TOKEN={}", system.token));
     shutdown.cancelled().await;
     system.stop().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn played(personality: &[&str], of: &[&str]) -> Result<Vec<&'static str>, Failure> {
+        let personalities = Personalities {
+            personality: personality.iter().map(|text| counted(text).unwrap()).collect(),
+            personality_of: of.iter().map(|text| of_device(text).unwrap()).collect(),
+        };
+        let mut devices = devices(4, &["a".parse().unwrap(), "b".parse().unwrap()], 0);
+        personalities.assign(&mut devices)?;
+        Ok(devices.iter().map(|device| device.personality.name).collect())
+    }
+
+    #[test]
+    fn personalities_are_assigned_by_count_and_by_device() {
+        assert_eq!(played(&[], &[]).unwrap(), ["default"; 4]);
+        assert_eq!(played(&["clixon"], &["sim-b-1=yuma"]).unwrap(), ["clixon", "yuma", "clixon", "clixon"]);
+        assert_eq!(played(&["clixon:1", "yuma:2"], &[]).unwrap(), ["clixon", "yuma", "yuma", "default"]);
+        assert!(played(&["clixon:5"], &[]).is_err());
+        assert!(played(&["clixon:2", "yuma:3"], &[]).is_err());
+        assert!(played(&[], &["sim-c-1=yuma"]).is_err());
+    }
+
+    #[test]
+    fn unknown_personality_is_refused_with_the_known_ones() {
+        assert!(counted("clixxon").unwrap_err().contains("netopeer2, clixon, yuma"));
+        assert!(counted("clixon:many").is_err() && of_device("sim-a-1").is_err());
+    }
 }

@@ -20,12 +20,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
-use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
+use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption, WithDefaultsMode};
 use turnup_netconf::xml::Element;
 
 use crate::leaves::{Change, Draft, Leaves, NOTHING, Overlay, View};
 use crate::path::{Path, steps};
-use crate::personality::{CandidateCopy, DirtyCandidate, Edits, LockWhilePending, Personality, RunningLock};
+use crate::personality::{
+    CandidateCopy, DirtyCandidate, Edits, LockWhilePending, Persistence, Personality, RunningLock,
+};
+use read::{Manner, Reported};
 use running::Running;
 use state::{Operational, State};
 
@@ -138,6 +141,9 @@ pub struct Datastores {
     timers: Vec<Timer>,
     /// What running held before what is pending, of all that changed since.
     backup: Option<Overlay>,
+    /// What the device starts with, where that differs from running.
+    startup: Overlay,
+    startup_lock: Option<SessionId>,
     /// The candidate was edited since it was last committed or discarded.
     candidate_is_edited: bool,
     /// The candidate was validated after the last edit.
@@ -246,9 +252,34 @@ impl Datastores {
         let overlay = match datastore {
             Datastore::Running => &NOTHING,
             Datastore::Candidate => &self.candidate,
-            Datastore::Startup => return Err(unsupported("there is no startup datastore")),
+            Datastore::Startup => {
+                self.check_startup()?;
+                &self.startup
+            }
         };
         Ok(View { base: &self.running.leaves, overlay })
+    }
+
+    fn check_startup(&self) -> Result<(), Errors> {
+        match self.personality.persistence {
+            Persistence::Startup => Ok(()),
+            _ => Err(unsupported("there is no startup datastore")),
+        }
+    }
+
+    /// Running becomes what the device starts with.
+    pub fn save(&mut self, session: SessionId) -> Result<(), Errors> {
+        self.check_lock(session, Datastore::Startup)?;
+        self.startup.clear();
+        Ok(())
+    }
+
+    /// `delete-config` of startup, §7.4: the device starts with an empty configuration.
+    pub fn delete_startup(&mut self, session: SessionId) -> Result<(), Errors> {
+        self.check_startup()?;
+        self.check_lock(session, Datastore::Startup)?;
+        self.startup = self.running.leaves.keys().map(|path| (path.clone(), None)).collect();
+        Ok(())
     }
 
     // Sessions and locks.
@@ -273,6 +304,7 @@ impl Datastores {
     /// Releases the locks of a session.
     pub fn release_locks(&mut self, session: SessionId) {
         self.running_lock.take_if(|holder| *holder == session);
+        self.startup_lock.take_if(|holder| *holder == session);
         let held = self.candidate_lock.take_if(|holder| *holder == session).is_some();
         if held && self.personality.lock_end_discards {
             self.clear_candidate();
@@ -290,7 +322,7 @@ impl Datastores {
         let (phantom, holder) = match datastore {
             Datastore::Running => (self.phantom_running_lock, self.running_lock),
             Datastore::Candidate => (self.phantom_candidate_lock, self.candidate_lock),
-            Datastore::Startup => (None, None),
+            Datastore::Startup => (None, self.startup_lock),
         };
         phantom.or(holder.map(|session| session.number))
     }
@@ -300,7 +332,7 @@ impl Datastores {
         let (phantom, holder) = match datastore {
             Datastore::Running => (self.phantom_running_lock, self.running_lock),
             Datastore::Candidate => (self.phantom_candidate_lock, self.candidate_lock),
-            Datastore::Startup => (None, None),
+            Datastore::Startup => (None, self.startup_lock),
         };
         match (phantom, holder) {
             (Some(number), _) => Err(in_use(number, datastore.as_str())),
@@ -318,7 +350,7 @@ impl Datastores {
     pub fn lock(&mut self, session: SessionId, datastore: Datastore) -> Result<(), Errors> {
         let denied = |number| Err(vec![RpcError::lock_denied(number)]);
         match (datastore, self.personality.running_lock) {
-            (Datastore::Startup, _) => return Err(unsupported("there is no startup datastore")),
+            (Datastore::Startup, _) => self.check_startup()?,
             (Datastore::Running, RunningLock::SyntaxError) => return Err(vec![syntax_error("running")]),
             (Datastore::Running, RunningLock::NotSupported) => {
                 return Err(unsupported("lock of running isn't supported by this device"));
@@ -327,6 +359,10 @@ impl Datastores {
         }
         if let Some(holder) = self.lock_holder(datastore) {
             return denied(holder);
+        }
+        if datastore == Datastore::Startup {
+            self.startup_lock = Some(session);
+            return Ok(());
         }
         let other = match datastore {
             Datastore::Running => Datastore::Candidate,
@@ -402,7 +438,7 @@ impl Datastores {
         let lock = match datastore {
             Datastore::Running => &mut self.running_lock,
             Datastore::Candidate => &mut self.candidate_lock,
-            Datastore::Startup => return Err(unsupported("there is no startup datastore")),
+            Datastore::Startup => &mut self.startup_lock,
         };
         if lock.take_if(|holder| *holder == session).is_none() {
             let message = format!("this session doesn't hold the lock of {}", datastore.as_str());
@@ -418,7 +454,31 @@ impl Datastores {
 
     /// `get-config`, §7.1: the `<data>` element.
     pub fn get_config(&self, source: Datastore, filter: Option<&Element>) -> Result<Element, Errors> {
-        Ok(read::read(self.view(source)?, None, Vec::new, filter))
+        self.get_config_as(source, filter, None)
+    }
+
+    /// The same, with `with-defaults` of the request.
+    pub fn get_config_as(
+        &self,
+        source: Datastore,
+        filter: Option<&Element>,
+        mode: Option<WithDefaultsMode>,
+    ) -> Result<Element, Errors> {
+        Ok(read::read(self.view(source)?, None, Vec::new, filter, self.manner(mode)))
+    }
+
+    /// How it answers a request with this `with-defaults`.
+    fn manner(&self, mode: Option<WithDefaultsMode>) -> Manner {
+        let basic = self.personality.defaults.map_or(WithDefaultsMode::Explicit, |defaults| defaults.basic);
+        let defaults = match mode.unwrap_or(basic) {
+            WithDefaultsMode::Explicit => Reported::Explicit,
+            WithDefaultsMode::ReportAll => Reported::All,
+            WithDefaultsMode::ReportAllTagged => {
+                Reported::Tagged { equal: basic != WithDefaultsMode::Explicit }
+            }
+            WithDefaultsMode::Trim => Reported::Trimmed,
+        };
+        Manner { defaults, spelling: self.personality.spelling }
     }
 
     /// `get`, §7.7: the `<data>` element with configuration, state and `others`; `now` is what the device's
@@ -429,7 +489,19 @@ impl Datastores {
         others: impl FnOnce() -> Vec<Element>,
         filter: Option<&Element>,
     ) -> Element {
-        read::read(View::plain(&self.running.leaves), Some((&self.state, now)), others, filter)
+        self.get_as(now, others, filter, None)
+    }
+
+    /// The same, with `with-defaults` of the request.
+    pub fn get_as(
+        &self,
+        now: Timestamp,
+        others: impl FnOnce() -> Vec<Element>,
+        filter: Option<&Element>,
+        mode: Option<WithDefaultsMode>,
+    ) -> Element {
+        let view = View::plain(&self.running.leaves);
+        read::read(view, Some((&self.state, now)), others, filter, self.manner(mode))
     }
 
     /// Whether a VRF forwards; `None` if there is none of this name.
@@ -476,7 +548,14 @@ impl Datastores {
         match source {
             Source::Datastore(Datastore::Running) => self.discard_changes(session),
             Source::Datastore(Datastore::Candidate) => Err(same_datastore()),
-            Source::Datastore(Datastore::Startup) => Err(unsupported("there is no startup datastore")),
+            Source::Datastore(Datastore::Startup) => {
+                self.check_startup()?;
+                self.discard_changes(session)?;
+                self.candidate.clone_from(&self.startup);
+                self.candidate_editor = Some(session);
+                self.candidate_is_edited = true;
+                Ok(())
+            }
             Source::Config(config) => self.edit_candidate(session, whole(config)),
         }
     }
@@ -497,7 +576,7 @@ impl Datastores {
                 self.candidate_is_spent = errors.is_empty();
                 errors
             }
-            Source::Datastore(Datastore::Startup) => unsupported("there is no startup datastore"),
+            Source::Datastore(Datastore::Startup) => self.check_startup().err().unwrap_or_default(),
             Source::Config(config) => {
                 let edit = Edit { test_option: TestOption::TestOnly, ..whole(config) };
                 run_edit(&self.running, &mut Overlay::new(), edit, true, &self.personality).1
@@ -531,7 +610,12 @@ fn run_edit(
     personality: &Personality,
 ) -> (bool, Errors) {
     let stored = personality.edits == Edits::Stored && !must_be_valid;
-    let rules = edit::Rules { checks_values: !stored, spelling: personality.spelling };
+    let rules = edit::Rules {
+        checks_values: !stored,
+        spelling: personality.spelling,
+        secrets: personality.secrets,
+        deactivation: personality.deactivation,
+    };
     let tested = edit.test_option != TestOption::Set && !stored;
     if tested {
         let errors = edit::check(edit.config, rules);

@@ -1,5 +1,6 @@
 //! One device: its datastores behind a lock, its clock, its misbehaviour, its place in the network.
 
+mod parts;
 mod served;
 mod style;
 
@@ -19,13 +20,14 @@ use turnup_netconf::server::{self, HostKeyPair, Outcome};
 use turnup_netconf::xml::Element;
 
 use crate::behaviour::{Act, Behaviour, Lie, Moment, Play};
-use crate::datastore::{Datastores, Errors, Holds, SessionId, Transition};
+use crate::datastore::{Datastores, Errors, Holds, Kind, SessionId, Transition};
 use crate::journal::{Journal, JournalError};
 use crate::network::Network;
 use crate::path::Path;
 use crate::personality::Personality;
-use crate::request::{Request, edit_by_hand, monitoring_state, schema_text};
+use crate::request::{CISCO_IA, Request, edit_by_hand, monitoring_state, schema_text};
 use crate::simulator::{InventoryEntry, SimulatorError};
+use parts::Replies;
 use served::Served;
 use style::Style;
 
@@ -60,6 +62,8 @@ struct State {
     boot: u32,
     /// Takes a confirmed commit back in time.
     timer: Option<AbortHandle>,
+    /// The rest of answers that are given in parts.
+    replies: Replies,
 }
 
 const GARBAGE: &[u8] = b"\n%Error: unrecognised command\n\0\xff\n";
@@ -74,7 +78,8 @@ impl SimDevice {
         network: Network,
         address: SocketAddr,
     ) -> Self {
-        let state = State { datastores, play: Play::default(), boot, timer: None };
+        let state =
+            State { datastores, play: Play::default(), boot, timer: None, replies: Replies::default() };
         Self {
             name,
             region,
@@ -238,7 +243,10 @@ impl SimDevice {
         network.go_down(self).await?;
         let down = {
             let mut state = self.lock();
-            if let Some(rollback) = state.datastores.plan_reboot() {
+            if let Some(mut rollback) = state.datastores.plan_reboot() {
+                if rollback.session.number == 0 {
+                    rollback.session = SessionId::by_hand(state.boot.saturating_sub(1));
+                }
                 self.make_in_any_case(&mut state, rollback);
             }
             state.datastores.reboot();
@@ -303,12 +311,20 @@ impl SimDevice {
         }
     }
 
+    /// Running becomes what the device starts with.
+    fn save(&self, state: &mut State, session: SessionId) -> Result<(), Refused> {
+        state.datastores.save(session)?;
+        self.shared.journal.append(&self.name, session, Kind::Saved, None, &[])?;
+        Ok(())
+    }
+
     /// A session has ended: what it alone held is taken back and released.
     fn session_is_gone(self: &Arc<Self>, state: &mut State, session: SessionId) {
         if let Some(rollback) = state.datastores.plan_session_end(session) {
             self.make_in_any_case(state, rollback);
         }
         state.datastores.close_session(session);
+        state.replies.forget(session);
     }
 
     // Requests.
@@ -374,17 +390,26 @@ impl SimDevice {
         match request {
             Request::Lock(datastore) => datastores.lock(session, datastore)?,
             Request::Unlock(datastore) => datastores.unlock(session, datastore)?,
-            Request::Get { filter } => {
+            Request::Get { filter, defaults } => {
                 let offset = SignedDuration::from_millis(state.play.behaviour.clock_offset_ms);
                 let now = Timestamp::now();
                 // A clock can't say what lies beyond the calendar.
                 let now = now.checked_add(offset).unwrap_or(now);
-                let data = datastores.get(now, || vec![monitoring_state()], filter);
-                return Ok(Reply::with_content([data]));
+                let data = datastores.get_as(now, || vec![monitoring_state()], filter, defaults);
+                return Ok(state.replies.first(session, data, datastores.personality()));
             }
-            Request::GetConfig { source, filter } => {
-                return Ok(Reply::with_content([datastores.get_config(source, filter)?]));
+            Request::GetConfig { source, filter, defaults } => {
+                let data = datastores.get_config_as(source, filter, defaults)?;
+                return Ok(state.replies.first(session, data, datastores.personality()));
             }
+            Request::GetNext { set } => return Ok(state.replies.next(session, set)?),
+            Request::SaveConfig => {
+                self.save(state, session)?;
+                let result = Element::new(CISCO_IA, "result").with_text("Save running-config successful");
+                return Ok(Reply::with_content([result]));
+            }
+            Request::SaveStartup => self.save(state, session)?,
+            Request::DeleteStartup => datastores.delete_startup(session)?,
             Request::EditConfig { target: Datastore::Running, edit } => {
                 let (transition, errors) = datastores.plan_edit_running(session, edit);
                 if let Some(transition) = transition {

@@ -303,6 +303,8 @@ pub(crate) struct Restored {
     pub(crate) boots: u32,
     /// The confirmed commit that was pending.
     pub(crate) pending: Option<RestoredPending>,
+    /// What running held when it was last saved, of all that changed since.
+    pub(crate) unsaved: BTreeMap<Path, Option<Box<str>>>,
 }
 
 /// A confirmed commit that was pending when the simulator ended.
@@ -334,6 +336,8 @@ pub(crate) fn restore(
             let session = SessionId { boot, number: session };
             let undo = restored.pending.take().map(|pending| pending.undo).unwrap_or_default();
             restored.pending = Some(RestoredPending { session, persist, undo });
+        } else if kind == Kind::Saved {
+            restored.unsaved.clear();
         } else if kind != Kind::Committed || forgets {
             restored.pending = None;
         }
@@ -343,24 +347,23 @@ pub(crate) fn restore(
                 None => restored.running.remove(&path),
             };
             if let Some(pending) = &mut restored.pending {
-                pending.undo.entry(path).or_insert(old);
+                pending.undo.entry(path.clone()).or_insert_with(|| old.clone());
             }
+            restored.unsaved.entry(path).or_insert(old);
         }
         Ok(())
     })?;
     Ok((devices, last_seq))
 }
 
-impl RestoredPending {
-    /// What taking it back changes.
-    pub(crate) fn rollback(&self, running: &Leaves) -> Vec<Change> {
-        let change = |(path, new): (&Path, &Option<Box<str>>)| Change {
-            path: path.clone(),
-            old: running.get(path).cloned(),
-            new: new.clone(),
-        };
-        self.undo.iter().map(change).filter(|change| change.old != change.new).collect()
-    }
+/// What making running what it was changes.
+pub(crate) fn rollback(undo: &BTreeMap<Path, Option<Box<str>>>, running: &Leaves) -> Vec<Change> {
+    let change = |(path, new): (&Path, &Option<Box<str>>)| Change {
+        path: path.clone(),
+        old: running.get(path).cloned(),
+        new: new.clone(),
+    };
+    undo.iter().map(change).filter(|change| change.old != change.new).collect()
 }
 
 impl TryFrom<LeafChange> for Change {

@@ -1,6 +1,6 @@
 //! Simulated network devices: thousands of NETCONF servers over real SSH in one process, with their own data
-//! model ([`schema`], YANG module `turnup-sim`), a [`journal`] of every change, and scripted misbehaviour
-//! ([`behaviour`]).
+//! model ([`schema`], YANG module `turnup-sim`), a [`journal`] of every change, scripted misbehaviour
+//! ([`behaviour`]), and the ways of real servers ([`personality`]).
 //!
 //! [`Simulator::start`] runs devices inside any process, tests included; [`control`] reaches them from
 //! others. What the devices do with requests is in [`datastore`], which is pure.
@@ -12,8 +12,9 @@
 //! - A running configuration is always valid by the schema.
 //! - An edit, a commit, a rollback and a filtered read cost what they touch, however large the configuration.
 //! - A simulator that is started again on the same directory is a set of devices after a power cut: running
-//!   as it was, confirmed commits that were pending taken back, everything else forgotten, same host keys.
-//! - Misbehaviour is only what the script says.
+//!   as it was (or as it was saved, where the personality has it so), confirmed commits that were pending taken
+//!   back, everything else forgotten, same host keys.
+//! - Misbehaviour is only what the script and the personality say.
 
 pub mod behaviour;
 pub mod control;

@@ -5,6 +5,8 @@
 //! begin with its path, they lie side by side in an ordered map, and the order is that of the schema.
 //! Numbers as key values are preceded by their number of digits, which makes them sort as numbers.
 //!
+//! A node that is deactivated has a child of the number 255, in text `@inactive`.
+//!
 //! As text: `/interfaces/interface[name='ge-0/0/1']/unit[id='100']/mtu`. Within quotes, `&` and `'` are
 //! written `&amp;` and `&apos;`.
 
@@ -12,7 +14,12 @@ use std::borrow::Borrow;
 
 use thiserror::Error;
 
+use crate::personality::Spelling;
 use crate::schema::{self, Kind, Node, Type};
+
+/// The step to the mark of a node that is deactivated.
+pub(crate) const INACTIVE: u8 = u8::MAX;
+const INACTIVE_TEXT: &str = "/@inactive";
 
 /// The path of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -52,7 +59,8 @@ impl Path {
         let fail = |reason: String| PathError { text: text.to_owned(), reason };
         let mut bytes = Vec::with_capacity(text.len());
         let mut siblings = schema::TOP;
-        let mut rest = text;
+        let is_mark = text.ends_with(INACTIVE_TEXT);
+        let mut rest = text.strip_suffix(INACTIVE_TEXT).unwrap_or(text);
         while !rest.is_empty() {
             rest = rest.strip_prefix('/').ok_or_else(|| fail("a step must begin with /".to_owned()))?;
             let end = rest.find(['/', '[']).unwrap_or(rest.len());
@@ -68,12 +76,16 @@ impl Path {
                     .and_then(|rest| rest.split_once("']"))
                     .ok_or_else(|| fail(format!("{name} needs [{key}='…']")))?;
                 let value = value.replace("&apos;", "'").replace("&amp;", "&");
-                let value = value_type.canonical(&value).map_err(|reason| fail(format!("{key} {reason}")))?;
+                // Some devices keep keys as they were written.
+                let value = value_type
+                    .spelled_key(&value, Spelling::AsWritten)
+                    .map_err(|reason| fail(format!("{key} {reason}")))?;
                 push_key(&mut bytes, value_type, &value);
                 rest = after;
             }
             siblings = node.children();
         }
+        bytes.extend(is_mark.then_some(INACTIVE));
         Ok(Self(bytes.into()))
     }
 }
@@ -164,6 +176,9 @@ pub(crate) fn to_text(path: &[u8]) -> String {
             text.push_str("']");
         }
     }
+    if path.last() == Some(&INACTIVE) {
+        text.push_str(INACTIVE_TEXT);
+    }
     text
 }
 
@@ -184,6 +199,9 @@ mod tests {
             "/interfaces/interface[name='ge-0/0/1']/unit[id='100']/vlan-id",
             "/pseudowires/pseudowire[name='a&apos;b&amp;apos;c]d/']/peer",
             "/interfaces/interface[name='x']/oper-status",
+            "/interfaces/interface[name='x']/unit[id='1']/ipv6[address='2001:DB8::1']/prefix-length",
+            "/interfaces/interface[name='x']/@inactive",
+            "/interfaces/interface[name='x']/mtu/@inactive",
         ] {
             assert_eq!(path(text).to_string(), text);
         }

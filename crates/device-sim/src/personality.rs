@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use turnup_netconf::capability::{BASE_1_0, BASE_1_1, Capabilities};
 use turnup_netconf::namespace;
+use turnup_netconf::operation::WithDefaultsMode::{self, Explicit, ReportAll, ReportAllTagged, Trim};
 
 use crate::schema;
 
@@ -32,6 +33,10 @@ pub struct Personality {
     pub validate: bool,
     /// The hello lists the YANG modules.
     pub lists_modules: bool,
+    /// How values equal to their defaults are reported, if the hello says so.
+    pub defaults: Option<Defaults>,
+    /// Further capabilities of the hello.
+    pub further: &'static [&'static str],
 
     // Locks.
     /// Whether running can be locked.
@@ -81,9 +86,50 @@ pub struct Personality {
     /// `confirm-timeout` is rounded up to whole numbers of this.
     pub timeout_unit: Duration,
 
+    // Configuration.
+    /// What of running survives when the device starts anew.
+    pub persistence: Persistence,
+    /// How secrets are kept.
+    pub secrets: Secrets,
+    /// Nodes can be deactivated (`inactive="inactive"`), and are reported as such.
+    pub deactivation: bool,
+
     // Answers.
     /// How errors look.
     pub errors: ErrorStyle,
+    /// Answers with more list entries than this come in parts, each with a `set-id` for `get-next` but the last.
+    pub entries_per_reply: Option<usize>,
+}
+
+/// How values equal to their defaults are reported (RFC 6243).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Defaults {
+    /// What is done when a request says nothing.
+    pub basic: WithDefaultsMode,
+    /// What can be asked for besides.
+    pub also: &'static [WithDefaultsMode],
+}
+
+/// What of running survives when the device starts anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// All of it.
+    Running,
+    /// What `copy-config` has put into the startup datastore.
+    Startup,
+    /// What `save-config` of the module cisco-ia has saved.
+    SaveConfig,
+}
+
+/// How secrets are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// As written.
+    Kept,
+    /// As `$9$` and a text of the device's own.
+    Dollar9,
+    /// As `7 ` and hexadecimal digits.
+    Type7,
 }
 
 /// Version of the capability `confirmed-commit`.
@@ -249,6 +295,23 @@ pub enum ErrorStyle {
     Junos,
 }
 
+/// The mode as `with-defaults` names it.
+pub(crate) fn mode_name(mode: WithDefaultsMode) -> &'static str {
+    match mode {
+        ReportAll => "report-all",
+        ReportAllTagged => "report-all-tagged",
+        Trim => "trim",
+        Explicit => "explicit",
+    }
+}
+
+impl Defaults {
+    /// Whether a request may ask for this mode.
+    pub(crate) fn takes(&self, mode: WithDefaultsMode) -> bool {
+        mode == self.basic || self.also.contains(&mode)
+    }
+}
+
 impl Default for Personality {
     fn default() -> Self {
         Self::DEFAULT
@@ -266,6 +329,8 @@ impl Personality {
         rollback_on_error: true,
         validate: true,
         lists_modules: true,
+        defaults: None,
+        further: &[],
         running_lock: RunningLock::Granted,
         locks_exclude: false,
         dirty_candidate: DirtyCandidate::LockDenied,
@@ -287,12 +352,18 @@ impl Personality {
         timer_waits_for_silence: None,
         session_end_reverts: true,
         timeout_unit: Duration::from_secs(1),
+        persistence: Persistence::Running,
+        secrets: Secrets::Kept,
+        deactivation: false,
         errors: ErrorStyle::Standard,
+        entries_per_reply: None,
     };
 
     /// netopeer2 with sysrepo.
     pub const NETOPEER2: Self = Self {
         name: "netopeer2",
+        defaults: Some(Defaults { basic: Explicit, also: &[ReportAll, ReportAllTagged, Trim] }),
+        persistence: Persistence::Startup,
         writable_running: true,
         dirty_candidate: DirtyCandidate::OperationFailed,
         lock_while_pending: LockWhilePending::DeniesRunning,
@@ -307,6 +378,8 @@ impl Personality {
     /// Clixon.
     pub const CLIXON: Self = Self {
         name: "clixon",
+        defaults: Some(Defaults { basic: Explicit, also: &[ReportAll, ReportAllTagged, Trim] }),
+        persistence: Persistence::Startup,
         rollback_on_error: false,
         lists_modules: false,
         dirty_candidate: DirtyCandidate::LockDeniedByNoSession,
@@ -328,6 +401,7 @@ impl Personality {
     /// netconfd of yuma123.
     pub const YUMA: Self = Self {
         name: "yuma",
+        defaults: Some(Defaults { basic: Explicit, also: &[Trim, ReportAll, ReportAllTagged] }),
         dirty_candidate: DirtyCandidate::ResourceDenied,
         lock_while_pending: LockWhilePending::BothInUse,
         validation: Validation::SpendsChanges,
@@ -351,7 +425,15 @@ impl Personality {
         commit_while_pending: CommitWhilePending::Any,
         session_end_reverts: false,
         timeout_unit: Duration::from_secs(60),
+        secrets: Secrets::Dollar9,
+        deactivation: true,
         errors: ErrorStyle::Junos,
+        further: &[
+            "urn:ietf:params:xml:ns:netconf:base:1.0",
+            "urn:ietf:params:xml:ns:netconf:capability:candidate:1.0",
+            "urn:ietf:params:xml:ns:netconf:capability:confirmed-commit:1.0",
+            "http://xml.juniper.net/netconf/junos/1.0",
+        ],
         ..Self::DEFAULT
     };
 
@@ -359,9 +441,54 @@ impl Personality {
     pub const NOKIA_SROS: Self =
         Self { name: "nokia-sros", writable_running: true, locks_exclude: true, ..Self::DEFAULT };
 
+    /// Huawei VRP.
+    pub const HUAWEI_VRP: Self = Self {
+        name: "huawei-vrp",
+        writable_running: true,
+        defaults: Some(Defaults { basic: ReportAll, also: &[ReportAllTagged, Trim] }),
+        persistence: Persistence::Startup,
+        further: &[
+            "urn:ietf:params:netconf:capability:confirmed-commit:1.0",
+            "http://www.huawei.com/netconf/capability/exchange/1.0",
+            "http://www.huawei.com/netconf/capability/exchange/1.2",
+        ],
+        entries_per_reply: Some(32),
+        ..Self::DEFAULT
+    };
+
+    /// Cisco IOS XR.
+    pub const IOSXR: Self = Self { name: "iosxr", running_lock: RunningLock::NotSupported, ..Self::DEFAULT };
+
+    /// Cisco IOS XE with its candidate datastore.
+    pub const IOSXE: Self = Self {
+        name: "iosxe",
+        defaults: Some(Defaults { basic: Explicit, also: &[ReportAllTagged, ReportAll] }),
+        persistence: Persistence::SaveConfig,
+        secrets: Secrets::Type7,
+        further: &["http://cisco.com/yang/cisco-ia?module=cisco-ia&revision=2023-11-01"],
+        ..Self::DEFAULT
+    };
+
+    /// A device that does not report values equal to their defaults.
+    pub const TRIM: Self = Self {
+        name: "trim",
+        defaults: Some(Defaults { basic: Trim, also: &[Explicit, ReportAll, ReportAllTagged] }),
+        ..Self::DEFAULT
+    };
+
     /// All that have a name.
-    pub const ALL: [Self; 6] =
-        [Self::DEFAULT, Self::NETOPEER2, Self::CLIXON, Self::YUMA, Self::JUNOS, Self::NOKIA_SROS];
+    pub const ALL: [Self; 10] = [
+        Self::DEFAULT,
+        Self::NETOPEER2,
+        Self::CLIXON,
+        Self::YUMA,
+        Self::JUNOS,
+        Self::NOKIA_SROS,
+        Self::HUAWEI_VRP,
+        Self::IOSXR,
+        Self::IOSXE,
+        Self::TRIM,
+    ];
 
     /// The personality of this name.
     pub fn named(name: &str) -> Option<Self> {
@@ -384,9 +511,16 @@ impl Personality {
             (self.confirmed_commit == ConfirmedCommit::V1_0, "confirmed-commit:1.0"),
             (self.writable_running || !self.candidate, "writable-running:1.0"),
             (self.rollback_on_error, "rollback-on-error:1.0"),
-            (self.validate, "validate:1.1"),
+            (self.validate, if self.base_1_1 { "validate:1.1" } else { "validate:1.0" }),
+            (self.persistence == Persistence::Startup, "startup:1.0"),
         ];
         uris.extend(offers.iter().filter(|(offered, _)| *offered).map(|(_, name)| standard(name)));
+        if let Some(Defaults { basic, also }) = self.defaults {
+            let also: Vec<&str> = also.iter().copied().map(mode_name).collect();
+            let parameters = format!("basic-mode={}&also-supported={}", mode_name(basic), also.join(","));
+            uris.push(format!("{}?{parameters}", standard("with-defaults:1.0")));
+        }
+        uris.extend(self.further.iter().map(|uri| (*uri).to_owned()));
         uris.push(namespace::MONITORING.to_owned());
         if self.lists_modules {
             uris.push(format!(

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use turnup_netconf::message::{ErrorTag, ErrorType, RpcError};
 use turnup_netconf::namespace;
-use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption};
+use turnup_netconf::operation::{Datastore, DefaultOperation, ErrorOption, TestOption, WithDefaultsMode};
 use turnup_netconf::xml::{Element, Limits, parse_str};
 
 use crate::datastore::{Commit, Edit, Errors, Source};
-use crate::personality::{ConfirmedCommit, Personality};
+use crate::personality::{ConfirmedCommit, Persistence, Personality, mode_name};
 use crate::ping::Ping;
 use crate::schema;
 
@@ -58,17 +58,50 @@ impl Profile {
 pub(crate) enum Request<'r> {
     Lock(Datastore),
     Unlock(Datastore),
-    Get { filter: Option<&'r Element> },
-    GetConfig { source: Datastore, filter: Option<&'r Element> },
-    EditConfig { target: Datastore, edit: Edit<'r> },
-    CopyConfig { target: Datastore, source: Source<'r> },
+    Get {
+        filter: Option<&'r Element>,
+        defaults: Option<WithDefaultsMode>,
+    },
+    GetConfig {
+        source: Datastore,
+        filter: Option<&'r Element>,
+        defaults: Option<WithDefaultsMode>,
+    },
+    /// The next part of an answer.
+    GetNext {
+        set: u64,
+    },
+    /// `save-config` of cisco-ia.
+    SaveConfig,
+    /// `copy-config` of running to startup.
+    SaveStartup,
+    DeleteStartup,
+    EditConfig {
+        target: Datastore,
+        edit: Edit<'r>,
+    },
+    CopyConfig {
+        target: Datastore,
+        source: Source<'r>,
+    },
     Validate(Source<'r>),
     Commit(Commit),
-    CancelCommit { persist_id: Option<String> },
+    CancelCommit {
+        persist_id: Option<String>,
+    },
     DiscardChanges,
     Ping(Ping),
-    GetSchema { identifier: String, version: Option<String>, format: Option<String> },
+    GetSchema {
+        identifier: String,
+        version: Option<String>,
+        format: Option<String>,
+    },
 }
+
+/// Module of IOS XE that saves running.
+pub(crate) const CISCO_IA: &str = "http://cisco.com/yang/cisco-ia";
+/// Operations of Huawei.
+const HUAWEI: &str = "http://www.huawei.com/netconf/capability/base/1.0";
 
 /// `confirm-timeout` if it isn't given, RFC 6241 §8.4.5.1.
 const CONFIRM_TIMEOUT_S: u32 = 600;
@@ -94,6 +127,14 @@ impl<'r> Request<'r> {
         if operation.is(schema::NAMESPACE, "ping") {
             return Ok(Self::Ping(Ping::parse(operation)?));
         }
+        if operation.is(CISCO_IA, "save-config") && offers.persistence == Persistence::SaveConfig {
+            return Ok(Self::SaveConfig);
+        }
+        if operation.is(HUAWEI, "get-next") && offers.entries_per_reply.is_some() {
+            let set = operation.attribute("set-id").and_then(|set| set.parse().ok());
+            let error = || fault(ErrorTag::MissingAttribute, "get-next", "get-next needs its set-id");
+            return Ok(Self::GetNext { set: set.ok_or_else(error)? });
+        }
         if operation.namespace() != namespace::BASE {
             return Err(unsupported(operation.name()));
         }
@@ -104,19 +145,28 @@ impl<'r> Request<'r> {
         match operation.name() {
             "lock" => Ok(Self::Lock(datastore(operation, "target", offers)?)),
             "unlock" => Ok(Self::Unlock(datastore(operation, "target", offers)?)),
-            "get" => Ok(Self::Get { filter: filter(operation)? }),
+            "get" => Ok(Self::Get { filter: filter(operation)?, defaults: defaults(operation, offers)? }),
             "get-config" => Ok(Self::GetConfig {
                 source: datastore(operation, "source", offers)?,
                 filter: filter(operation)?,
+                defaults: defaults(operation, offers)?,
             }),
             "edit-config" => Ok(Self::EditConfig {
                 target: writable(datastore(operation, "target", offers)?, offers)?,
                 edit: known_before_1_1(edit(operation)?, offers)?,
             }),
-            "copy-config" => Ok(Self::CopyConfig {
-                target: writable(datastore(operation, "target", offers)?, offers)?,
-                source: source(operation, offers)?,
-            }),
+            "copy-config" => {
+                let (target, source) = (datastore(operation, "target", offers)?, source(operation, offers)?);
+                match (target, source) {
+                    (Datastore::Startup, Source::Datastore(Datastore::Running)) => Ok(Self::SaveStartup),
+                    (Datastore::Startup, _) => Err(unsupported("a copy to startup of anything but running")),
+                    _ => Ok(Self::CopyConfig { target: writable(target, offers)?, source }),
+                }
+            }
+            "delete-config" => match datastore(operation, "target", offers)? {
+                Datastore::Startup => Ok(Self::DeleteStartup),
+                other => Err(unsupported(&format!("delete-config of {}", other.as_str()))),
+            },
             "validate" => Ok(Self::Validate(source(operation, offers)?)),
             "commit" => with_candidate(Self::Commit(commit(operation, offers)?)),
             "cancel-commit" if offers.confirmed_commit == ConfirmedCommit::V1_1 => Ok(Self::CancelCommit {
@@ -136,6 +186,7 @@ fn datastore_named(element: &Element, offers: &Personality) -> Result<Datastore,
     match element.name() {
         "running" => Ok(Datastore::Running),
         "candidate" if offers.candidate => Ok(Datastore::Candidate),
+        "startup" if offers.persistence == Persistence::Startup => Ok(Datastore::Startup),
         "candidate" | "startup" | "url" => Err(unsupported(element.name())),
         other => Err(fault(ErrorTag::BadElement, other, format!("{other} is no datastore"))),
     }
@@ -156,6 +207,9 @@ fn source<'r>(operation: &'r Element, offers: &Personality) -> Result<Source<'r>
 }
 
 fn writable(target: Datastore, offers: &Personality) -> Result<Datastore, Errors> {
+    if target == Datastore::Startup {
+        return Err(unsupported("an edit of startup"));
+    }
     if target == Datastore::Running && offers.candidate && !offers.writable_running {
         return Err(unsupported("writing to running"));
     }
@@ -175,6 +229,27 @@ fn filter(operation: &Element) -> Result<Option<&Element>, Errors> {
             let error = RpcError::new(ErrorType::Protocol, ErrorTag::BadAttribute)
                 .with_message("only filters of type subtree are supported");
             Err(vec![error.with_info(info)])
+        }
+    }
+}
+
+/// `with-defaults`, where the device knows it (RFC 6243 §4.5).
+fn defaults(operation: &Element, offers: &Personality) -> Result<Option<WithDefaultsMode>, Errors> {
+    let Some(known) = offers.defaults else { return Ok(None) };
+    let Some(asked) = operation.child_text(namespace::WITH_DEFAULTS, "with-defaults") else {
+        return Ok(None);
+    };
+    let all = [
+        WithDefaultsMode::ReportAll,
+        WithDefaultsMode::ReportAllTagged,
+        WithDefaultsMode::Trim,
+        WithDefaultsMode::Explicit,
+    ];
+    let mode = all.into_iter().find(|mode| mode_name(*mode) == asked && known.takes(*mode));
+    match mode {
+        Some(mode) => Ok(Some(mode)),
+        None => {
+            Err(fault(ErrorTag::InvalidValue, "with-defaults", "this mode isn't supported by this device"))
         }
     }
 }

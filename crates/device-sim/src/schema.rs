@@ -10,7 +10,7 @@ pub const NAMESPACE: &str = "urn:turnup:sim";
 /// Name of the module.
 pub const MODULE: &str = "turnup-sim";
 /// Revision of the module.
-pub const REVISION: &str = "2026-11-24";
+pub const REVISION: &str = "2026-11-30";
 /// The text of the module, as `get-schema` gives it.
 pub const YANG: &str = include_str!("../yang/turnup-sim.yang");
 
@@ -43,6 +43,10 @@ pub struct Leaf {
     pub mandatory: bool,
     /// Whether it can be configured; state otherwise.
     pub config: bool,
+    /// The value that holds if it is left out.
+    pub default: Option<&'static str>,
+    /// Whether its value is a secret.
+    pub secret: bool,
 }
 
 /// Types of values.
@@ -97,7 +101,7 @@ impl Type {
                 false => Err(format!("must be one of {}", values.join(", "))),
             },
             Self::Pattern(pattern) => match pattern.matches(text) {
-                true => Ok(text.into()),
+                true => Ok(pattern.canonical(text)),
                 false => Err(format!("must be {}, such as {}", pattern.name(), pattern.example())),
             },
         }
@@ -112,6 +116,14 @@ impl Type {
             (_, Spelling::Canonical) | (Self::Uint { .. }, Spelling::CanonicalNumbers) => canonical,
             _ => text.into(),
         })
+    }
+
+    /// The same of a key, of which a number is always in canonical form.
+    pub fn spelled_key(&self, text: &str, spelling: Spelling) -> Result<Box<str>, String> {
+        match self {
+            Self::Uint { .. } => self.canonical(text),
+            _ => self.spelled(text, spelling),
+        }
     }
 }
 
@@ -153,16 +165,28 @@ pub fn find<'n>(children: &'n [Node], name: &str) -> Option<(usize, &'n Node)> {
     children.iter().enumerate().find(|(_, node)| node.name == name)
 }
 
+const fn plain(value: Type) -> Leaf {
+    Leaf { value, mandatory: false, config: true, default: None, secret: false }
+}
+
 const fn leaf(name: &'static str, value: Type) -> Node {
-    Node { name, kind: Kind::Leaf(Leaf { value, mandatory: false, config: true }) }
+    Node { name, kind: Kind::Leaf(plain(value)) }
 }
 
 const fn mandatory(name: &'static str, value: Type) -> Node {
-    Node { name, kind: Kind::Leaf(Leaf { value, mandatory: true, config: true }) }
+    Node { name, kind: Kind::Leaf(Leaf { mandatory: true, ..plain(value) }) }
+}
+
+const fn boolean(name: &'static str, default: &'static str) -> Node {
+    Node { name, kind: Kind::Leaf(Leaf { default: Some(default), ..plain(Type::Boolean) }) }
+}
+
+const fn secret(name: &'static str, value: Type) -> Node {
+    Node { name, kind: Kind::Leaf(Leaf { secret: true, ..plain(value) }) }
 }
 
 const fn state(name: &'static str, value: Type) -> Node {
-    Node { name, kind: Kind::Leaf(Leaf { value, mandatory: false, config: false }) }
+    Node { name, kind: Kind::Leaf(Leaf { config: false, ..plain(value) }) }
 }
 
 const fn text(min: usize, max: usize) -> Type {
@@ -197,9 +221,9 @@ pub static TOP: &[Node] = &[
 const INTERFACE: &[Node] = &[
     leaf("name", text(1, 64)),
     leaf("description", text(0, 255)),
-    leaf("enabled", Type::Boolean),
+    boolean("enabled", "true"),
     leaf("mtu", uint(576, 9216)),
-    leaf("vlan-tagging", Type::Boolean),
+    boolean("vlan-tagging", "false"),
     list("unit", UNIT),
     state("oper-status", Type::Enumeration(&["up", "down", "testing"])),
 ];
@@ -211,7 +235,11 @@ const UNIT: &[Node] = &[
     leaf("mtu", uint(576, 9216)),
     leaf("ipv4-address", Type::Pattern(Pattern::Ipv4AddressAndPrefix)),
     leaf("qos-profile", text(1, 64)),
+    list("ipv6", IPV6),
 ];
+
+const IPV6: &[Node] =
+    &[leaf("address", Type::Pattern(Pattern::Ipv6Address)), mandatory("prefix-length", uint(0, 128))];
 
 const PSEUDOWIRE: &[Node] = &[
     leaf("name", text(1, 64)),
@@ -219,8 +247,9 @@ const PSEUDOWIRE: &[Node] = &[
     mandatory("peer", text(1, 255)),
     mandatory("interface", text(1, 64)),
     mandatory("unit", uint(0, 16384)),
-    leaf("control-word", Type::Boolean),
+    boolean("control-word", "false"),
     leaf("description", text(0, 255)),
+    secret("authentication-key", text(1, 128)),
     state("state", UP_DOWN),
 ];
 
@@ -315,6 +344,7 @@ mod tests {
                             out.extend(values.iter().map(|value| format!("enum {value}")));
                         }
                     }
+                    out.extend(leaf.default.map(|value| format!("default \"{value}\"")));
                     out.extend(leaf.mandatory.then(|| "mandatory true".to_owned()));
                     out.extend((!leaf.config).then(|| "config false".to_owned()));
                 }
@@ -359,6 +389,11 @@ mod tests {
         for wrong in ["575", "9217", "", "1500.0", "0x600", "-1", "99999999999"] {
             assert!(mtu.canonical(wrong).is_err(), "{wrong}");
         }
+        let address = Type::Pattern(Pattern::Ipv6Address);
+        assert_eq!(address.canonical("2001:DB8:0:0::1").as_deref(), Ok("2001:db8::1"));
+        assert_eq!(address.spelled("2001:DB8::1", Spelling::CanonicalNumbers).as_deref(), Ok("2001:DB8::1"));
+        assert_eq!(mtu.spelled("01500", Spelling::CanonicalNumbers).as_deref(), Ok("1500"));
+        assert_eq!(mtu.spelled("01500", Spelling::AsWritten).as_deref(), Ok("01500"));
         let name = text(1, 3);
         assert_eq!(name.canonical("äöü").as_deref(), Ok("äöü"));
         assert!(name.canonical("").is_err() && name.canonical("abcd").is_err());

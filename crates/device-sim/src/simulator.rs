@@ -19,11 +19,11 @@ use crate::behaviour::Behaviour;
 use crate::control::ControlServer;
 use crate::datastore::{Datastores, Kind, SessionId};
 use crate::device::{Shared, SimDevice};
-use crate::journal::{Journal, JournalError, Record, Restored, restore};
+use crate::journal::{Journal, JournalError, Record, Restored, restore, rollback};
 use crate::leaves::Change;
 use crate::network::{Network, bind};
 use crate::path::{Path, PathError};
-use crate::personality::{CommitWhilePending, Personality};
+use crate::personality::{CommitWhilePending, Persistence, Personality};
 
 /// What to simulate.
 #[derive(Debug)]
@@ -254,14 +254,27 @@ impl Simulator {
             let (socket, address) = bind(SocketAddr::new(listen, port))?;
             let known = restored.remove(&name);
             let is_new = known.is_none();
-            let Restored { running, boots, pending } = known.unwrap_or_default();
+            let Restored { running, boots, pending, unsaved } = known.unwrap_or_default();
             let mut datastores = Datastores::new(running).with_personality(personality);
             if is_new && !factory.is_empty() {
-                shared.journal.append(&name, SessionId::by_hand(boots), Kind::Committed, None, &factory)?;
+                let by_hand = SessionId::by_hand(boots);
+                shared.journal.append(&name, by_hand, Kind::Committed, None, &factory)?;
                 datastores.restore(&factory);
+                if personality.persistence != Persistence::Running {
+                    shared.journal.append(&name, by_hand, Kind::Saved, None, &[])?;
+                }
             }
-            if let Some(pending) = pending {
-                let changes = pending.rollback(datastores.running());
+            if personality.persistence != Persistence::Running {
+                let changes = rollback(&unsaved, datastores.running());
+                if pending.is_some() || !changes.is_empty() {
+                    let session =
+                        pending.as_ref().map_or(SessionId::by_hand(boots), |pending| pending.session);
+                    let persist = pending.as_ref().and_then(|pending| pending.persist.as_deref());
+                    shared.journal.append(&name, session, Kind::Reverted, persist, &changes)?;
+                    datastores.restore(&changes);
+                }
+            } else if let Some(pending) = pending {
+                let changes = rollback(&pending.undo, datastores.running());
                 let persist = pending.persist.as_deref();
                 shared.journal.append(&name, pending.session, Kind::Reverted, persist, &changes)?;
                 datastores.restore(&changes);

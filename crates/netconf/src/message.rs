@@ -171,6 +171,19 @@ impl Reply {
         Self { errors: errors.into_iter().collect(), ..Self::default() }
     }
 
+    /// With a further attribute, which is sent beside those of the request.
+    #[must_use]
+    pub fn with_attribute(mut self, name: impl Into<Box<str>>, value: impl Into<Box<str>>) -> Self {
+        self.attributes.push(Attribute { namespace: "".into(), name: name.into(), value: value.into() });
+        self
+    }
+
+    /// An attribute without namespace.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        let own = |attribute: &&Attribute| attribute.namespace.is_empty() && &*attribute.name == name;
+        self.attributes.iter().find(own).map(|attribute| &*attribute.value)
+    }
+
     /// The number of the request that this answers; servers may leave it out if they couldn't read it.
     pub fn message_id(&self) -> Option<&str> {
         message_id(&self.attributes)
@@ -220,7 +233,7 @@ impl Reply {
     /// The reply as XML, repeating the attributes of the request (RFC 6241 §4.2).
     pub fn to_element(&self, request_attributes: &[Attribute]) -> Element {
         let mut root = Element::base("rpc-reply");
-        for attribute in request_attributes {
+        for attribute in request_attributes.iter().chain(&self.attributes) {
             root.set_attribute_ns(
                 attribute.namespace.clone(),
                 attribute.name.clone(),

@@ -6,8 +6,10 @@ use turnup_netconf::operation::{DefaultOperation, ErrorOption};
 use turnup_netconf::xml::Element;
 
 use crate::leaves::Draft;
-use crate::path::{push_child, push_key, to_text};
-use crate::personality::Spelling;
+use sha2::{Digest, Sha256};
+
+use crate::path::{INACTIVE, push_child, push_key, to_text};
+use crate::personality::{Secrets, Spelling};
 use crate::schema::{self, Kind, Leaf, Node, Type};
 
 /// The attribute `operation`.
@@ -35,6 +37,9 @@ pub(super) struct Rules {
     /// A value of the wrong type is refused.
     pub(super) checks_values: bool,
     pub(super) spelling: Spelling,
+    pub(super) secrets: Secrets,
+    /// The attributes `inactive` and `active` mean something.
+    pub(super) deactivation: bool,
 }
 
 /// Whether `config` fits the schema, whatever is configured: names, keys, values, operations. All faults.
@@ -178,16 +183,18 @@ impl Walk<'_, '_> {
         let Some((name, value_type)) = list.key() else { return false };
         let mut given = element.children_named(schema::NAMESPACE, name);
         match (given.next(), given.next()) {
-            (Some(key), None) => match value_type.canonical(&value_of(key, value_type)) {
-                Ok(value) => {
-                    push_key(&mut self.path, value_type, &value);
-                    true
+            (Some(key), None) => {
+                match value_type.spelled_key(&value_of(key, value_type), self.rules.spelling) {
+                    Ok(value) => {
+                        push_key(&mut self.path, value_type, &value);
+                        true
+                    }
+                    Err(reason) => {
+                        self.fail_element(ErrorTag::InvalidValue, name, format!("{name} {reason}"));
+                        false
+                    }
                 }
-                Err(reason) => {
-                    self.fail_element(ErrorTag::InvalidValue, name, format!("{name} {reason}"));
-                    false
-                }
-            },
+            }
             (Some(_), Some(_)) => {
                 self.fail_element(ErrorTag::BadElement, name, format!("the key {name} comes twice"));
                 false
@@ -224,7 +231,22 @@ impl Walk<'_, '_> {
         if is_entry {
             self.set_key(operation);
         }
+        self.deactivate(element);
         self.children(element, children, inherited);
+    }
+
+    /// Deactivates or activates the node at the path, as the element says.
+    fn deactivate(&mut self, element: &Element) {
+        let mark = match (element.attribute("inactive"), element.attribute("active")) {
+            _ if !self.rules.deactivation => return,
+            (Some("inactive"), _) => Some("inactive"),
+            (None, Some("active")) => None,
+            _ => return,
+        };
+        let Some(draft) = self.draft.as_deref_mut() else { return };
+        self.path.push(INACTIVE);
+        draft.set(&self.path, mark);
+        self.path.pop();
     }
 
     /// Makes the entry at the path exist.
@@ -267,6 +289,10 @@ impl Walk<'_, '_> {
                 }
             },
         };
+        let value = match (value, leaf.secret) {
+            (Some(clear), true) => Some(kept_secret(&clear, self.rules.secrets)),
+            (value, _) => value,
+        };
         let Some(draft) = self.draft.as_deref_mut() else { return };
         let exists = draft.view().get(&self.path).is_some();
         match operation {
@@ -275,8 +301,30 @@ impl Walk<'_, '_> {
                 self.fail(ErrorTag::DataMissing, "doesn't exist");
             }
             Operation::Create if exists => self.fail(ErrorTag::DataExists, "exists already"),
-            _ => draft.set(&self.path, value.as_deref()),
+            // With it goes the mark below it.
+            _ if removed => draft.clear(&self.path),
+            _ => {
+                draft.set(&self.path, value.as_deref());
+                self.deactivate(element);
+            }
         }
+    }
+}
+
+/// A secret as the device keeps it. What has this form already stays as it is.
+fn kept_secret(clear: &str, secrets: Secrets) -> Box<str> {
+    let digest = || {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for byte in Sha256::digest(clear.as_bytes()).iter().take(12) {
+            let _ = write!(text, "{byte:02X}");
+        }
+        text
+    };
+    match secrets {
+        Secrets::Dollar9 if !clear.starts_with("$9$") => format!("$9${}", digest()).into(),
+        Secrets::Type7 if !clear.starts_with("7 ") => format!("7 {}", digest()).into(),
+        _ => clear.into(),
     }
 }
 

@@ -10,7 +10,8 @@ use turnup_netconf::xml::Element;
 
 use super::state::{Operational, State};
 use crate::leaves::View;
-use crate::path::{Path, key_at, push_child, push_key};
+use crate::path::{INACTIVE, Path, key_at, push_child, push_key};
+use crate::personality::Spelling;
 use crate::schema::{self, Kind, Node};
 
 static NAMESPACE: LazyLock<Arc<str>> = LazyLock::new(|| schema::NAMESPACE.into());
@@ -30,6 +31,30 @@ static KEYS: LazyLock<BTreeMap<String, Vec<String>>> = LazyLock::new(|| {
     keys
 });
 
+/// How values equal to their defaults are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reported {
+    /// What was set.
+    Explicit,
+    /// All values.
+    All,
+    /// All values, with a mark at those that were not set, or with `equal` at all that equal their defaults.
+    Tagged { equal: bool },
+    /// Only values that differ from their defaults.
+    Trimmed,
+}
+
+/// How a device reports its configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    pub(super) defaults: Reported,
+    /// How it keeps the keys that a filter names.
+    pub(super) spelling: Spelling,
+}
+
+/// Namespace of the mark at defaults, RFC 6243 §6.
+const DEFAULT_MARK: &str = "urn:ietf:params:xml:ns:netconf:default:1.0";
+
 /// The `<data>` element that holds what `filter` selects: of the configuration, and of the state if it is
 /// given, with the time by the device's clock, and of `others`, which aren't of the schema.
 pub(super) fn read(
@@ -37,15 +62,16 @@ pub(super) fn read(
     state: Option<(&State, Timestamp)>,
     others: impl FnOnce() -> Vec<Element>,
     filter: Option<&Element>,
+    Manner { defaults, spelling }: Manner,
 ) -> Element {
     let mut data = Element::base("data");
     let prefixes = match filter {
         None => vec![Vec::new()],
-        Some(filter) => prefixes(filter),
+        Some(filter) => prefixes(filter, spelling),
     };
     let leaves = prefixes.iter().flat_map(|prefix| view.under(prefix));
     let operational = state.map(|(set, _)| Operational { view, set });
-    let mut render = Render { leaves: leaves.peekable(), operational };
+    let mut render = Render { leaves: leaves.peekable(), operational, defaults };
     render.children(schema::TOP, &mut Vec::with_capacity(64), &mut data);
     if let Some((state, now)) = state
         && prefixes.iter().any(|prefix| prefix.is_empty() || prefix.first() == CLOCK.as_bytes().first())
@@ -70,60 +96,76 @@ fn clock(state: &State, now: Timestamp) -> Element {
 
 /// Where all that a filter can select lies: disjoint subtrees in order. Without this, reading one service
 /// back would cost a walk over all of them. What is in them besides is for the filter proper.
-fn prefixes(filter: &Element) -> Vec<Vec<u8>> {
+fn prefixes(filter: &Element, spelling: Spelling) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    narrow(filter, schema::TOP, &mut Vec::new(), &mut found);
+    Narrow { spelling, found: &mut found }.children(filter, schema::TOP, &mut Vec::new());
     found.sort_unstable();
     found.dedup_by(|later, earlier| later.starts_with(earlier));
     found
 }
 
-/// Adds the subtrees that the children of `spec` can select below `path`.
-fn narrow(spec: &Element, siblings: &'static [Node], path: &mut Vec<u8>, found: &mut Vec<Vec<u8>>) {
-    for spec in spec.children() {
-        if !matches!(spec.namespace(), "" | schema::NAMESPACE) {
-            continue;
+/// Finds the subtrees that a filter can select.
+struct Narrow<'f> {
+    spelling: Spelling,
+    found: &'f mut Vec<Vec<u8>>,
+}
+
+impl Narrow<'_> {
+    /// Adds the subtrees that the children of `spec` can select below `path`.
+    fn children(&mut self, spec: &Element, siblings: &'static [Node], path: &mut Vec<u8>) {
+        for spec in spec.children() {
+            if !matches!(spec.namespace(), "" | schema::NAMESPACE) {
+                continue;
+            }
+            let Some((at, node)) = schema::find(siblings, spec.name()) else { continue };
+            let length = path.len();
+            push_child(path, at);
+            match &node.kind {
+                Kind::Container(children) if !spec.is_leaf() => self.inner(spec, children, path),
+                Kind::List(children) if !spec.is_leaf() => self.list(spec, node, children, path),
+                _ => self.found.push(path.clone()),
+            }
+            path.truncate(length);
         }
-        let Some((at, node)) = schema::find(siblings, spec.name()) else { continue };
-        let length = path.len();
-        push_child(path, at);
-        match &node.kind {
-            Kind::Container(children) if !spec.is_leaf() => narrow(spec, children, path, found),
-            Kind::List(children) if !spec.is_leaf() => narrow_list(spec, node, children, path, found),
-            _ => found.push(path.clone()),
+    }
+
+    /// A container or list entry, of which a part can be selected.
+    fn inner(&mut self, spec: &Element, children: &'static [Node], path: &mut Vec<u8>) {
+        self.found.push(marker(path));
+        self.children(spec, children, path);
+    }
+
+    fn list(&mut self, spec: &Element, list: &'static Node, children: &'static [Node], path: &mut Vec<u8>) {
+        let Some((name, value_type)) = list.key() else { return };
+        let key = spec.children().find(|child| child.name() == name && !child.text().is_empty());
+        let Some(key) = key else {
+            return self.found.push(path.clone());
+        };
+        // A key that can't be selects nothing.
+        let Ok(value) = value_type.spelled_key(&key.text(), self.spelling) else { return };
+        push_key(path, value_type, &value);
+        let only_matches = spec.children().all(|child| child.is_leaf() && !child.text().is_empty());
+        if only_matches {
+            self.found.push(path.clone());
+        } else {
+            // The key is among them.
+            self.inner(spec, children, path);
         }
-        path.truncate(length);
     }
 }
 
-fn narrow_list(
-    spec: &Element,
-    list: &'static Node,
-    children: &'static [Node],
-    path: &mut Vec<u8>,
-    found: &mut Vec<Vec<u8>>,
-) {
-    let Some((name, value_type)) = list.key() else { return };
-    let key = spec.children().find(|child| child.name() == name && !child.text().is_empty());
-    let Some(key) = key else {
-        return found.push(path.clone());
-    };
-    // A key that can't be selects nothing.
-    let Ok(value) = value_type.canonical(&key.text()) else { return };
-    push_key(path, value_type, &value);
-    let only_matches = spec.children().all(|child| child.is_leaf() && !child.text().is_empty());
-    if only_matches {
-        found.push(path.clone());
-    } else {
-        // The key is among them.
-        narrow(spec, children, path, found);
-    }
+/// Where it says whether the node at a path is deactivated.
+fn marker(path: &[u8]) -> Vec<u8> {
+    let mut marker = path.to_vec();
+    marker.push(INACTIVE);
+    marker
 }
 
 /// Makes elements of leaves in order.
 struct Render<'v, I: Iterator<Item = (&'v Path, &'v str)>> {
     leaves: Peekable<I>,
     operational: Option<Operational<'v>>,
+    defaults: Reported,
 }
 
 impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
@@ -133,12 +175,28 @@ impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
         while let Some((next, value)) = self.leaves.peek().copied() {
             let bytes = next.as_bytes();
             let Some(at) = bytes.get(length).filter(|_| bytes.starts_with(path)) else { return };
+            if *at == INACTIVE {
+                parent.set_attribute_ns("", "inactive", "inactive");
+                self.leaves.next();
+                continue;
+            }
             let Some(node) = usize::from(*at).checked_sub(1).and_then(|at| siblings.get(at)) else { return };
             let mut element = Element::new(NAMESPACE.clone(), node.name);
             match &node.kind {
-                Kind::Leaf(_) => {
+                Kind::Leaf(leaf) => {
                     element.set_text(value);
                     self.leaves.next();
+                    path.push(*at);
+                    self.children(&[], path, &mut element);
+                    let is_default = leaf.default == Some(value);
+                    match self.defaults {
+                        Reported::Trimmed if is_default => {
+                            path.truncate(length);
+                            continue;
+                        }
+                        Reported::Tagged { equal: true } if is_default => mark(&mut element),
+                        _ => {}
+                    }
                 }
                 Kind::Container(children) => {
                     path.push(*at);
@@ -148,6 +206,7 @@ impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
                     let Some((_, end)) = key_at(bytes, length + 1, node) else { return };
                     path.extend_from_slice(&bytes[length..end]);
                     self.children(children, path, &mut element);
+                    self.append_defaults(children, &mut element);
                     if let Some(operational) = self.operational {
                         append_state(operational, children, path, &mut element);
                     }
@@ -157,6 +216,33 @@ impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
             parent.push(element);
         }
     }
+}
+
+impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
+    /// Appends the defaults of the leaves that a list entry does not have.
+    fn append_defaults(&self, children: &'static [Node], entry: &mut Element) {
+        let marks = matches!(self.defaults, Reported::Tagged { .. });
+        if !marks && self.defaults != Reported::All {
+            return;
+        }
+        for node in children {
+            let Some(default) = node.leaf().and_then(|leaf| leaf.default) else { continue };
+            if entry.own_child(node.name).is_some() {
+                continue;
+            }
+            let mut element = Element::new(NAMESPACE.clone(), node.name).with_text(default);
+            if marks {
+                mark(&mut element);
+            }
+            entry.push(element);
+        }
+    }
+}
+
+/// Marks a value as the default.
+fn mark(element: &mut Element) {
+    element.set_prefix("wd", DEFAULT_MARK);
+    element.set_attribute_ns(DEFAULT_MARK, "default", "true");
 }
 
 /// Appends the state of the list entry at `path`.

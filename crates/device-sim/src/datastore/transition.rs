@@ -13,8 +13,8 @@ use super::{
 };
 use crate::leaves::{Change, Overlay};
 use crate::personality::{
-    CandidateCopy, CommitWhilePending, Extend, LatePersistId, Personality, RefusedCommit, UnderLock,
-    Validation,
+    CandidateCopy, CommitWhilePending, Extend, LatePersistId, Persistence, Personality, RefusedCommit,
+    UnderLock, Validation,
 };
 
 /// What happened to a running configuration.
@@ -31,8 +31,11 @@ pub enum Kind {
     Cancelled,
     /// A confirmed commit was taken back because the time to confirm it had passed.
     TimedOut,
-    /// A confirmed commit was taken back because its session ended or the device started anew.
+    /// A confirmed commit was taken back because its session ended or the device started anew; or the device
+    /// started anew without what had not been saved.
     Reverted,
+    /// Running was saved: the device starts with it.
+    Saved,
     /// A confirmed commit was refused, and yet its rollback is armed.
     Armed,
     /// The rollback of a confirmed commit failed within the device: its change stays for good.
@@ -108,8 +111,8 @@ impl Datastores {
         }
     }
 
-    /// What a commit changes that [`Datastores::plan_commit`] refuses as invalid: what is pending or armed,
-    /// never running.
+    /// What a commit leaves that is refused although the session may commit: a change of what is pending or
+    /// armed, never of running.
     pub fn plan_refused_commit(
         &self,
         session: SessionId,
@@ -120,16 +123,11 @@ impl Datastores {
             return None;
         }
         let transition = self.plan_permitted_commit(session, commit, now).ok()?;
-        let is_refused =
-            matches!(transition.candidate, Candidate::Committed) && !self.candidate_violations().is_empty();
+        let is_checked = matches!(transition.candidate, Candidate::Committed);
         let kind = if commit.confirmed.is_some() { Kind::Armed } else { transition.kind };
         let has_effect = kind != Kind::Committed || self.backup.is_some();
-        (is_refused && has_effect).then(|| Transition {
-            kind,
-            changes: Vec::new(),
-            candidate: Candidate::Keep,
-            ..transition
-        })
+        let left = Transition { kind, changes: Vec::new(), candidate: Candidate::Keep, ..transition };
+        (is_checked && has_effect).then_some(left)
     }
 
     fn candidate_violations(&self) -> Errors {
@@ -343,6 +341,13 @@ impl Datastores {
 
     /// The rollback that is due because the device starts anew, §8.4.1.
     pub fn plan_reboot(&self) -> Option<Transition> {
+        if self.personality.persistence != Persistence::Running {
+            let mut changes = self.changes_of(&self.startup);
+            changes.retain(|change| change.old != change.new);
+            let session = self.pending.as_ref().map_or(SessionId::by_hand(0), |pending| pending.session);
+            let lost = !changes.is_empty() || self.pending.is_some();
+            return lost.then(|| self.ended(Transition { changes, ..self.nothing(Kind::Reverted, session) }));
+        }
         self.backup.as_ref()?;
         let session = self.pending.as_ref().map(|pending| pending.session);
         let session = session.or(self.timers.first().map(|timer| timer.session))?;
@@ -382,7 +387,12 @@ impl Datastores {
     pub fn plan_copy_to_running(&self, session: SessionId, source: Source<'_>) -> Result<Transition, Errors> {
         self.check_lock(session, Datastore::Running)?;
         match source {
-            Source::Datastore(Datastore::Running | Datastore::Startup) => Err(same_datastore()),
+            Source::Datastore(Datastore::Running) => Err(same_datastore()),
+            Source::Datastore(Datastore::Startup) => {
+                self.check_startup()?;
+                let changes = self.changes_of(&self.startup);
+                Ok(Transition { changes, ..self.nothing(Kind::Committed, session) })
+            }
             Source::Datastore(Datastore::Candidate) => match self.candidate_violations() {
                 violations if violations.is_empty() => Ok(self.committing(Kind::Committed, session)),
                 violations => Err(violations),
@@ -408,6 +418,15 @@ impl Datastores {
             Backup::Keep => {}
             Backup::Begin => drop(self.backup.get_or_insert_default()),
             Backup::Drop => self.backup = None,
+        }
+        if self.personality.persistence != Persistence::Running {
+            for change in &changes {
+                if !self.startup.contains_key(&change.path) {
+                    self.startup.insert(change.path.clone(), change.old.clone());
+                } else if self.startup.get(&change.path) == Some(&change.new) {
+                    self.startup.remove(&change.path);
+                }
+            }
         }
         if let Some(backup) = &mut self.backup {
             for change in changes {

@@ -7,7 +7,7 @@ use turnup_netconf::message::{ErrorTag, RpcError};
 use super::edit::error;
 use super::running::{Running, attachment, leaf_of, unit_of_key};
 use crate::leaves::{Overlay, View};
-use crate::path::{Path, push_child, steps};
+use crate::path::{INACTIVE, Path, push_child, steps};
 use crate::personality::Edits;
 use crate::schema::Node;
 
@@ -28,6 +28,9 @@ pub(super) fn candidate(running: &Running, overlay: &Overlay, edits: Edits) -> V
 /// The values that their leaves don't take.
 fn values(overlay: &Overlay) -> Vec<RpcError> {
     let check = |(path, value): (&Path, &Option<Box<str>>)| {
+        if path.as_bytes().last() == Some(&INACTIVE) {
+            return None;
+        }
         let leaf = steps(path.as_bytes()).last()?.node.leaf()?;
         let reason = leaf.value.canonical(value.as_deref()?).err()?;
         Some(error(ErrorTag::InvalidValue, path.as_bytes(), reason))

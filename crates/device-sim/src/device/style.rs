@@ -1,11 +1,13 @@
 //! How the answers of a device look.
 
+use jiff::Timestamp;
 use turnup_netconf::message::{ErrorTag, ErrorType, Reply, RpcError, Severity};
 use turnup_netconf::namespace;
 use turnup_netconf::xml::Element;
 
 use crate::datastore::Errors;
 use crate::personality::ErrorStyle;
+use crate::schema;
 
 /// How the answer to one request looks.
 #[derive(Debug, Clone, Copy)]
@@ -19,12 +21,16 @@ const JUNOS: &str = "http://xml.juniper.net/junos/23.4R1/junos";
 impl Style {
     /// The answer to a request that was carried out.
     pub(super) fn success(self, reply: Reply) -> Reply {
-        if self.errors != ErrorStyle::Junos || !self.is_commit {
+        if self.errors != ErrorStyle::Junos {
             return reply;
+        }
+        if !self.is_commit {
+            return Reply::with_content(reply.content().iter().map(annotated));
         }
         let mut engine = Element::base("routing-engine")
             .with_leaf("name", "re0")
             .with_child(Element::base("commit-success"));
+        engine.set_prefix("junos", JUNOS);
         engine.set_attribute_ns(JUNOS, "style", "normal");
         let results = Element::base("commit-results").with_child(engine);
         Reply::with_content([results].into_iter().chain(reply.content().iter().cloned()))
@@ -50,6 +56,22 @@ impl Style {
             }
         }
     }
+}
+
+/// The content of an answer with what Junos says of the configuration at its top.
+fn annotated(content: &Element) -> Element {
+    if !content.is(namespace::BASE, "data") {
+        return content.clone();
+    }
+    let now = Timestamp::now();
+    let mut data = content.clone();
+    for top in data.children_mut().filter(|top| top.namespace() == schema::NAMESPACE) {
+        top.set_prefix("junos", JUNOS);
+        top.set_attribute_ns(JUNOS, "commit-seconds", now.as_second().to_string());
+        top.set_attribute_ns(JUNOS, "commit-localtime", format!("{now:.0}"));
+        top.set_attribute_ns(JUNOS, "commit-user", "operator");
+    }
+    data
 }
 
 fn failed(message: &str) -> RpcError {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use turnup_device_sim::journal::{Record, replay};
-use turnup_device_sim::{DeviceSpec, Options, SimDevice, Simulator};
+use turnup_device_sim::{DeviceSpec, Options, Personality, SimDevice, Simulator};
 use turnup_netconf::message::{Reply, RpcErrors};
 use turnup_netconf::operation::{
     ConfirmedCommit, Datastore, EditConfig, ErrorOption, Filter, Operation, TestOption,
@@ -50,6 +50,19 @@ pub(crate) struct One {
 impl One {
     pub(crate) async fn start() -> Self {
         Self::start_in(StateDirectory::new()).await
+    }
+
+    /// With a device of this personality.
+    pub(crate) async fn start_as(personality: Personality) -> Self {
+        Self::start_as_in(StateDirectory::new(), personality).await
+    }
+
+    pub(crate) async fn start_as_in(directory: StateDirectory, personality: Personality) -> Self {
+        let devices = DeviceSpec::many("a", 1, 0).into_iter();
+        let devices = devices.map(|device| device.with_personality(personality)).collect();
+        let simulator = start(&directory, devices).await;
+        let device = simulator.device("sim-a-1").unwrap();
+        Self { simulator, device, directory }
     }
 
     pub(crate) async fn start_in(directory: StateDirectory) -> Self {

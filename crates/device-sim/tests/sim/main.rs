@@ -7,5 +7,6 @@ mod confirmed_commit;
 mod device;
 mod fleet;
 mod misbehaviour;
+mod personalities;
 mod restart;
 mod services;
