@@ -354,7 +354,7 @@ impl State {
                     (device, failed(false)),
                 ]
             }
-            Phase::Hold | Phase::CommitForGood => vec![(device, Answer::Done)],
+            Phase::Hold | Phase::Verify | Phase::CommitForGood => vec![(device, Answer::Done)],
             Phase::Confirm => {
                 let done = if device.pending { (kept, Answer::Done) } else { (device, failed(true)) };
                 let lost = if device.pending { kept } else { device };

@@ -133,7 +133,8 @@ impl<'a> Link<'a> {
             }
             Phase::Recover | Phase::Prepare => self.try_for_long(phase).await,
             Phase::Commit => self.commit().await,
-            Phase::CommitForGood | Phase::Release => Answer::Done,
+            // No definition of the simulation has functional checks.
+            Phase::CommitForGood | Phase::Verify | Phase::Release => Answer::Done,
             Phase::Confirm if self.attempt.stage == Stage::Confirm => self.confirm_prepared().await,
             Phase::Confirm => self.confirm().await,
             Phase::Undo => self.undo(committed, had_new).await,

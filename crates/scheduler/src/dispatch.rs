@@ -107,7 +107,9 @@ pub(crate) fn deployments(
 /// The limits, with time for functional checks before the confirm: confirming begins in the first half of the timer.
 fn limits_for_checks<'p>(limits: Limits, parts: impl Iterator<Item = &'p Parts>) -> Limits {
     let checks = parts.flat_map(|parts| parts.checks.values());
-    let Some(longest_ms) = checks.map(|checks| checks.settle_ms + checks.within_ms).max() else { return limits };
+    let Some(longest_ms) = checks.map(|checks| checks.settle_ms + checks.within_ms).max() else {
+        return limits;
+    };
     let timer_s = u32::try_from(longest_ms.div_ceil(1_000) * 2 + CHECK_MARGIN_S).unwrap_or(u32::MAX);
     Limits {
         confirm_timeout_s: limits.confirm_timeout_s.max(timer_s),

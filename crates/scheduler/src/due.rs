@@ -141,8 +141,14 @@ async fn start_once(context: &Context, due: &[(OrderId, i32)], most: Most) -> Re
     };
     let now = Timestamp::now();
     let limits = context.settings.limits.into();
-    let (decisions, entries) =
-        batch.decide(&starting, &answers, (&at_hand.catalogue, context.library.profiles()), &limits, most, now);
+    let (decisions, entries) = batch.decide(
+        &starting,
+        &answers,
+        (&at_hand.catalogue, context.library.profiles()),
+        &limits,
+        most,
+        now,
+    );
     turnup_crashpoint::pass("scheduler.before_commit");
     starting.finish(&decisions, &entries, now).await
 }

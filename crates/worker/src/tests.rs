@@ -21,5 +21,6 @@ mod recovery;
 mod stages;
 mod standing;
 mod transcripts;
+mod verify;
 mod warm;
 mod way;

@@ -121,11 +121,12 @@ impl Device {
                 Answer::Found(self.kept)
             }
             // Its session has ended and its timer too, and it is neither here nor there.
-            Phase::Undo
-                if self.pending && self.guarantee == Guarantee::ConfirmedCommit10 && choose(2) == 1 =>
-            {
+            Phase::Undo if self.pending && choose(2) == 1 => {
                 *self = Self { kept: New, left: false, pending: false, ..*self };
-                failed(true)
+                match self.guarantee {
+                    Guarantee::ConfirmedCommit10 if choose(2) == 1 => failed(true),
+                    _ => Answer::Found(InForce::Partly),
+                }
             }
             Phase::Undo => {
                 let committed = self.pending;
@@ -156,6 +157,10 @@ impl Device {
                 *self = Self { kept: Old, left: false, pending: false, ..*self };
                 Answer::Done
             }
+            Phase::Verify => match choose(2) {
+                0 => Answer::Done,
+                _ => failed(true),
+            },
             Phase::Hold | Phase::Release => Answer::Done,
         }
     }
@@ -180,8 +185,15 @@ fn check_order(phase: Phase, at: &[usize], devices: &[Device], in_for_good: usiz
 }
 
 /// One run; panics when something is wrong. Returns how it ended.
-fn run(mut devices: Vec<Device>, past: Past, mute: bool, choose: &mut dyn FnMut(usize) -> usize) -> End {
-    let (mut transaction, mut next) = Transaction::new(devices.len(), past);
+/// `checked`: devices with functional checks.
+fn run(
+    mut devices: Vec<Device>,
+    past: Past,
+    (mute, checked): (bool, &[usize]),
+    choose: &mut dyn FnMut(usize) -> usize,
+) -> End {
+    let (transaction, mut next) = Transaction::new(devices.len(), past);
+    let mut transaction = transaction.checking(checked.to_vec());
     let before = devices.clone();
     let (mut phases, mut in_for_good) = (Vec::new(), 0);
     let end = loop {
@@ -205,7 +217,13 @@ fn run(mut devices: Vec<Device>, past: Past, mute: bool, choose: &mut dyn FnMut(
         };
     };
     let say = || format!("{phases:?}: {devices:?}, {:?}", transaction.seats());
-    for phase in [Phase::Recover, Phase::Prepare, Phase::Commit, Phase::Confirm] {
+    let place = |phase| phases.iter().position(|p| *p == phase);
+    if !checked.is_empty()
+        && let Some(confirm) = place(Phase::Confirm)
+    {
+        assert!(place(Phase::Verify).is_some_and(|verify| verify < confirm), "not checked: {}", say());
+    }
+    for phase in [Phase::Recover, Phase::Prepare, Phase::Commit, Phase::Verify, Phase::Confirm] {
         assert!(phases.iter().filter(|p| **p == phase).count() <= 1, "{}", say());
     }
     if end != End::Known {
@@ -255,13 +273,13 @@ fn starts(past: Past) -> Vec<Device> {
     starts
 }
 
-fn exhaust(past: Past, mute: bool) -> usize {
+fn exhaust(past: Past, mute: bool, checked: &[usize]) -> usize {
     let mut runs = 0;
     for a in starts(past) {
         for b in starts(past) {
             let mut choices = Choices { script: vec![], at: 0 };
             loop {
-                run(vec![a, b], past, mute, &mut |among| choices.choose(among));
+                run(vec![a, b], past, (mute, checked), &mut |among| choices.choose(among));
                 runs += 1;
                 if !choices.advance() {
                     break;
@@ -282,14 +300,18 @@ const PASTS: [Past; 4] = [
 #[test]
 fn two_devices_that_answer_never_end_in_a_mixture() {
     for past in PASTS {
-        assert!(exhaust(past, false) > 50);
+        for checked in [&[][..], &[1], &[0, 1]] {
+            assert!(exhaust(past, false, checked) > 50);
+        }
     }
 }
 
 #[test]
 fn of_devices_that_fall_silent_nothing_wrong_is_said() {
     for past in PASTS {
-        assert!(exhaust(past, true) > 100);
+        for checked in [&[][..], &[1]] {
+            assert!(exhaust(past, true, checked) > 100);
+        }
     }
 }
 
@@ -299,12 +321,14 @@ proptest! {
         starts in prop::collection::vec(0_usize..10, 1..7),
         past in prop::sample::select(&PASTS[..]),
         mute: bool,
+        checks: bool,
         picks in prop::collection::vec(0_usize..60, 200),
     ) {
         let states = super::tests::starts(past);
-        let devices = starts.iter().map(|at| states[at % states.len()]).collect();
+        let devices: Vec<Device> = starts.iter().map(|at| states[at % states.len()]).collect();
         let mut picks = picks.into_iter().cycle();
-        run(devices, past, mute, &mut |among| picks.next().unwrap() % among);
+        let checked: Vec<usize> = (0..devices.len()).filter(|_| checks).collect();
+        run(devices, past, (mute, &checked), &mut |among| picks.next().unwrap() % among);
     }
 }
 

@@ -37,13 +37,17 @@ impl Reader<'_> {
     pub(super) fn audit(&mut self, node: &Node) -> (Option<Duration>, Option<BeforeConfirm>) {
         let fields = self.map(node, "'audit'", Some(&AUDIT_FIELDS));
         if fields.is_empty() {
-            self.mistake(node.line, "'audit' says nothing; write 'every', or 'before_confirm: true'".to_owned());
+            self.mistake(
+                node.line,
+                "'audit' says nothing; write 'every', or 'before_confirm: true'".to_owned(),
+            );
         }
         let every = find(fields, "every").and_then(|node| {
             self.time(node, "every", MIN_EVERY..=MAX_EVERY, "90s, 15m, 6h or 1d, from one minute to 366 days")
         });
         let checks = find(fields, "before_confirm").is_some_and(|node| self.bool(node, "before_confirm"));
-        let mut time = |key: &str, default: Duration, range: RangeInclusive<Duration>| match find(fields, key) {
+        let mut time = |key: &str, default: Duration, range: RangeInclusive<Duration>| match find(fields, key)
+        {
             Some(node) if !checks => {
                 self.mistake(node.line, format!("'{key}' needs 'before_confirm: true' beside it"));
                 default
@@ -73,8 +77,11 @@ impl Reader<'_> {
 
     /// Checks can only decide where there are some.
     pub(super) fn has_checks(&mut self, platforms: &[Found], node: &Node) {
-        let without: Vec<&str> =
-            platforms.iter().filter(|found| found.platform.audit.is_none()).map(|found| found.name.as_str()).collect();
+        let without: Vec<&str> = platforms
+            .iter()
+            .filter(|found| found.platform.audit.is_none())
+            .map(|found| found.name.as_str())
+            .collect();
         if !without.is_empty() {
             let message = format!(
                 "'before_confirm' needs functional checks on every platform; add 'audit: <file>' to {}",

@@ -22,7 +22,8 @@ impl Device<'_> {
     pub(super) async fn verify(&mut self) -> Answer {
         let Some(asked) = &self.asked.before_confirm else { return Answer::Done };
         let questions: Vec<Question> = Plan::questions(&asked.checks);
-        let (settle, within) = (Duration::from_millis(asked.settle_ms), Duration::from_millis(asked.within_ms));
+        let (settle, within) =
+            (Duration::from_millis(asked.settle_ms), Duration::from_millis(asked.within_ms));
         let by = (Instant::now() + settle + within).min(self.job.forward_by);
         sleep(settle.min(by.saturating_duration_since(Instant::now()))).await;
         let mut retry = Retry::new(Duration::from_millis(1_200), Duration::from_secs(3));
@@ -52,7 +53,9 @@ impl Device<'_> {
         let by = self.job.total_by;
         match self.inquire_once(FUNCTIONAL_CHECK, &|_| test.ask.clone(), by).await {
             Ok(Some(reply)) => match refusal(&reply) {
-                Some(refused) => question.failed(&format!("the device refuses to answer: {}", refused.message)),
+                Some(refused) => {
+                    question.failed(&format!("the device refuses to answer: {}", refused.message))
+                }
                 None => test.judge(&question.name, &reply),
             },
             Ok(None) => question.failed("the session was lost"),
@@ -68,7 +71,8 @@ fn failure(result: CheckResult, after: Duration) -> Failure {
         after.as_secs(),
         result.evidence
     );
-    let mut failure = Failure::new(FailureClass::NotWorking, FUNCTIONAL_CHECK, crate::classify::shorten(&text));
+    let mut failure =
+        Failure::new(FailureClass::NotWorking, FUNCTIONAL_CHECK, crate::classify::shorten(&text));
     failure.details = vec![Detail { title: result.name, text: result.evidence }];
     failure
 }
