@@ -9,6 +9,7 @@
 )]
 
 mod amqp;
+mod checked;
 mod cli;
 mod copies;
 mod devices;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use turnup_core::audit::{Check, CheckAsk, Test};
-use turnup_plan::PlanError;
+use turnup_plan::{BeforeConfirm, PlanError};
 
 use crate::{check, definition, folder::Folder, service};
 
@@ -102,7 +102,8 @@ fn a_definition_says_how_often() {
             false => {
                 let mistakes = folder.mistakes();
                 assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-                let expected = format!("any/definition.yaml:8: \"{every}\" is no time between audits");
+                let expected =
+                    format!("any/definition.yaml:8: 'every' is \"{every}\", which is no such time");
                 assert!(mistakes[0].starts_with(&expected), "{mistakes:?}");
             }
         }
@@ -132,6 +133,35 @@ fn unknown_devices_have_no_checks() {
     let (attributes, endpoints) = (&checked.attributes, &checked.endpoints);
     let other = any.checks(service(), attributes, endpoints, &checked.platforms, &"d2".parse().unwrap());
     assert!(matches!(other, Err(PlanError::NoPlatform { .. })), "{other:?}");
+}
+
+#[test]
+fn definition_says_that_checks_decide_about_the_confirm() {
+    let read = |audit: &str, platform: &str| {
+        let yaml = YAML.replace("audit: {every: 15m}", audit).replace("audit: sim.audit.yaml", platform);
+        Folder::with(&[
+            ("any/definition.yaml", &yaml),
+            ("any/sim.xml.j2", TEMPLATE),
+            ("any/sim.audit.yaml", CHECKS),
+        ])
+    };
+    let own = "audit: sim.audit.yaml";
+    let policy = |audit: &str| definition(&read(audit, own).load().unwrap(), "any").before_confirm();
+    let seconds = |settle, within| {
+        Some(BeforeConfirm { settle: Duration::from_secs(settle), within: Duration::from_secs(within) })
+    };
+    assert_eq!(policy("audit: {every: 15m}"), None);
+    assert_eq!(policy("audit: {before_confirm: true}"), seconds(0, 30));
+    assert_eq!(policy("audit: {every: 1h, before_confirm: true, within: 1m, settle: 5s}"), seconds(5, 60));
+    assert_eq!(policy("audit: {every: 1h, before_confirm: false}"), None);
+    for (audit, expected) in [
+        ("audit: {every: 1h, within: 9s}", "'within' needs 'before_confirm: true' beside it"),
+        ("audit: {before_confirm: true, within: 6m}", "'within' is \"6m\", which is no such time"),
+        ("audit: {}", "'audit' says nothing"),
+    ] {
+        let mistakes = read(audit, own).mistakes();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(expected), "{audit}: {mistakes:?}");
+    }
 }
 
 #[test]
