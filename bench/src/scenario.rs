@@ -62,6 +62,7 @@ async fn null_cluster(count: u16) -> Cluster {
         regions: vec![(REGION.to_owned(), 0)],
         config: "[worker]\nallow_null_platform = true\nconcurrency = 256\n".to_owned(),
         ladder_levels: 20,
+        ..Options::default()
     };
     let cluster = Cluster::running(options).await;
     let devices: Vec<Value> = (0..count)
@@ -142,6 +143,7 @@ async fn netconf() -> Vec<Figure> {
         regions: vec![(REGION.to_owned(), 200)],
         config: "[worker]\nconcurrency = 128\n".to_owned(),
         ladder_levels: 20,
+        ..Options::default()
     };
     let cluster = Cluster::running(options).await;
     let pairs = pairs("sim-eu-west-", 1, 200);
@@ -163,6 +165,7 @@ async fn slow_commits() -> Vec<Figure> {
         regions: vec![(REGION.to_owned(), 400)],
         config: "[worker]\nconcurrency = 256\n".to_owned(),
         ladder_levels: 20,
+        ..Options::default()
     };
     let cluster = Cluster::running(options).await;
     for n in 1..=400 {
@@ -215,7 +218,12 @@ async fn completed_events(cluster: &Cluster) -> lapin::Consumer {
 }
 
 async fn latency() -> Vec<Figure> {
-    let options = Options { regions: vec![(REGION.to_owned(), 2)], config: String::new(), ladder_levels: 20 };
+    let options = Options {
+        regions: vec![(REGION.to_owned(), 2)],
+        config: String::new(),
+        ladder_levels: 20,
+        ..Options::default()
+    };
     let cluster = Cluster::running(options).await;
     let mut events = completed_events(&cluster).await;
     let pairs = pairs("sim-eu-west-", 1, 2);

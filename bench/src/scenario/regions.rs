@@ -11,7 +11,8 @@ use super::{Figure, completed_events, orders, percentile, scaled};
 /// One order at a time, in one region and over two, in turns.
 pub(super) async fn regions() -> Vec<Figure> {
     let regions = [("eu-west", 4), ("us-east", 2)].map(|(name, devices)| (name.to_owned(), devices));
-    let options = Options { regions: regions.to_vec(), config: String::new(), ladder_levels: 20 };
+    let options =
+        Options { regions: regions.to_vec(), config: String::new(), ladder_levels: 20, ..Options::default() };
     let cluster = Cluster::running(options).await;
     let mut events = completed_events(&cluster).await;
     let pair = |a: &str, z: &str| vec![(format!("sim-{a}"), format!("sim-{z}"))];
