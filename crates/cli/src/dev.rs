@@ -81,7 +81,7 @@ fn of_device(text: &str) -> Result<(String, Personality), String> {
 
 impl Personalities {
     fn assign(&self, devices: &mut [DeviceSpec]) -> Result<(), Failure> {
-        let mut at = 0;
+        let mut at = 0usize;
         for (personality, count) in &self.personality {
             let end = count.map_or(devices.len(), |count| at.saturating_add(count));
             let Some(next) = devices.get_mut(at..end) else {
