@@ -429,6 +429,7 @@ async fn group() -> Vec<Figure> {
             regions: vec![(REGION.to_owned(), 2)],
             config: format!("[scheduler]\ngroup_max_orders = {most}\n"),
             ladder_levels: 20,
+            ..Options::default()
         };
         let cluster = Cluster::running(options).await;
         let device = format!("sim-{REGION}-1");
