@@ -13,6 +13,7 @@ mod events;
 mod groups;
 mod library;
 mod lives;
+mod pending_tokens;
 mod pool;
 mod random_lives;
 mod regions;
