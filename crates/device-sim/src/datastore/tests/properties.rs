@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::personality::Personality;
 
 /// Content of an edit over few interfaces, units, pseudowires, bridge domains and VRFs, with all operations.
 fn content() -> impl Strategy<Value = Element> {
@@ -195,7 +196,108 @@ fn filter_strategy() -> impl Strategy<Value = Element> {
     })
 }
 
+/// What sessions do, and time.
+#[derive(Debug, Clone)]
+enum Step {
+    Edit(Element, Options),
+    Commit(Commit),
+    Cancel(Option<String>),
+    Lock(Datastore),
+    Unlock(Datastore),
+    Discard,
+    Validate,
+    Close,
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<(SessionId, Step)>> {
+    let token = || prop::option::of(prop_oneof![3 => Just("t".to_owned()), 1 => Just("u".to_owned())]);
+    let timeout = prop::option::of((1..90u64).prop_map(Duration::from_secs));
+    let commit = (timeout, token(), token()).prop_map(|(confirmed, persist, persist_id)| Commit {
+        confirmed,
+        persist,
+        persist_id,
+    });
+    let datastore = || prop_oneof![Just(Datastore::Running), Just(Datastore::Candidate)];
+    let step = prop_oneof![
+        4 => (content(), options()).prop_map(|(config, options)| Step::Edit(config, options)),
+        4 => commit.prop_map(Step::Commit),
+        1 => token().prop_map(Step::Cancel),
+        1 => datastore().prop_map(Step::Lock),
+        1 => datastore().prop_map(Step::Unlock),
+        1 => Just(Step::Discard),
+        1 => Just(Step::Validate),
+        1 => Just(Step::Close),
+        2 => (0..60u64).prop_map(Step::Pass),
+    ];
+    prop::collection::vec((prop_oneof![Just(A), Just(B)], step), 0..20)
+}
+
+/// Makes a planned change, of which every `old` is what running has.
+fn make(device: &mut Datastores, transition: Transition) {
+    for change in &transition.changes {
+        assert_eq!(device.running().get(&change.path), change.old.as_ref(), "{}", change.path);
+    }
+    device.apply(transition);
+}
+
+fn take(device: &mut Datastores, session: SessionId, step: Step, now: &mut Instant) {
+    match step {
+        Step::Edit(config, (default_operation, test_option, error_option)) => {
+            let edit = Edit { default_operation, test_option, error_option, config: &config };
+            let _ = device.edit_candidate(session, edit);
+        }
+        Step::Commit(commit) => {
+            let planned = match device.plan_commit(session, &commit, *now) {
+                Ok(transition) => Some(transition),
+                Err(_) => device.plan_refused_commit(session, &commit, *now),
+            };
+            planned.into_iter().for_each(|transition| make(device, transition));
+        }
+        Step::Cancel(persist_id) => {
+            let planned = device.plan_cancel(session, persist_id.as_deref());
+            planned.into_iter().for_each(|transition| make(device, transition));
+        }
+        Step::Lock(datastore) => drop(device.lock(session, datastore)),
+        Step::Unlock(datastore) => drop(device.unlock(session, datastore)),
+        Step::Discard => drop(device.discard_changes(session)),
+        Step::Validate => drop(device.validate(Source::Datastore(Datastore::Candidate))),
+        Step::Close => {
+            device.plan_session_end(session).into_iter().for_each(|transition| make(device, transition));
+            device.close_session(session);
+            device.open_session(session);
+        }
+        Step::Pass(seconds) => *now += Duration::from_secs(seconds),
+    }
+    device.plan_expiry(*now).into_iter().for_each(|transition| make(device, transition));
+}
+
 proptest! {
+    #[test]
+    fn every_personality_stays_valid_and_comes_to_rest(
+        personality in prop::sample::select(Personality::ALL.to_vec()), steps in steps(),
+    ) {
+        let mut device = device().with_personality(personality);
+        let mut now = Instant::now();
+        for (session, step) in steps {
+            take(&mut device, session, step, &mut now);
+            let running = running(&device);
+            prop_assert!(is_valid(&running), "{:?}", running);
+            for (path, value) in device.candidate.iter().chain(&device.startup) {
+                prop_assert_ne!(device.running().get(path), value.as_ref(), "an entry that says the same as running");
+            }
+            prop_assert!(device.pending.is_none() || !device.timers.is_empty(), "pending without a timer");
+        }
+        for session in [A, B] {
+            take(&mut device, session, Step::Close, &mut now);
+        }
+        for _ in 0..100 {
+            take(&mut device, A, Step::Pass(5_400), &mut now);
+        }
+        device.discard_changes(A).unwrap();
+        prop_assert!(device.holds().is_nothing(), "{:?}", device.holds());
+    }
+
     #[test]
     fn running_is_always_valid_and_a_valid_candidate_is_always_accepted(rounds in prop::collection::vec(edits(), 1..4)) {
         let mut device = device();
