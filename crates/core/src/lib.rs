@@ -24,6 +24,7 @@ pub mod problem;
 pub mod resource;
 pub mod retry;
 pub mod settle;
+pub mod time;
 pub mod transaction;
 pub mod transcript;
 pub mod words;
