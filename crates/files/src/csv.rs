@@ -20,8 +20,6 @@ const MAX_COLUMNS: usize = 1_024;
 const MAX_ENTRIES: usize = 64;
 /// Most names of a heading that follow each other with dots.
 const MAX_STEPS: usize = 16;
-/// Most rows that are named as wrong.
-const MAX_FAULTS: usize = 100;
 
 /// What separates cells: one ASCII character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +56,7 @@ impl FromStr for Delimiter {
 /// Reads a file: a heading line, then rows.
 ///
 /// # Errors
-/// All faults of headings, or of rows; at most [`MAX_FAULTS`] of them.
+/// All faults of headings, or of rows.
 pub fn document(text: &str, delimiter: Option<Delimiter>) -> Result<Document, Vec<Fault>> {
     let (text, skipped, said) = without_sep_line(text);
     let delimiter = delimiter.or(said).unwrap_or_else(|| detect(text));
@@ -90,8 +88,7 @@ pub fn document(text: &str, delimiter: Option<Delimiter>) -> Result<Document, Ve
         };
         match headings.row(&record, line) {
             Ok(tree) => items.push(Item { line, tree }),
-            Err(fault) if faults.len() < MAX_FAULTS => faults.push(fault),
-            Err(_) => {}
+            Err(fault) => faults.push(fault),
         }
     }
     let Some(headings) = headings else {

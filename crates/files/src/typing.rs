@@ -205,14 +205,11 @@ impl Step<'_> {
     }
 }
 
-/// Whether a number is exactly what a cell shows. Spreadsheets shorten long ones (`1.23457E+11`).
+/// Whether a number is what a cell shows. Spreadsheets shorten long ones (`1.23457E+11`), and in some languages
+/// `1.000` is a thousand: a whole number is written in digits.
 fn is_exact(cell: &str, number: &Number, types: &Types) -> bool {
-    let is_whole = cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    match (number.is_f64(), is_whole) {
-        (false, _) => true,
-        (true, true) => false,
-        (true, false) => types.number || !cell.contains(['e', 'E']),
-    }
+    let in_digits = cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    !number.is_f64() || (types.number && !in_digits)
 }
 
 /// A set of JSON types.
@@ -356,7 +353,6 @@ mod tests {
         for (text, schema, value) in [
             ("4711", json!({"type": "integer"}), json!(4711)),
             ("-5", json!({"type": "integer"}), json!(-5)),
-            ("100.0", json!({"type": "integer"}), json!(100.0)),
             ("1.5", json!({"type": "number"}), json!(1.5)),
             ("1E5", json!({"type": "number"}), json!(1e5)),
             ("true", json!({"type": "boolean"}), json!(true)),
@@ -379,6 +375,7 @@ mod tests {
             ("12345678901234567890123", "integer"),
             ("007", "integer"),
             ("1.5", "integer"),
+            ("1.000", "integer"),
             ("{\"a\": 1, \"a\": 2}", "object"),
             ("1;2", "array"),
         ] {
