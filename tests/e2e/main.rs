@@ -13,6 +13,7 @@ mod cli;
 mod copies;
 mod devices;
 mod events;
+mod files;
 mod groups;
 mod lives;
 mod netconfd;
