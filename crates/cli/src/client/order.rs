@@ -350,7 +350,10 @@ async fn plan_all(
     if let [order] = orders {
         let shown = plan_of(api, format, paint, &order.order, source, view).await;
         return shown.map_err(|failure| match failure {
-            Failure::Problem(problem) => order.placed(*problem).into(),
+            Failure::Problem(problem) => {
+                let problem = order.placed(*problem);
+                Problem { title: format!("{}: {}", order.label(), problem.title), ..problem }.into()
+            }
             other => other,
         });
     }
