@@ -14,6 +14,7 @@ mod cli;
 mod copies;
 mod devices;
 mod events;
+mod files;
 mod groups;
 mod lives;
 mod netconfd;

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use turnup_core::{lifecycle::OrderState, retry::RetryPolicy};
 use turnup_device_sim::behaviour::Behaviour;
+use turnup_files::yaml;
 
 use crate::{
     admin,
     client::{
-        event,
+        event, input,
         output::{line, table},
     },
     config::Config,
@@ -92,9 +93,12 @@ struct ByHand {
 
 fn script(folder: &Path) -> Result<Script, Failure> {
     let file = folder.join("demo.yaml");
-    let text = std::fs::read_to_string(&file)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    serde_saphyr::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+    let name = file.display().to_string();
+    let tree = input::text_of(&file).and_then(|text| yaml::parse(&text));
+    let tree = tree.map_err(|faults| {
+        input::unreadable(faults.iter().map(|fault| input::placed(&name, fault)).collect())
+    })?;
+    serde_json::from_value(tree.to_json()).map_err(|error| Failure::Usage(format!("{name}: {error}")))
 }
 
 pub(crate) async fn run(mut config: Config, demo: Demo) -> Result<(), Failure> {

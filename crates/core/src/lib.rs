@@ -25,6 +25,7 @@ pub mod profile;
 pub mod resource;
 pub mod retry;
 pub mod settle;
+pub mod time;
 pub mod transaction;
 pub mod transcript;
 pub mod words;

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     name::{DefinitionName, DeviceName, near_misses},
     problem::{Fault, pointer_to},
     resource::ResourceKey,
+    time::Time,
     words::words,
 };
 
@@ -110,12 +111,14 @@ impl Schedule {
         if text == "now" {
             return Ok(Self::Now);
         }
-        text.parse::<Timestamp>().map(Self::At).map_err(|_| {
-            format!(
+        match text.parse::<Time>() {
+            Ok(Time(time)) => Ok(Self::At(time)),
+            Err(error) if text.starts_with(|c: char| c.is_ascii_digit()) => Err(error.to_string()),
+            Err(_) => Err(format!(
                 "{:?} is neither \"now\" nor an RFC 3339 time such as 2030-01-31T22:00:00Z",
                 text.chars().take(64).collect::<String>()
-            )
-        })
+            )),
+        }
     }
 
     /// The time at which the order is due, asked for at `now`.
@@ -192,6 +195,23 @@ const FIELDS: [&str; 13] = [
     "audit",
 ];
 const ENDPOINT_FIELDS: [&str; 3] = ["role", "device", "attributes"];
+
+/// The type of each field that is no text, as JSON Schema; [`FIELDS`] has all. What reads orders from files
+/// finds by it what `4711` means there.
+#[must_use]
+pub fn field_types() -> Value {
+    let text = || json!({"type": "string"});
+    let mut fields: Map<String, Value> = FIELDS.iter().map(|field| ((*field).to_owned(), text())).collect();
+    fields.insert("definition_version".to_owned(), json!({"type": "integer"}));
+    fields.insert("audit".to_owned(), json!({"type": "array", "items": text()}));
+    fields.insert("attributes".to_owned(), json!({"type": "object"}));
+    let endpoint = json!({"role": text(), "device": text(), "attributes": {"type": "object"}});
+    fields.insert(
+        "endpoints".to_owned(),
+        json!({"type": "array", "items": {"type": "object", "properties": endpoint}}),
+    );
+    json!({"type": "object", "properties": fields})
+}
 
 impl OrderRequest {
     /// Checks a JSON order. `now` bounds how far ahead it may be scheduled.
@@ -449,7 +469,12 @@ impl Reader {
     }
 
     fn schedule(&mut self, object: &Map<String, Value>, now: Timestamp) -> Option<Schedule> {
-        let text = self.text(object, "schedule", 64)?;
+        if object.get("schedule")?.is_null() {
+            let detail = "must be \"now\" or a time; an order without time leaves it out";
+            self.fault("/schedule", "wrong_type", detail);
+            return None;
+        }
+        let text = self.text(object, "schedule", 128)?;
         match Schedule::parse(&text).and_then(|schedule| check_time(schedule, now)) {
             Ok(schedule) => Some(schedule),
             Err(detail) => {
@@ -522,7 +547,6 @@ const fn is_xml_char(c: char) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -626,6 +650,23 @@ mod tests {
         assert_eq!(pointers(&order), ["/schedule"]);
         order["schedule"] = json!("2030-01-01T00:00:00+02:00");
         assert!(OrderRequest::parse(&order, now()).is_ok());
+    }
+
+    #[test]
+    fn schedules_are_read_or_refused_with_the_reason() {
+        assert_eq!(Schedule::parse("now"), Ok(Schedule::Now));
+        for (text, wanted) in [
+            ("2027-01-31T22:00:00", "the offset is missing"),
+            ("tomorrow", "is neither \"now\" nor an RFC 3339 time"),
+            ("2030-07-01T22:00:00+01:00[!Europe/Berlin]", "which has +02:00 then"),
+        ] {
+            let why = Schedule::parse(text).unwrap_err();
+            assert!(why.contains(wanted), "{why}");
+        }
+        let mut order = good();
+        order["schedule"] = Value::Null;
+        let faults = OrderRequest::parse(&order, now()).unwrap_err();
+        assert!(faults[0].detail.contains("leaves it out"), "{faults:?}");
     }
 
     #[test]

@@ -11,13 +11,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use turnup_core::name::DefinitionName;
+use turnup_files::{Content, Node, yaml};
 
-use crate::{
-    definition::Definition,
-    mistake::Mistake,
-    read,
-    yaml::{self, Content, Node},
-};
+use crate::{definition::Definition, mistake::Mistake, read};
 
 /// The file that every definition has.
 pub(crate) const MAIN: &str = "definition.yaml";
@@ -232,10 +228,10 @@ fn named(main: &str) -> BTreeSet<String> {
 
 /// Reads a file of the catalogue, not more than may be.
 pub(crate) fn read_file(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
-    if text.len() > MAX_FILE_BYTES {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_FILE_BYTES {
         return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes")));
     }
-    Ok(text)
+    turnup_files::text::decode(bytes).map_err(|fault| io::Error::other(fault.to_string()))
 }

@@ -43,7 +43,6 @@ mod schema;
 mod shape;
 mod template;
 mod together;
-mod yaml;
 mod yang;
 
 pub use bundle::{BadBundle, Bundle, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES, MAX_FILE_BYTES};

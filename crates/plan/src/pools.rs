@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use turnup_core::resource::{Pool, PoolScope, text_of};
+use turnup_files::{Entry, yaml};
 
 use crate::{
     mistake::Mistake,
     read::{Reader, find, is_node_name},
     schema::unknown,
-    yaml::{self, Entry},
 };
 
 /// Name of the file in the catalogue folder.
@@ -70,8 +70,8 @@ impl Pools {
                 let pools: Vec<_> = entries.iter().filter_map(|entry| pool(&mut reader, entry)).collect();
                 reader.done(Self { pools: pools.into_iter().collect() })
             }
-            Err((line, message)) => {
-                reader.mistake(line, message);
+            Err(faults) => {
+                reader.faults(faults);
                 reader.done(Self::default())
             }
         }

@@ -9,13 +9,13 @@ mod sources;
 use std::{path::Path, str::FromStr, sync::Arc};
 
 use turnup_core::name::DefinitionName;
+use turnup_files::{Content, Entry, Fault, Node, yaml};
 
 use crate::{
     bundle::{Bundle, MAIN, is_file_name},
     definition::Definition,
     mistake::Mistake,
     schema::unknown,
-    yaml::{self, Content, Entry, Node},
 };
 
 const FIELDS: [&str; 12] = [
@@ -44,8 +44,8 @@ pub(crate) fn definition(
     let mut reader = Reader::new(&file);
     let root = match yaml::parse(bundle.file(MAIN).unwrap_or_default()) {
         Ok(root) => root,
-        Err((line, message)) => {
-            reader.mistake(line, message);
+        Err(faults) => {
+            reader.faults(faults);
             return Err(reader.mistakes);
         }
     };
@@ -131,6 +131,13 @@ impl<'f> Reader<'f> {
 
     pub(crate) fn mistake(&mut self, line: u32, message: impl Into<String>) {
         self.mistakes.push(Mistake { file: self.file.to_owned(), line, message: message.into() });
+    }
+
+    /// What makes a text no YAML.
+    pub(crate) fn faults(&mut self, faults: Vec<Fault>) {
+        for fault in faults {
+            self.mistake(fault.line.unwrap_or(1), fault.message);
+        }
     }
 
     /// What was read, or the mistakes in it.

@@ -84,6 +84,20 @@ impl Api {
         Ok((response.status() == StatusCode::CREATED, json(response).await?))
     }
 
+    /// POST with a JSON body and an idempotency key; gives the status too.
+    pub(crate) async fn post_with_key(
+        &self,
+        path: &str,
+        body: &Value,
+        key: &str,
+    ) -> Result<(u16, Value), Failure> {
+        let request =
+            self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).timeout(self.timeout);
+        let sent = request.header("idempotency-key", key).json(body).send().await;
+        let response = checked(sent.map_err(|error| self.unreachable(&error))?).await?;
+        Ok((response.status().as_u16(), json(response).await?))
+    }
+
     /// PATCH with a JSON body.
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         json(self.send(Method::PATCH, path, Some(body)).await?).await

@@ -1,139 +1,137 @@
-//! Orders and devices from files: YAML, JSON, NDJSON and CSV, by the file's ending.
+//! Reading the files that commands take. What a file says is `turnup_files`' matter.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
-use serde_json::{Map, Value};
+use turnup_files::{Delimiter, Document, Fault, MAX_FILE_BYTES, Syntax, text};
 
 use crate::failure::Failure;
 
-/// Reads all objects of a file. `-` is standard input, read as NDJSON.
-pub(crate) fn read(path: &Path) -> Result<Vec<Value>, Failure> {
-    let (text, ending) = if path == Path::new("-") {
-        (std::io::read_to_string(std::io::stdin())?, "ndjson".to_owned())
+/// Most faults of files that are named at once.
+const MAX_FAULTS: usize = 100;
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Its name in messages.
+    pub(crate) name: String,
+    pub(crate) document: Document,
+}
+
+/// Reads files of which each says by its ending how it is written; `-` is standard input, read as NDJSON.
+/// If one can't be read, all faults of all files are the failure.
+pub(crate) fn read_all(files: &[PathBuf], delimiter: Option<Delimiter>) -> Result<Vec<Source>, Failure> {
+    let mut sources = Vec::with_capacity(files.len());
+    let mut faults = Vec::new();
+    for file in files {
+        let name = name_of(file);
+        let document = text_of(file).and_then(|text| {
+            let syntax = syntax_of(file).ok_or_else(|| {
+                let ending = ending_of(file);
+                vec![Fault::whole(format!(
+                    "can't tell what {ending:?} is; use .yaml, .json, .ndjson or .csv"
+                ))]
+            })?;
+            turnup_files::read(&text, syntax, delimiter)
+        });
+        match document {
+            Ok(document) => sources.push(Source { name, document }),
+            Err(found) => faults.extend(found.into_iter().map(|fault| placed(&name, &fault))),
+        }
+    }
+    if faults.is_empty() { Ok(sources) } else { Err(unreadable(faults)) }
+}
+
+/// The failure of a command whose files can't be read.
+pub(crate) fn unreadable(mut faults: Vec<String>) -> Failure {
+    let more = faults.len().saturating_sub(MAX_FAULTS);
+    faults.truncate(MAX_FAULTS);
+    if more > 0 {
+        faults.push(format!("and {more} more"));
+    }
+    Failure::Usage(faults.join("\n"))
+}
+
+/// A fault with its file: `orders.csv:7: …`.
+pub(crate) fn placed(name: &str, fault: &Fault) -> String {
+    match fault.line {
+        Some(line) => format!("{name}:{line}: {}", fault.message),
+        None => format!("{name}: {}", fault.message),
+    }
+}
+
+/// The name of a file in messages.
+pub(crate) fn name_of(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// The text of a file or, for `-`, of standard input.
+pub(crate) fn text_of(file: &Path) -> Result<String, Vec<Fault>> {
+    let bytes = if file == Path::new("-") {
+        bounded(std::io::stdin().lock())
     } else {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
-        (text, path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default())
+        File::open(file).and_then(bounded)
     };
-    parse(&text, &ending).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))
+    let bytes = bytes.map_err(|error| vec![Fault::whole(error.to_string())])?;
+    text::decode(bytes).map_err(|fault| vec![fault])
 }
 
-fn parse(text: &str, ending: &str) -> Result<Vec<Value>, String> {
-    match ending {
-        "json" => serde_json::from_str(text).map(one_or_many).map_err(|error| error.to_string()),
-        "ndjson" | "jsonl" => text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-            .map(|(i, line)| serde_json::from_str(line).map_err(|error| format!("line {}: {error}", i + 1)))
-            .collect(),
-        "yaml" | "yml" => serde_saphyr::from_multiple::<Value>(text)
-            .map(|documents| documents.into_iter().flat_map(one_or_many).collect())
-            .map_err(|error| error.to_string()),
-        "csv" => csv(text),
-        other => Err(format!("can't tell what {other:?} is; use .yaml, .json, .ndjson or .csv")),
-    }
+/// One byte more than may be, so that it is seen.
+fn bounded(from: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
-fn one_or_many(value: Value) -> Vec<Value> {
-    match value {
-        Value::Array(items) => items,
-        Value::Null => Vec::new(),
-        one => vec![one],
-    }
+/// The syntax that a file's ending says; standard input is NDJSON.
+pub(crate) fn syntax_of(file: &Path) -> Option<Syntax> {
+    if file == Path::new("-") { Some(Syntax::Ndjson) } else { Syntax::of_ending(&ending_of(file)) }
 }
 
-/// A row is an object; dots in a heading go down into it (`attributes.vc_id`, `endpoints.0.device`).
-/// Empty cells are left out; numbers, `true` and `false` are read as such, in quotes within the
-/// cell (`"100"`) as text.
-fn csv(text: &str) -> Result<Vec<Value>, String> {
-    let mut reader = ::csv::ReaderBuilder::new().trim(::csv::Trim::All).from_reader(text.as_bytes());
-    let headings = reader.headers().map_err(|error| error.to_string())?.clone();
-    reader
-        .records()
-        .map(|record| {
-            let record = record.map_err(|error| error.to_string())?;
-            let mut row = Value::Object(Map::new());
-            for (heading, cell) in headings.iter().zip(&record).filter(|(_, cell)| !cell.is_empty()) {
-                put(&mut row, heading, cell_value(cell))?;
-            }
-            Ok(row)
-        })
-        .collect()
-}
-
-pub(crate) fn cell_value(cell: &str) -> Value {
-    match serde_json::from_str(cell) {
-        Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::String(_))) => value,
-        _ => Value::String(cell.to_owned()),
-    }
-}
-
-fn put(at: &mut Value, path: &str, value: Value) -> Result<(), String> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let slot = if let Ok(index) = first.parse::<usize>() {
-        if index > 63 {
-            return Err(format!("heading {path:?}: at most 64 entries"));
-        }
-        if !at.is_array() {
-            *at = Value::Array(Vec::new());
-        }
-        let Value::Array(items) = at else { return Err(format!("heading {path:?} doesn't fit the others")) };
-        while items.len() <= index {
-            items.push(Value::Object(Map::new()));
-        }
-        &mut items[index]
-    } else {
-        let Value::Object(object) = at else {
-            return Err(format!("heading {path:?} doesn't fit the others"));
-        };
-        object.entry(first).or_insert(Value::Object(Map::new()))
-    };
-    match rest {
-        Some(rest) => put(slot, rest, value),
-        None => {
-            *slot = value;
-            Ok(())
-        }
-    }
+/// The ending of a file's name.
+pub(crate) fn ending_of(file: &Path) -> String {
+    file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn the_four_forms_say_the_same() {
-        let order = json!({"kind": "provision", "attributes": {"vc_id": 7, "description": "a, b"},
-                           "endpoints": [{"role": "a", "device": "sim-1"}, {"role": "z", "device": "sim-2"}]});
-        let yaml = "kind: provision\nattributes: {vc_id: 7, description: 'a, b'}\nendpoints:\n- {role: a, device: sim-1}\n- {role: z, device: sim-2}\n";
-        let csv = "kind,attributes.vc_id,attributes.description,endpoints.0.role,endpoints.0.device,endpoints.1.role,endpoints.1.device\n\
-                   provision,7,\"a, b\",a,sim-1,z,sim-2\n";
-        assert_eq!(parse(yaml, "yaml").unwrap(), std::slice::from_ref(&order));
-        assert_eq!(parse(csv, "csv").unwrap(), std::slice::from_ref(&order));
-        assert_eq!(parse(&order.to_string(), "json").unwrap(), std::slice::from_ref(&order));
-        assert_eq!(parse(&format!("{order}\n\n{order}\n"), "ndjson").unwrap(), [order.clone(), order]);
-    }
-
-    #[test]
-    fn several_yaml_documents_and_lists() {
-        assert_eq!(parse("a: 1\n---\na: 2\n", "yml").unwrap(), [json!({"a": 1}), json!({"a": 2})]);
-        assert_eq!(parse("- a: 1\n- a: 2\n", "yml").unwrap().len(), 2);
-    }
-
-    #[test]
-    fn mistakes_are_placed() {
-        assert!(parse("{}\n{", "ndjson").unwrap_err().starts_with("line 2"));
-        assert!(parse("", "txt").unwrap_err().contains(".yaml"));
-        assert!(parse("a,a.b\n1,2\n", "csv").is_err());
-    }
-
-    #[test]
-    fn cells_keep_their_type() {
-        assert_eq!(cell_value("7"), json!(7));
-        assert_eq!(cell_value("\"7\""), json!("7"));
-        assert_eq!(cell_value("true"), json!(true));
-        assert_eq!(cell_value("ge-0/0/1"), json!("ge-0/0/1"));
+    fn all_faults_of_all_files_are_named() {
+        let dir = std::env::temp_dir().join(format!("turnup-input-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let file = dir.join(name);
+            std::fs::write(&file, bytes).unwrap();
+            file
+        };
+        let files = [
+            file("good.yaml", b"\xef\xbb\xbfkind: provision\n"),
+            file("ansi.csv", b"kind,description\nprovision,Stra\xdfe\n"),
+            file("twice.json", b"{\"a\": 1,\n \"a\": 2}"),
+            file("lines.ndjson", b"{}\n{\n{\n"),
+            file("what.txt", b""),
+            dir.join("none.csv"),
+        ];
+        let failure = read_all(&files, None).unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        let said = failure.to_string();
+        for wanted in [
+            "ansi.csv:2: is not UTF-8: byte 0xDF",
+            "twice.json:2: the name \"a\" is there twice",
+            "lines.ndjson:2: ",
+            "lines.ndjson:3: ",
+            "what.txt: can't tell what \"txt\" is",
+            "none.csv: No such file",
+        ] {
+            assert!(said.contains(wanted), "{wanted} in {said}");
+        }
+        let sources = read_all(&files[..1], None).unwrap();
+        assert_eq!((sources[0].document.items.len(), sources[0].document.items[0].line), (1, 1));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

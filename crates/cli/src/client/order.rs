@@ -1,28 +1,31 @@
 //! `turnup order …`
 
+mod file;
 mod modify;
 mod plan;
 mod settle;
 mod show;
+pub(crate) mod when;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use turnup_core::problem::Problem;
+use turnup_files::Delimiter;
 
-use self::{modify::Modify, plan::Source, show::one_line};
+use self::{file::FileOrder, modify::Modify, plan::Source, show::one_line};
 pub(crate) use self::{
     settle::{settle, settled},
     show::{failure, of_deployment, retry},
 };
 use super::{
     http::{Api, encode, query},
-    input,
-    output::{Format, json as print_json, line, list, print, text},
+    output::{Format, counted, json as print_json, line, list, print, text, warn},
     paint::Paint,
 };
-use crate::failure::{Failure, describe};
+use crate::failure::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrderCommand {
@@ -45,7 +48,7 @@ pub(crate) enum OrderCommand {
     Schedule {
         id: String,
         /// RFC 3339 time, such as 2030-01-31T22:00:00Z
-        #[arg(long)]
+        #[arg(long, value_parser = when::schedule)]
         at: Option<String>,
     },
     /// Take an order's time away
@@ -68,10 +71,20 @@ pub(crate) enum OrderCommand {
         /// A file with orders ("-": NDJSON from standard input), or a stored order's id
         #[arg(value_name = "FILE|ID")]
         order: String,
+        /// What separates the cells of CSV, such as ';' or tab; else what the heading line has most
+        #[arg(long)]
+        delimiter: Option<Delimiter>,
         #[command(flatten)]
         view: PlanView,
     },
 }
+
+/// Plans that are asked for at once.
+const PLANS_AT_ONCE: usize = 4;
+/// Orders that are submitted at once, where each has a request of its own.
+const ORDERS_AT_ONCE: usize = 16;
+/// With more orders than these, faults are said again at the end.
+const REPEATED_FROM: usize = 10;
 
 /// How a plan is made and shown.
 #[derive(Debug, Clone, Copy, Args)]
@@ -123,7 +136,7 @@ impl Guard {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Deploy {
     /// Start at this time (RFC 3339, such as 2030-01-31T22:00:00Z) instead of now
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = when::schedule)]
     at: Option<String>,
     /// Wait until the order has ended; exit code 1 if it did not complete
     #[arg(long)]
@@ -145,8 +158,14 @@ pub(crate) struct Submit {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Start at this time (RFC 3339) or "now", instead of what the files say
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = when::schedule)]
     at: Option<String>,
+    /// What separates the cells of CSV, such as ';' or tab; else what the heading line has most
+    #[arg(long)]
+    delimiter: Option<Delimiter>,
+    /// Make provision orders without external id again that were submitted before with the same content
+    #[arg(long)]
+    again: bool,
     /// Wait until every order has ended; exit code 1 if one did not complete
     #[arg(long)]
     watch: bool,
@@ -174,9 +193,11 @@ pub(crate) struct List {
     service_id: Option<String>,
     #[arg(long)]
     external_id: Option<String>,
-    #[arg(long)]
+    /// RFC 3339 time, such as 2030-01-31T22:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = when::time)]
     created_after: Option<String>,
-    #[arg(long)]
+    /// RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = when::time)]
     created_before: Option<String>,
     #[arg(long, default_value_t = 50)]
     limit: u16,
@@ -213,6 +234,9 @@ pub(crate) async fn run(
             Ok(())
         }
         OrderCommand::Schedule { id, at } => {
+            if let Some(past) = at.as_deref().and_then(when::past) {
+                warn(past);
+            }
             let body = at.map_or_else(|| json!({}), |at| json!({"at": at}));
             act(api, format, &id, "schedule", &body).await
         }
@@ -222,11 +246,13 @@ pub(crate) async fn run(
             act(api, format, &id, "cancel", &body).await
         }
         OrderCommand::Recreate { id, changes } => {
-            let changes: Value = serde_json::from_str(&changes)
-                .map_err(|error| Failure::Usage(format!("--changes is no JSON: {error}")))?;
+            let changes = turnup_files::json::read(changes.as_bytes())
+                .map_err(|error| Failure::Usage(format!("--changes is {error}")))?;
             act(api, format, &id, "recreate", &json!({"changes": changes})).await
         }
-        OrderCommand::Plan { order, view } => run_plan(api, format, paint, &order, &view).await,
+        OrderCommand::Plan { order, delimiter, view } => {
+            run_plan(api, format, paint, &order, delimiter, &view).await
+        }
     }
 }
 
@@ -261,19 +287,22 @@ async fn run_plan(
     format: Format,
     paint: Paint,
     order: &str,
+    delimiter: Option<Delimiter>,
     view: &PlanView,
 ) -> Result<(), Failure> {
     if uuid::Uuid::parse_str(order).is_ok() {
         let on_device = if view.on_device { "?on_device=true" } else { "" };
         let plan = api.patient().get(&format!("{}/plan{on_device}", path(order))).await?;
-        return show_plan(format, paint, &plan, Source::Stored, view);
+        let stored = api.get(&path(order)).await?;
+        return show_plan(format, paint, &plan, Source::Stored, when::of_stored(&stored).as_deref(), view);
     }
-    let orders = input::read(&PathBuf::from(order))?;
+    let (orders, _) = file::read(api, &[PathBuf::from(order)], delimiter).await?;
     let source = if orders.len() == 1 && order != "-" { Source::File(order) } else { Source::Other };
-    for order in &orders {
-        plan_of(api, format, paint, order, source, view).await?;
-    }
-    Ok(())
+    plan_all(api, format, paint, &orders, source, view).await
+}
+
+fn dry_run_path(view: &PlanView) -> &'static str {
+    if view.on_device { "/v1/orders?dry_run=true&on_device=true" } else { "/v1/orders?dry_run=true" }
 }
 
 /// Plans an order that isn't stored, and shows the plan.
@@ -285,9 +314,8 @@ async fn plan_of(
     source: Source<'_>,
     view: &PlanView,
 ) -> Result<(), Failure> {
-    let on_device = if view.on_device { "&on_device=true" } else { "" };
-    let plan = api.patient().post(&format!("/v1/orders?dry_run=true{on_device}"), order).await?;
-    show_plan(format, paint, &plan, source, view)
+    let plan = api.patient().post(dry_run_path(view), order).await?;
+    show_plan(format, paint, &plan, source, when::of_order(order).as_deref(), view)
 }
 
 fn show_plan(
@@ -295,17 +323,136 @@ fn show_plan(
     paint: Paint,
     plan: &Value,
     source: Source<'_>,
+    when: Option<&str>,
     view: &PlanView,
 ) -> Result<(), Failure> {
     if format == Format::Json {
         print_json(plan)?;
     } else {
-        print(&plan::lines(plan, source, view.xml, paint));
+        print(&plan::lines(plan, source, when, view.xml, paint));
     }
     if plan::is_refused(plan) {
         return Err(Failure::Failed("a device does not accept the plan".to_owned()));
     }
     Ok(())
+}
+
+/// Plans the orders of files one by one. Every fault of every order is shown, each with its place.
+async fn plan_all(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    orders: &[FileOrder],
+    source: Source<'_>,
+    view: &PlanView,
+) -> Result<(), Failure> {
+    warn_of_past(orders);
+    if let [order] = orders {
+        let shown = plan_of(api, format, paint, &order.order, source, view).await;
+        return shown.map_err(|failure| match failure {
+            Failure::Problem(problem) => {
+                let problem = order.placed(*problem);
+                Problem { title: format!("{}: {}", order.label(), problem.title), ..problem }.into()
+            }
+            other => other,
+        });
+    }
+    let twins = file::twins(orders);
+    let patient = api.patient();
+    let mut plans = stream::iter(orders)
+        .map(|order| patient.post(dry_run_path(view), &order.order))
+        .buffered(PLANS_AT_ONCE);
+    let (mut faulty, mut refused, mut all) = (Vec::new(), 0, Vec::new());
+    for (order, twin) in orders.iter().zip(twins) {
+        let Some(plan) = plans.next().await else { break };
+        let mut problem = match plan {
+            Ok(plan) => {
+                refused += usize::from(plan::is_refused(&plan));
+                if format == Format::Json {
+                    all.push(in_file(order, json!({"plan": plan})));
+                } else if twin.is_none() {
+                    line(paint.bold(&order.label()));
+                    print(&plan::lines(
+                        &plan,
+                        source,
+                        when::of_order(&order.order).as_deref(),
+                        view.xml,
+                        paint,
+                    ));
+                    line("");
+                }
+                None
+            }
+            Err(Failure::Problem(problem)) if !is_about_all(&problem) => Some(*problem),
+            Err(failure) => return Err(failure),
+        };
+        if let Some(twin) = twin {
+            match &mut problem {
+                Some(problem) => problem.errors.extend(twin.errors),
+                None => problem = Some(twin),
+            }
+        }
+        if let Some(problem) = problem {
+            if format == Format::Json {
+                all.push(in_file(order, json!({"problem": order.placed(problem.clone())})));
+            } else {
+                line(paint.bad(&order.refusal(problem.clone())));
+                line("");
+            }
+            faulty.push(order.refusal(problem));
+        }
+    }
+    if format == Format::Json {
+        print_json(&Value::Array(all))?;
+    } else {
+        repeat(&faulty, orders.len(), "with faults");
+        let mut parts = vec![format!("{} good", orders.len() - faulty.len())];
+        if !faulty.is_empty() {
+            parts.push(format!("{} with faults", faulty.len()));
+        }
+        if refused > 0 {
+            parts.push(format!("{refused} not accepted by a device"));
+        }
+        line(format!("{}; nothing was stored", parts.join(", ")));
+    }
+    if !faulty.is_empty() {
+        return Err(Failure::Failed(format!("{} of {} orders have faults", faulty.len(), orders.len())));
+    }
+    if refused > 0 {
+        return Err(Failure::Failed(format!("{refused} plans are not accepted by a device")));
+    }
+    Ok(())
+}
+
+/// A result with the place of its order.
+fn in_file(order: &FileOrder, mut result: Value) -> Value {
+    result["file"] = json!(*order.file);
+    result["line"] = json!(order.line);
+    result["external_id"] = json!(order.external_id());
+    result
+}
+
+/// Whether a problem would meet every order alike.
+const fn is_about_all(problem: &Problem) -> bool {
+    matches!(problem.status, 401 | 403 | 429 | 500..)
+}
+
+/// Of many orders, says again at the end what went wrong: it has scrolled away.
+fn repeat(faulty: &[String], of: usize, what: &str) {
+    if of > REPEATED_FROM && !faulty.is_empty() {
+        line(format!("{what}:"));
+        for fault in faulty {
+            line(fault);
+        }
+    }
+}
+
+fn warn_of_past(orders: &[FileOrder]) {
+    for order in orders {
+        if let Some(past) = order.order["schedule"].as_str().and_then(when::past) {
+            warn(format!("{}: {past}", order.label()));
+        }
+    }
 }
 
 /// Submits an order about an existing service and, if that is asked for, follows it to its end.
@@ -316,6 +463,9 @@ async fn deploy(
     order: Value,
     deploy: &Deploy,
 ) -> Result<(), Failure> {
+    if let Some(past) = deploy.at.as_deref().and_then(when::past) {
+        warn(past);
+    }
     let order = api.post("/v1/orders", &order).await?;
     if !deploy.watch {
         return short(format, &order);
@@ -387,9 +537,9 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
 }
 
 async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) -> Result<(), Failure> {
-    let mut orders = Vec::new();
-    for file in &submit.files {
-        orders.extend(input::read(file)?);
+    let (mut orders, empty) = file::read(api, &submit.files, submit.delimiter).await?;
+    for file in empty {
+        warn(file);
     }
     if submit.guard.approved_plan.is_some() && orders.len() != 1 {
         return Err(Failure::Usage(format!(
@@ -398,41 +548,57 @@ async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) ->
         )));
     }
     for order in &mut orders {
-        if let (Some(at), Value::Object(order)) = (&submit.at, &mut *order) {
+        if let (Some(at), Value::Object(order)) = (&submit.at, &mut order.order) {
             order.insert("schedule".to_owned(), json!(at));
         }
-        submit.guard.add_to(order);
+        submit.guard.add_to(&mut order.order);
     }
     if submit.dry_run {
         let view = PlanView { on_device: false, xml: false };
         let source = if orders.len() == 1 { Source::Options } else { Source::Other };
-        for order in &orders {
-            plan_of(api, format, paint, order, source, &view).await?;
-        }
-        return Ok(());
+        return plan_all(api, format, paint, &orders, source, &view).await;
     }
-    let results = submit_all(api, &orders).await?;
+    warn_of_past(&orders);
+    let results = submit_all(api, &orders, submit.again).await?;
     let mut open = BTreeMap::new();
-    let mut refused = 0;
+    let (mut known, mut repeated, mut refused) = (0, 0, Vec::new());
     for (order, result) in orders.iter().zip(&results) {
         if let Some(stored) = result.get("order") {
             let id = text(stored.get("id"));
-            open.insert(id.clone(), label(order, &id));
+            open.insert(id.clone(), order.external_id().map_or_else(|| id.clone(), str::to_owned));
+            let is_known = result["status"] == 200;
+            known += usize::from(is_known);
+            repeated += usize::from(is_known && order.external_id().is_none());
             if format == Format::Table {
-                line(one_line(stored));
+                let before = if is_known {
+                    format!("  {} was submitted before", order.label())
+                } else {
+                    String::new()
+                };
+                line(format!("{}{before}", one_line(stored)));
             }
         } else {
-            refused += 1;
+            let problem = serde_json::from_value::<Problem>(result["problem"].clone());
+            let why = problem.map_or_else(
+                |_| format!("{}: {}", order.label(), result["problem"]),
+                |problem| order.refusal(problem),
+            );
             if format == Format::Table {
-                let problem = serde_json::from_value::<Problem>(result["problem"].clone());
-                let why =
-                    problem.map_or_else(|_| result["problem"].to_string(), |problem| describe(&problem));
-                line(format!("refused  {}  {why}", label(order, "")));
+                line(format!("refused  {why}"));
             }
+            refused.push(why);
         }
     }
+    if repeated > 0 {
+        warn(format!(
+            "{} without external id had the same content as an earlier one, which is shown; none was made now \
+             (--again makes another)",
+            counted(repeated, "order")
+        ));
+    }
     if format == Format::Json {
-        print_json(&Value::Array(results))?;
+        let placed = orders.iter().zip(&results).map(|(order, result)| in_file(order, result.clone()));
+        print_json(&placed.collect())?;
     }
     let mut incomplete = 0;
     if submit.watch {
@@ -444,8 +610,19 @@ async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) ->
         })
         .await?;
     }
-    if refused > 0 {
-        return Err(Failure::Failed(format!("{refused} of {} orders were refused", orders.len())));
+    if format == Format::Table && orders.len() > 1 {
+        repeat(&refused, orders.len(), "refused");
+        let mut parts = vec![format!("{} accepted", orders.len() - known - refused.len())];
+        if known > 0 {
+            parts.push(format!("{known} submitted before"));
+        }
+        if !refused.is_empty() {
+            parts.push(format!("{} refused", refused.len()));
+        }
+        line(parts.join(", "));
+    }
+    if !refused.is_empty() {
+        return Err(Failure::Failed(format!("{} of {} orders were refused", refused.len(), orders.len())));
     }
     if incomplete > 0 {
         return Err(Failure::Failed(format!("{incomplete} orders did not complete")));
@@ -453,30 +630,56 @@ async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) ->
     Ok(())
 }
 
-fn label(order: &Value, otherwise: &str) -> String {
-    order["external_id"].as_str().unwrap_or(otherwise).to_owned()
-}
-
-/// Submits all orders through the bulk endpoint: one result per order, in order.
-pub(crate) async fn submit_all(api: &Api, orders: &[Value]) -> Result<Vec<Value>, Failure> {
-    let lines: Vec<String> = orders.iter().map(Value::to_string).collect();
+/// Submits all orders: one result per order, in order. Those with an external id, and those that may be made
+/// again, go through the bulk endpoint; the others each with a key made from what they say.
+async fn submit_all(api: &Api, orders: &[FileOrder], again: bool) -> Result<Vec<Value>, Failure> {
+    let keys = if again { vec![None; orders.len()] } else { file::keys(orders) };
+    let mut results: Vec<Option<Value>> = file::twins(orders)
+        .into_iter()
+        .map(|twin| twin.map(|problem| json!({"status": problem.status, "problem": problem})))
+        .collect();
     let bar = settle::progress(orders.len(), "submitted");
-    let mut results = Vec::with_capacity(orders.len());
-    api.bulk(lines, |result| {
+    let left: Vec<usize> = (0..orders.len()).filter(|at| results[*at].is_none()).collect();
+    let (keyed, bulk): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|at| keys[*at].is_some());
+    let mut keyed = stream::iter(keyed)
+        .map(|at| {
+            let key = keys[at].as_deref().unwrap_or_default();
+            let answer = api.post_with_key("/v1/orders", &orders[at].order, key);
+            async move { (at, answer.await) }
+        })
+        .buffered(ORDERS_AT_ONCE);
+    while let Some((at, answer)) = keyed.next().await {
         bar.inc(1);
-        results.push(result);
-    })
-    .await?;
-    bar.finish_and_clear();
-    if results.len() == orders.len() {
-        Ok(results)
-    } else {
-        Err(Failure::Failed(format!(
-            "only {} of {} orders were answered; submit again: orders with an external_id are not made twice",
-            results.len(),
-            orders.len()
-        )))
+        results[at] = Some(match answer {
+            Ok((status, order)) => json!({"status": status, "order": order}),
+            Err(Failure::Problem(problem)) if !is_about_all(&problem) => {
+                json!({"status": problem.status, "problem": problem})
+            }
+            Err(failure) => return Err(failure),
+        });
     }
+    if !bulk.is_empty() {
+        let lines: Vec<String> = bulk.iter().map(|at| orders[*at].order.to_string()).collect();
+        let mut answered = bulk.iter();
+        api.bulk(lines, |mut result| {
+            bar.inc(1);
+            if let (Some(at), Value::Object(result)) = (answered.next(), &mut result) {
+                // It counts the lines of the request.
+                result.remove("line");
+                results[*at] = Some(Value::Object(std::mem::take(result)));
+            }
+        })
+        .await?;
+    }
+    bar.finish_and_clear();
+    let answered = results.iter().flatten().count();
+    let all: Option<Vec<Value>> = results.into_iter().collect();
+    all.ok_or_else(|| {
+        Failure::Failed(format!(
+            "only {answered} of {} were answered; submit again: orders with an external_id are not made twice",
+            counted(orders.len(), "order")
+        ))
+    })
 }
 
 #[cfg(test)]

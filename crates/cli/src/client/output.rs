@@ -22,6 +22,12 @@ pub(crate) fn line(text: impl std::fmt::Display) {
     }
 }
 
+/// Says something on standard error that is no failure.
+pub(crate) fn warn(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "turnup: warning: {text}");
+}
+
 /// Prints JSON, indented.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     line(serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     http::{Api, encode, query},
     order::{self, Deploy, settled},
-    output::{Format, json as print_json, list, print},
+    output::{Format, json as print_json, list, print, warn},
     paint::Paint,
 };
 use crate::failure::Failure;
@@ -91,7 +91,7 @@ pub(crate) struct Audit {
     #[arg(long)]
     functional: bool,
     /// Start at this time (RFC 3339) instead of now
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = order::when::schedule)]
     at: Option<String>,
     /// Wait for the result and show it; exit code 1 if the service is Down, or its configuration drifted or
     /// could not be read
@@ -232,6 +232,9 @@ fn show_audit(format: Format, paint: Paint, audit: &Value, id: &str) -> Result<(
 }
 
 async fn run_audit(api: &Api, format: Format, paint: Paint, options: &Audit) -> Result<(), Failure> {
+    if let Some(past) = options.at.as_deref().and_then(order::when::past) {
+        warn(past);
+    }
     let order = api.post("/v1/orders", &audit_order(options)).await?;
     if !options.watch {
         return order::short(format, &order);

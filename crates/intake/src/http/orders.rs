@@ -12,6 +12,7 @@ use turnup_core::{
     name::DeviceName,
     order::{OrderKind, Schedule, check_time},
     problem::{Fault, Problem},
+    time::Time,
 };
 use turnup_store::{Control, OrderFilter, OrderView, Refused};
 use uuid::Uuid;
@@ -72,8 +73,8 @@ pub(super) async fn list(call: Call) -> Answer {
         definition: query.text("definition")?,
         service_id: query.parsed("service_id")?,
         external_id: query.text("external_id")?,
-        created_after: query.parsed("created_after")?,
-        created_before: query.parsed("created_before")?,
+        created_after: query.parsed::<Time>("created_after")?.map(|time| time.0),
+        created_before: query.parsed::<Time>("created_before")?.map(|time| time.0),
         limit: query.limit()?,
         before: query.parsed("cursor")?,
     };

@@ -13,11 +13,12 @@ use super::{
     parts::Found,
     sources::{Source, Sources},
 };
+use turnup_files::{Content, Entry, Node, yaml};
+
 use crate::{
     audit::{self, CheckTemplate, ConditionTemplate, MAX_CHECKS, MAX_CONDITIONS, Part},
     bundle::Bundle,
     definition::BeforeConfirm,
-    yaml::{self, Content, Entry, Node},
 };
 
 const AUDIT_FIELDS: [&str; 4] = ["every", "before_confirm", "within", "settle"];
@@ -111,8 +112,8 @@ impl Reader<'_> {
                     let mut parts = Parts { file, text: &text, sources };
                     reader.checks(&root, &mut parts)
                 }
-                Err((line, message)) => {
-                    reader.mistake(line, message);
+                Err(faults) => {
+                    reader.faults(faults);
                     Vec::new()
                 }
             };
@@ -197,14 +198,9 @@ impl Reader<'_> {
             }
             None
         } else {
-            let text = match &value.content {
-                Content::Text(text) => text.clone(),
-                Content::Number(number) => number.to_string(),
-                Content::Bool(value) => value.to_string(),
-                _ => {
-                    self.mistake(value.line, format!("{test} needs a value, this is {}", value.kind()));
-                    return None;
-                }
+            let Some(text) = value.text() else {
+                self.mistake(value.line, format!("{test} needs a value, this is {}", value.kind()));
+                return None;
             };
             let part = parts.part(value, text, false);
             if part.is_constant {

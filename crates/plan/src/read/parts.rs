@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 use turnup_core::{name::PlatformName, order::MAX_ENDPOINTS};
 
 use super::{Reader, find, is_node_name};
+use turnup_files::{Entry, Node};
+
 use crate::{
     definition::{Platform, ResourceUse, Role},
     schema::Schema,
     shape::Shape,
-    yaml::{Entry, Node},
 };
 
 const ROLE_FIELDS: [&str; 5] = ["title", "min", "max", "attributes", "resources"];

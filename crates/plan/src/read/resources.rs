@@ -1,10 +1,11 @@
 //! Which attributes take their values from pools.
 
 use super::{Reader, find};
+use turnup_files::{Entry, Node};
+
 use crate::{
     definition::ResourceUse,
     schema::{Schema, unknown},
-    yaml::{Entry, Node},
 };
 
 impl Reader<'_> {

@@ -1,9 +1,9 @@
 //! What a definition says about trying its orders again.
 
 use turnup_core::retry::{MAX_ATTEMPTS, MAX_MS, RetryChanges};
+use turnup_files::{Entry, Node};
 
 use super::{Reader, check::duration, find};
-use crate::yaml::{Entry, Node};
 
 impl Reader<'_> {
     pub(super) fn retry(&mut self, node: &Node) -> RetryChanges {

@@ -6,13 +6,14 @@ use serde_json::{Map, Value};
 use turnup_core::order::Endpoint;
 
 use super::{Reader, find, parts::Found};
+use turnup_files::Node;
+
 use crate::{
     bundle::{Bundle, MAIN},
     definition::Definition,
     example::Example,
     schema::unknown,
     template::Templates,
-    yaml::Node,
 };
 
 const EXAMPLE_FIELDS: [&str; 2] = ["attributes", "endpoints"];

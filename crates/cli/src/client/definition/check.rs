@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use turnup_core::{id::ServiceId, name::PlatformName, order::Endpoint};
+use turnup_files::{Fault, yaml};
 use turnup_plan::{Catalogue, Definition, Footprint, Mistake, Pools, Yang};
 use uuid::Uuid;
 
 use super::MAIN;
+use crate::client::input;
 
 /// The pools that stand beside definitions.
 const POOLS: &str = "pools.yaml";
@@ -40,7 +42,17 @@ pub(super) fn run(folder: &Path, yang: Option<&Path>) -> Result<Vec<String>, Vec
 fn single(folder: &Path) -> Result<Definition, Vec<Mistake>> {
     let definition = Definition::load(folder)?;
     let file = folder.parent().unwrap_or(folder).join(POOLS);
-    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(definition) };
+    if !file.is_file() {
+        return Ok(definition);
+    }
+    let text = input::text_of(&file).map_err(|faults| {
+        let mistake = |fault: Fault| Mistake {
+            file: file.clone(),
+            line: fault.line.unwrap_or(1),
+            message: fault.message,
+        };
+        faults.into_iter().map(mistake).collect::<Vec<_>>()
+    })?;
     let pools = Pools::parse(&text).map_err(|found| {
         found.into_iter().map(|mistake| Mistake { file: file.clone(), ..mistake }).collect::<Vec<_>>()
     })?;
@@ -61,8 +73,9 @@ fn relative(found: Vec<Mistake>, whole: &Path, named: &Path) -> Vec<Mistake> {
 fn example(definition: &Definition, folder: &Path, yang: Option<&Path>) -> Result<Vec<String>, Vec<Mistake>> {
     let file = folder.join(MAIN);
     let at = |line: u32, message: String| Mistake { file: file.clone(), line, message };
-    let text =
-        std::fs::read_to_string(&file).map_err(|error| vec![at(1, format!("can't be read: {error}"))])?;
+    let text = input::text_of(&file).map_err(|faults| {
+        faults.into_iter().map(|fault| at(fault.line.unwrap_or(1), fault.message)).collect::<Vec<_>>()
+    })?;
     let platforms: Vec<&PlatformName> = definition.platforms().collect();
     let Some((attributes, endpoints)) = read_example(&text) else {
         let names: Vec<&str> = platforms.iter().map(|name| name.as_str()).collect();
@@ -107,8 +120,7 @@ fn example(definition: &Definition, folder: &Path, yang: Option<&Path>) -> Resul
 }
 
 fn read_example(text: &str) -> Option<(Map<String, Value>, Vec<Endpoint>)> {
-    let mut whole: Value = serde_saphyr::from_str(text).ok()?;
-    let mut example = whole.get_mut("example")?.take();
+    let mut example = yaml::parse(text).ok()?.get("example")?.to_json();
     let attributes = match example.get_mut("attributes").map(Value::take) {
         Some(Value::Object(attributes)) => attributes,
         _ => Map::new(),

@@ -12,6 +12,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use turnup_files::{Delimiter, Fault, Syntax};
 
 use self::{
     apply::{Step, compare},
@@ -20,7 +21,8 @@ use self::{
 use crate::{
     client::{
         http::{Api, query},
-        output::{Format as Output, items, json as print_json, line, text},
+        input,
+        output::{Format as Output, items, json as print_json, line, text, warn},
     },
     failure::Failure,
 };
@@ -41,6 +43,12 @@ pub(crate) struct Import {
     /// From NetBox also devices whose status is not active
     #[arg(long)]
     all: bool,
+    /// Import devices though the files are only some pages of the API's answer
+    #[arg(long)]
+    partial: bool,
+    /// What separates the cells of CSV, such as ';' or tab; else what the heading line has most
+    #[arg(long)]
+    delimiter: Option<Delimiter>,
     /// Import what can be used though other entries can't
     #[arg(long)]
     skip_bad: bool,
@@ -92,36 +100,30 @@ enum Form {
     Netbox,
 }
 
-/// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Own,
-    NetBox,
-}
-
-/// How it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Syntax {
-    Csv,
-    Yaml,
-    Json,
-    Ndjson,
-}
-
 pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<(), Failure> {
     let mut read = Read::default();
+    let mut faults = Vec::new();
     for file in &import.files {
-        let bytes = if file == Path::new("-") {
-            std::io::read_to_string(std::io::stdin())?
-        } else {
-            std::fs::read_to_string(file)
-                .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?
-        };
-        let found = parse(&bytes, file, import.format, &import.defaults, import.all)
-            .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-        read.add(found);
+        match input::text_of(file).and_then(|text| parse(&text, file, import)) {
+            Ok(found) => read.add(found),
+            Err(found) => {
+                faults.extend(found.iter().map(|fault| input::placed(&input::name_of(file), fault)));
+            }
+        }
+    }
+    if !faults.is_empty() {
+        return Err(input::unreadable(faults));
     }
     read.refuse_twins();
+    if let Some(missing) = read.missing_pages() {
+        if !import.partial {
+            return Err(Failure::Failed(format!(
+                "{missing}; get the other pages too (NetBox: ?limit=1000&offset=1000 and so on) and give all files \
+                 in one import, or take these devices alone with --partial; nothing was imported"
+            )));
+        }
+        warn(missing);
+    }
     if format == Output::Table {
         for note in read.skipped.iter().map(|skip| format!("left out  {skip}")) {
             line(note);
@@ -130,14 +132,22 @@ pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<()
             line(format!("bad       {bad}"));
         }
     }
-    if !read.bad.is_empty() && !import.skip_bad {
+    let nothing = match (read.rows.len(), read.bad.len(), read.skipped.len()) {
+        (0, 0, 0) => Some("there are no devices in the files; nothing was imported".to_owned()),
+        (0, 0, count) => {
+            Some(format!("no device is active, so nothing was imported ({count} left out, see above)"))
+        }
+        (_, bad, _) if bad > 0 && !import.skip_bad => Some(format!(
+            "{} can't be used and nothing was imported; correct them, or take the others with --skip-bad",
+            entries(bad)
+        )),
+        _ => None,
+    };
+    if let Some(nothing) = nothing {
         if format == Output::Json {
             print_json(&json!({"bad": read.bad, "left_out": read.skipped}))?;
         }
-        return Err(Failure::Failed(format!(
-            "{} entries can't be used and nothing was imported; correct them, or take the others with --skip-bad",
-            read.bad.len()
-        )));
+        return Err(Failure::Failed(nothing));
     }
     let present = present(api, &read.rows).await?;
     let steps: Vec<(&Row, Step)> =
@@ -156,6 +166,10 @@ pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<()
         return Ok(());
     }
     Err(Failure::Failed(format!("{} devices were refused", refused.len())))
+}
+
+fn entries(count: usize) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
 /// The devices of the inventory, by name, as far as they are among `rows`.
@@ -219,34 +233,36 @@ async fn carry_out(
 }
 
 /// Reads a file's entries.
-fn parse(text: &str, file: &Path, form: Form, defaults: &Defaults, all: bool) -> Result<Read, String> {
-    let syntax = syntax(text, file, form)?;
-    let entries = rows::entries(text, syntax)?;
-    let kind = match form {
-        Form::Netbox => Kind::NetBox,
-        Form::Csv | Form::Yaml | Form::Json => Kind::Own,
-        Form::Auto if netbox::is_likely(&entries.entries) => Kind::NetBox,
-        Form::Auto => Kind::Own,
+fn parse(text: &str, file: &Path, import: &Import) -> Result<Read, Vec<Fault>> {
+    let whole = |message: String| vec![Fault::whole(message)];
+    let syntax = syntax(text, file, import.format).map_err(whole)?;
+    let document = turnup_files::read(text, syntax, import.delimiter)?;
+    if let (Form::Auto | Form::Netbox, Some(fault)) =
+        (import.format, netbox::foreign_headings(&document.headings))
+    {
+        return Err(whole(fault));
+    }
+    let is_netbox = match import.format {
+        Form::Netbox => true,
+        Form::Csv | Form::Yaml | Form::Json => false,
+        Form::Auto => netbox::is_likely(&document),
     };
-    let mut read = match kind {
-        Kind::NetBox => netbox::read(&entries.entries, &netbox::Rules::new(defaults, all)?),
-        Kind::Own => own::read(&entries.entries, defaults),
+    let mut read = if is_netbox {
+        netbox::headings_are_unique(&document.headings).map_err(whole)?;
+        let rules = netbox::Rules::new(&import.defaults, import.all).map_err(whole)?;
+        netbox::read(&rows::entries(&document, &netbox::types()), &rules)
+    } else {
+        own::read(&rows::entries(&document, &own::types()), &import.defaults)
     };
-    read.skipped.extend(entries.note);
-    read.in_file(file);
+    let entries = document.items.len();
+    read.pages.extend(document.page.map(|page| (page, entries)));
+    read.in_file(&input::name_of(file));
     Ok(read)
 }
 
-fn syntax(text: &str, file: &Path, form: Form) -> Result<Syntax, String> {
-    let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let by_ending = match ending.as_str() {
-        "csv" => Some(Syntax::Csv),
-        "yaml" | "yml" => Some(Syntax::Yaml),
-        "json" => Some(Syntax::Json),
-        "ndjson" | "jsonl" => Some(Syntax::Ndjson),
-        _ => None,
-    };
-    match (form, by_ending) {
+fn syntax(text: &str, file: &Path, format: Form) -> Result<Syntax, String> {
+    let by_ending = input::syntax_of(file).filter(|_| file != Path::new("-"));
+    match (format, by_ending) {
         (Form::Csv, _) => Ok(Syntax::Csv),
         (Form::Yaml, _) => Ok(Syntax::Yaml),
         (Form::Json, Some(Syntax::Ndjson)) => Ok(Syntax::Ndjson),
@@ -254,9 +270,10 @@ fn syntax(text: &str, file: &Path, form: Form) -> Result<Syntax, String> {
         (Form::Auto | Form::Netbox, Some(known)) => Ok(known),
         (Form::Netbox, None) if text.trim_start().starts_with(['{', '[']) => Ok(Syntax::Json),
         (Form::Netbox, None) => Ok(Syntax::Csv),
-        (Form::Auto, None) => {
-            Err(format!("can't tell what {ending:?} is; use .csv, .yaml, .json or .ndjson, or give --format"))
-        }
+        (Form::Auto, None) => Err(format!(
+            "can't tell what {:?} is; use .csv, .yaml, .json or .ndjson, or give --format",
+            input::ending_of(file)
+        )),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use turnup_files::{Content, Entry, Node, typing::typed};
 
-use super::{Deploy, PlanView, deploy, plan::Source, plan_of};
+use super::{Deploy, PlanView, deploy, file::Schema, plan::Source, plan_of};
 use crate::{
     client::{
         http::{Api, encode},
@@ -18,7 +19,8 @@ pub(crate) struct Modify {
     /// The service's id
     service: String,
     /// ATTRIBUTE=VALUE, for an endpoint's ROLE:ATTRIBUTE=VALUE or endpoints.0.attributes.ATTRIBUTE=VALUE, and
-    /// endpoints.0.device=NAME. A VALUE that is JSON is taken as such, everything else as text; may be repeated
+    /// endpoints.0.device=NAME. The attribute's schema says whether 7 is a number or a text; lists and objects
+    /// are JSON; may be repeated
     #[arg(long, value_name = "ATTRIBUTE=VALUE")]
     set: Vec<String>,
     /// Leave an attribute out, so that its default or a free value of its pool is taken; named as for --set
@@ -46,7 +48,8 @@ pub(crate) async fn run(api: &Api, format: Format, paint: Paint, modify: &Modify
         ));
     }
     let service = api.get(&format!("/v1/services/{}", encode(&modify.service))).await?;
-    let mut order = wanted(&service, &modify.set, &modify.unset).map_err(Failure::Usage)?;
+    let schema = Schema::of_service(api, &service, modify.definition_version).await?;
+    let mut order = wanted(&service, &modify.set, &modify.unset, &schema).map_err(Failure::Usage)?;
     if let Some(version) = modify.definition_version {
         order["definition_version"] = json!(version);
     }
@@ -61,7 +64,7 @@ pub(crate) async fn run(api: &Api, format: Format, paint: Paint, modify: &Modify
 }
 
 /// The modify order: everything that the service has, with the changes.
-fn wanted(service: &Value, set: &[String], unset: &[String]) -> Result<Value, String> {
+fn wanted(service: &Value, set: &[String], unset: &[String], schema: &Schema) -> Result<Value, String> {
     let mut order = json!({
         "kind": "modify",
         "service_id": service["id"],
@@ -72,8 +75,9 @@ fn wanted(service: &Value, set: &[String], unset: &[String]) -> Result<Value, St
         let (name, value) = change
             .split_once('=')
             .ok_or_else(|| format!("--set {change:?} has no value; write ATTRIBUTE=VALUE"))?;
+        let types = types(&order, name.trim(), schema);
         let (object, key) = place(&mut order, name.trim())?;
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        let value = value_of(&key, value, &types);
         object.insert(key, value);
     }
     for name in unset {
@@ -84,6 +88,34 @@ fn wanted(service: &Value, set: &[String], unset: &[String]) -> Result<Value, St
         }
     }
     Ok(order)
+}
+
+/// The JSON Schema of the object that holds a named attribute.
+fn types(order: &Value, name: &str, schema: &Schema) -> Value {
+    let of_role = |role: &str| schema.roles.get(role).cloned().unwrap_or(Value::Bool(true));
+    match (name.strip_prefix("endpoints."), name.split_once(':')) {
+        (Some(rest), _) => match rest.split_once('.') {
+            Some((index, field)) if field.starts_with("attributes.") => {
+                let index = index.parse::<usize>().ok();
+                let role = index.and_then(|index| order["endpoints"][index]["role"].as_str());
+                of_role(role.unwrap_or_default())
+            }
+            _ => json!({"additionalProperties": {"type": "string"}}),
+        },
+        (None, Some((role, _))) => of_role(role),
+        (None, None) => schema.attributes.clone(),
+    }
+}
+
+/// What is given for an attribute, by the schema of the object that has it.
+fn value_of(key: &str, given: &str, types: &Value) -> Value {
+    // A JSON text is one for every schema.
+    if let Ok(text @ Value::String(_)) = turnup_files::json::read(given.as_bytes()) {
+        return text;
+    }
+    let entry = Entry { line: 1, key: key.to_owned(), value: Node::new(1, Content::Cell(given.to_owned())) };
+    let mut object = typed(&Node::new(1, Content::Map(vec![entry])), types);
+    object[key].take()
 }
 
 /// The object that holds a named attribute, and its name in there.
@@ -153,6 +185,35 @@ mod tests {
         })
     }
 
+    fn schema() -> Schema {
+        let role =
+            json!({"properties": {"vlan": {"type": ["integer", "string"]}, "label": {"type": "string"}}});
+        Schema {
+            attributes: json!({"properties": {
+                "description": {"type": "string"}, "mtu": {"type": "integer"}, "policy": {"type": "object"},
+                "tag": {"type": "string"}}}),
+            roles: [("a".to_owned(), role.clone()), ("z".to_owned(), role)].into(),
+        }
+    }
+
+    #[test]
+    fn the_schema_says_what_a_value_is() {
+        let set = [
+            "description=2024",
+            "mtu=9000",
+            "a:label=007",
+            "endpoints.1.attributes.label=1E5",
+            "endpoints.0.device=7",
+        ];
+        let order = wanted(&service(), &texts(&set), &[], &schema()).unwrap();
+        assert_eq!(order["attributes"], json!({"vc_id": 7, "mtu": 9000, "description": "2024"}));
+        assert_eq!(
+            order["endpoints"][0],
+            json!({"role": "a", "device": "7", "attributes": {"vlan": 100, "label": "007"}})
+        );
+        assert_eq!(order["endpoints"][1]["attributes"], json!({"label": "1E5"}));
+    }
+
     fn texts(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
@@ -166,7 +227,7 @@ mod tests {
             "endpoints.1.attributes.vlan=\"8\"",
             "tag=\"5\"",
         ];
-        let order = wanted(&service(), &texts(&set), &[]).unwrap();
+        let order = wanted(&service(), &texts(&set), &[], &schema()).unwrap();
         assert_eq!(
             order,
             json!({
@@ -186,6 +247,7 @@ mod tests {
             &service(),
             &texts(&["endpoints.0.device=pe9", "policy={\"in\": [1, 2]}"]),
             &texts(&["mtu", "a:vlan"]),
+            &schema(),
         )
         .unwrap();
         assert_eq!(order["endpoints"][0], json!({"role": "a", "device": "pe9", "attributes": {}}));
@@ -194,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_is_meant_must_be_clear() {
-        let refused = |set: &str| wanted(&service(), &texts(&[set]), &[]).unwrap_err();
+        let refused = |set: &str| wanted(&service(), &texts(&[set]), &[], &schema()).unwrap_err();
         assert!(refused("mtu").contains("ATTRIBUTE=VALUE"));
         assert!(refused("b:vlan=1").contains("there are a, z"));
         assert!(refused("endpoints.2.attributes.vlan=1").contains("2 endpoints"));
@@ -203,7 +265,9 @@ mod tests {
         assert!(refused("=1").contains("names no attribute"));
         let mut twins = service();
         twins["endpoints"][1]["role"] = json!("a");
-        assert!(wanted(&twins, &texts(&["a:vlan=1"]), &[]).unwrap_err().contains("several endpoints"));
-        assert!(wanted(&service(), &[], &texts(&["colour"])).unwrap_err().contains("mtu, vc_id"));
+        assert!(
+            wanted(&twins, &texts(&["a:vlan=1"]), &[], &schema()).unwrap_err().contains("several endpoints")
+        );
+        assert!(wanted(&service(), &[], &texts(&["colour"]), &schema()).unwrap_err().contains("mtu, vc_id"));
     }
 }

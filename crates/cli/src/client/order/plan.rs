@@ -23,9 +23,16 @@ pub(crate) enum Source<'a> {
     Stored,
 }
 
-/// A plan, line by line. `xml`: with the edit that each device gets.
-pub(crate) fn lines(plan: &Value, source: Source<'_>, xml: bool, paint: Paint) -> Vec<String> {
+/// A plan, line by line. `when`: what is said of its time. `xml`: with the edit that each device gets.
+pub(crate) fn lines(
+    plan: &Value,
+    source: Source<'_>,
+    when: Option<&str>,
+    xml: bool,
+    paint: Paint,
+) -> Vec<String> {
     let mut out = vec![heading(plan)];
+    out.extend(when.map(str::to_owned));
     for device in items(&plan["devices"]) {
         out.extend(of_device(device, xml, paint));
     }
@@ -246,9 +253,10 @@ mod tests {
     #[test]
     fn a_plan_says_everything_in_its_order() {
         assert_eq!(
-            lines(&plan(), Source::File("orders/a b.yaml"), false, Paint::plain()),
+            lines(&plan(), Source::File("orders/a b.yaml"), Some("starts at once"), false, Paint::plain()),
             [
                 "modify eline version 2, service S, region eu-west",
+                "starts at once",
                 "pe1 (sim): changes",
                 "    a",
                 "  ~   b: 0 -> 1",
@@ -282,7 +290,7 @@ mod tests {
                 {"class": "invalid", "phase": "validate", "message": "mtu is too large", "error_tag": "invalid-value"}]},
         ]);
         assert!(is_refused(&plan));
-        let out = lines(&plan, Source::Stored, true, Paint::plain()).join("\n");
+        let out = lines(&plan, Source::Stored, None, true, Paint::plain()).join("\n");
         for wanted in [
             "  edit-config:\n    <a xmlns=\"urn:x\">\n      <b>1</b>\n    </a>",
             "  pe1: accepts it (worker w1)\n  pe2: does not accept it (worker w1)\n    mtu is too large (class invalid, phase validate, error_tag invalid-value)",
@@ -296,7 +304,7 @@ mod tests {
     fn nothing_to_do_is_said() {
         let plan =
             json!({"kind": "modify", "definition": "eline", "devices": [], "empty": true, "hash": "ab"});
-        let out = lines(&plan, Source::Other, false, Paint::plain());
+        let out = lines(&plan, Source::Other, None, false, Paint::plain());
         assert_eq!(
             out,
             [

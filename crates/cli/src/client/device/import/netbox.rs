@@ -5,12 +5,78 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Map, Value, json};
 use turnup_core::name::RegionName;
+use turnup_files::{Content, Document};
 
 use super::{
     Defaults,
     own::{check, complete, suggestion},
     rows::{Entry, Named, Read, Row},
 };
+
+/// The statuses that NetBox has (dcim.Device.status), by value; in English its labels are the same words.
+const STATUSES: [&str; 7] =
+    ["active", "offline", "planned", "staged", "failed", "inventory", "decommissioning"];
+
+/// Headings of the table of devices in other languages, as NetBox's translations have them: those that no
+/// other field of ours or NetBox's has.
+const FOREIGN: [(&str, &[&str]); 12] = [
+    (
+        "German",
+        &[
+            "mandant",
+            "standort",
+            "rolle",
+            "hersteller",
+            "typ",
+            "ip-adresse",
+            "ipv4-adresse",
+            "plattform",
+            "gerätetyp",
+            "beschreibung",
+        ],
+    ),
+    (
+        "French",
+        &[
+            "nom",
+            "statut",
+            "locataire",
+            "baie",
+            "rôle",
+            "fabricant",
+            "adresse ip",
+            "adresse ipv4",
+            "plateforme",
+            "plate-forme",
+        ],
+    ),
+    (
+        "Spanish",
+        &[
+            "nombre",
+            "estado",
+            "inquilino",
+            "sitio",
+            "rol",
+            "función",
+            "fabricante",
+            "tipo",
+            "dirección ip",
+            "dirección ipv4",
+            "plataforma",
+            "descripción",
+        ],
+    ),
+    ("Italian", &["nome", "stato", "sito", "ruolo", "produttore", "tipo", "indirizzo ip", "piattaforma"]),
+    ("Portuguese", &["nome", "inquilino", "função", "fabricante", "tipo", "endereço ip", "plataforma"]),
+    ("Dutch", &["naam", "rol", "fabrikant", "ip-adres", "huurder", "beschrijving"]),
+    ("Polish", &["nazwa", "rola", "producent", "typ", "adres ip", "platforma"]),
+    ("Czech", &["název", "stav", "výrobce", "ip adresa", "platforma", "nájemce"]),
+    ("Danish", &["navn", "rolle", "producent", "ip-adresse", "område"]),
+    ("Turkish", &["isim", "ad", "durum", "üretici", "ip adresi", "rol"]),
+    ("Russian", &["имя", "название", "статус", "производитель", "ip-адрес", "роль", "тип"]),
+    ("Japanese", &["名前", "ステータス", "メーカー", "ipアドレス", "ip アドレス", "ロール", "タイプ"]),
+];
 
 /// Fields that only NetBox's devices have, among them headings of its table.
 const SIGNS: [&str; 7] =
@@ -59,12 +125,55 @@ fn map(option: &str, pairs: &[String]) -> Result<BTreeMap<String, String>, Strin
 }
 
 /// Whether entries look like NetBox's.
-pub(super) fn is_likely(entries: &[Entry]) -> bool {
-    let Some(Value::Object(first)) = entries.first().map(|entry| &entry.value) else { return false };
-    // A CSV row lacks the fields that are empty in it, so others are looked at too.
-    let has = |object: &Map<String, Value>| object.keys().any(|key| SIGNS.contains(&normal(key).as_str()));
-    !first.contains_key("address")
-        && entries.iter().take(100).filter_map(|entry| entry.value.as_object()).any(has)
+pub(super) fn is_likely(document: &Document) -> bool {
+    let of_items = document.items.iter().take(100).flat_map(|item| match &item.tree.content {
+        Content::Map(entries) => entries.as_slice(),
+        _ => &[],
+    });
+    let mut names: Vec<String> = of_items.map(|entry| normal(&entry.key)).collect();
+    names.extend(document.headings.iter().map(|heading| normal(heading)));
+    !names.iter().any(|name| name == "address") && names.iter().any(|name| SIGNS.contains(&name.as_str()))
+}
+
+/// What is to be said of headings that are NetBox's in another language than English.
+pub(super) fn foreign_headings(headings: &[String]) -> Option<String> {
+    let given: Vec<String> = headings.iter().map(|heading| heading.trim().to_lowercase()).collect();
+    let found = |words: &[&str]| -> Vec<&String> {
+        headings
+            .iter()
+            .zip(&given)
+            .filter(|(_, given)| words.contains(&given.as_str()))
+            .map(|(h, _)| h)
+            .collect()
+    };
+    let (language, words) = FOREIGN
+        .iter()
+        .map(|(language, words)| (language, found(words)))
+        .rev()
+        .max_by_key(|(_, words)| words.len())
+        .filter(|(_, words)| words.len() >= 2)?;
+    let words: Vec<String> = words.into_iter().take(4).map(|word| format!("{word:?}")).collect();
+    Some(format!(
+        "the headings are {language} ({}): NetBox exports in the language of its user; set it to English in the \
+         user's preferences and export again, or give the JSON of its API (GET /api/dcim/devices/)",
+        words.join(", ")
+    ))
+}
+
+/// NetBox's headings are names of fields in any case: `Name` is `name`.
+pub(super) fn headings_are_unique(headings: &[String]) -> Result<(), String> {
+    let mut first: BTreeMap<String, &str> = BTreeMap::new();
+    for heading in headings.iter().filter(|heading| !heading.is_empty()) {
+        if let Some(before) = first.insert(normal(heading), heading) {
+            return Err(format!("the headings {before:?} and {heading:?} name the same field"));
+        }
+    }
+    Ok(())
+}
+
+/// The JSON Schema of an entry: what is no list or object is a text.
+pub(super) fn types() -> Value {
+    json!({"additionalProperties": {"type": ["string", "array", "object", "null"]}})
 }
 
 /// Reads devices.
@@ -80,8 +189,17 @@ pub(super) fn read(entries: &[Entry], rules: &Rules) -> Read {
         let fields: BTreeMap<String, &Value> =
             fields.iter().map(|(key, value)| (normal(key), value)).collect();
         let name = field(&fields, "name").map(|(_, name)| name).unwrap_or_default();
-        let status = field(&fields, "status").map(|(value, _)| value.to_lowercase());
-        if let (Some(status), false) = (status.filter(|status| status != "active"), rules.all) {
+        let status = field(&fields, "status").map(|(value, _)| value.to_lowercase()).filter(|_| !rules.all);
+        if let Some(unknown) = status.as_ref().filter(|status| !STATUSES.contains(&status.as_str())) {
+            let reason = format!(
+                "its status {unknown:?} is not known; known are {}. Export with the language of NetBox's user set \
+                 to English, or take devices of any status with --all",
+                STATUSES.join(", ")
+            );
+            read.bad.push(Named { place, name, reason });
+            continue;
+        }
+        if let Some(status) = status.filter(|status| status != "active") {
             let reason = format!("its status is {status}, not active (--all takes it too)");
             read.skipped.push(Named { place, name, reason });
             continue;

@@ -5,7 +5,7 @@ use turnup_core::name::{CredentialRef, DeviceName, PlatformName, RegionName, nea
 
 use super::{
     Defaults,
-    rows::{Entry, Named, Read, Row, cell},
+    rows::{Entry, Named, Read, Row},
 };
 
 const FIELDS: [&str; 8] =
@@ -32,9 +32,7 @@ fn device(value: &Value, defaults: &Defaults) -> Result<Value, String> {
     let mut device = Map::new();
     for (field, value) in given.iter().filter(|(_, value)| !value.is_null()) {
         if FIELDS.contains(&field.as_str()) {
-            // Only the port is a number; a name such as 7 is a text in any case.
-            let value = if field == "port" { cell(value) } else { as_text(value) };
-            device.insert(field.clone(), value);
+            device.insert(field.clone(), if field == "port" { as_number(value) } else { as_text(value) });
         } else {
             let hint = match near_misses(field, FIELDS).first() {
                 Some(near) => format!("did you mean {near:?}?"),
@@ -48,11 +46,22 @@ fn device(value: &Value, defaults: &Defaults) -> Result<Value, String> {
     if faults.is_empty() { Ok(Value::Object(device)) } else { Err(faults.join("; ")) }
 }
 
+/// Only the port is a number; a name such as 7 is a text in any case. A number with a fraction or exponent
+/// has lost how it was written.
 fn as_text(value: &Value) -> Value {
     match value {
-        Value::Number(number) => Value::String(number.to_string()),
+        Value::Number(number) if !number.is_f64() => Value::String(number.to_string()),
         other => other.clone(),
     }
+}
+
+fn as_number(value: &Value) -> Value {
+    value.as_str().and_then(|text| text.parse::<u16>().ok()).map_or_else(|| value.clone(), Value::from)
+}
+
+/// The JSON Schema of an entry.
+pub(super) fn types() -> Value {
+    json!({"properties": {"port": {"type": "integer"}}, "additionalProperties": {"type": "string"}})
 }
 
 /// Puts in what is left out.
@@ -79,7 +88,7 @@ pub(super) fn check(device: &Map<String, Value>) -> Vec<String> {
         match device.get(field) {
             Some(Value::String(text)) => Some(text.clone()),
             Some(_) => {
-                faults.push(format!("{field} must be a text"));
+                faults.push(format!("{field} must be a text; write it in quotes"));
                 None
             }
             None => {

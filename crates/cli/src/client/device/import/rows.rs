@@ -1,13 +1,10 @@
 //! Entries of a list, where they stand, and what becomes of them.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
-use serde_saphyr::Spanned;
-
-use super::Syntax;
-use crate::client::input;
+use serde_json::Value;
+use turnup_files::{Document, Page, typing::typed};
 
 /// An entry of a file.
 #[derive(Debug)]
@@ -17,12 +14,13 @@ pub(super) struct Entry {
     pub(super) value: Value,
 }
 
-/// The entries of a file.
-#[derive(Debug)]
-pub(super) struct Entries {
-    pub(super) entries: Vec<Entry>,
-    /// A word about the file as a whole.
-    pub(super) note: Option<Named>,
+/// The entries of a file whose fields have the types of this JSON Schema.
+pub(super) fn entries(document: &Document, types: &Value) -> Vec<Entry> {
+    document
+        .items
+        .iter()
+        .map(|item| Entry { place: format!("line {}", item.line), value: typed(&item.tree, types) })
+        .collect()
 }
 
 /// A device as the API takes it, and where it comes from.
@@ -67,6 +65,8 @@ pub(super) struct Read {
     pub(super) bad: Vec<Named>,
     /// Entries that are not meant.
     pub(super) skipped: Vec<Named>,
+    /// The pages of an API that the files are, each with its number of entries.
+    pub(super) pages: Vec<(Page, usize)>,
 }
 
 impl Read {
@@ -74,18 +74,32 @@ impl Read {
         self.rows.extend(more.rows);
         self.bad.extend(more.bad);
         self.skipped.extend(more.skipped);
+        self.pages.extend(more.pages);
+    }
+
+    /// What is missing, if the files are pages of an API and not all of them.
+    pub(super) fn missing_pages(&self) -> Option<String> {
+        let here: usize = self.pages.iter().map(|(_, entries)| entries).sum();
+        let count = self.pages.iter().filter_map(|(page, _)| page.count).max();
+        let of = match count {
+            Some(count) if (here as u64) < count => format!("{here} of {count} devices"),
+            // Without a count only a page without next one says that all are here.
+            None if !self.pages.is_empty() && self.pages.iter().all(|(page, _)| page.next.is_some()) => {
+                format!("a part of the devices ({here})")
+            }
+            _ => return None,
+        };
+        let next = self.pages.iter().find_map(|(page, _)| page.next.as_deref());
+        let next = next.map(|next| format!("; the next one is {next}")).unwrap_or_default();
+        Some(format!("only {of}: these are not all pages of the API's answer{next}"))
     }
 
     /// Puts the file before every place.
-    pub(super) fn in_file(&mut self, file: &Path) {
+    pub(super) fn in_file(&mut self, file: &str) {
         let places = self.rows.iter_mut().map(|row| &mut row.place);
         let named = self.bad.iter_mut().chain(&mut self.skipped).map(|named| &mut named.place);
         for place in places.chain(named) {
-            *place = if place.is_empty() {
-                file.display().to_string()
-            } else {
-                format!("{} {place}", file.display())
-            };
+            *place = format!("{file} {place}");
         }
     }
 
@@ -105,97 +119,4 @@ impl Read {
             }
         });
     }
-}
-
-/// Reads the entries of a file.
-pub(super) fn entries(text: &str, syntax: Syntax) -> Result<Entries, String> {
-    // Spreadsheets begin their files with a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let entries = match syntax {
-        Syntax::Csv => csv(text)?,
-        Syntax::Yaml => yaml(text)?,
-        Syntax::Ndjson => text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-            .map(|(i, line)| {
-                let place = format!("line {}", i + 1);
-                match serde_json::from_str(line) {
-                    Ok(value) => Ok(Entry { place, value }),
-                    Err(error) => Err(format!("{place}: {error}")),
-                }
-            })
-            .collect::<Result<_, _>>()?,
-        Syntax::Json => return json(text),
-    };
-    Ok(Entries { entries, note: None })
-}
-
-/// A list, one object, or a page of NetBox's API with its `results`.
-fn json(text: &str) -> Result<Entries, String> {
-    let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let mut note = None;
-    if let Some(Value::Array(results)) = value.get_mut("results").map(Value::take) {
-        if value["next"].is_string() {
-            let (here, all) = (results.len(), value["count"].as_u64().unwrap_or_default());
-            let reason = format!(
-                "only {here} of {all} devices are in this file; ask NetBox again with ?limit=0 for all"
-            );
-            note = Some(Named { place: String::new(), name: String::new(), reason });
-        }
-        value = Value::Array(results);
-    }
-    let values = match value {
-        Value::Array(values) => values,
-        one => vec![one],
-    };
-    let number = |(i, value)| Entry { place: format!("entry {}", i + 1), value };
-    Ok(Entries { entries: values.into_iter().enumerate().map(number).collect(), note })
-}
-
-fn yaml(text: &str) -> Result<Vec<Entry>, String> {
-    let entry = |spanned: Spanned<Value>| Entry {
-        place: format!("line {}", spanned.referenced.line()),
-        value: spanned.value,
-    };
-    if let Ok(list) = serde_saphyr::from_str::<Vec<Spanned<Value>>>(text) {
-        return Ok(list.into_iter().map(entry).collect());
-    }
-    // Several documents, or a single device.
-    let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| error.to_string())?;
-    let mut entries = Vec::new();
-    for value in documents {
-        let values = match value {
-            Value::Array(values) => values,
-            one => vec![one],
-        };
-        for value in values {
-            entries.push(Entry { place: format!("entry {}", entries.len() + 1), value });
-        }
-    }
-    Ok(entries)
-}
-
-/// A row is an object of texts by its headings; empty cells are left out.
-fn csv(text: &str) -> Result<Vec<Entry>, String> {
-    let mut reader = ::csv::ReaderBuilder::new().trim(::csv::Trim::All).from_reader(text.as_bytes());
-    let headings = reader.headers().map_err(|error| error.to_string())?.clone();
-    let mut entries = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| error.to_string())?;
-        let line = record.position().map_or(0, ::csv::Position::line);
-        let mut row = Map::new();
-        for (heading, cell) in headings.iter().zip(&record).filter(|(_, cell)| !cell.is_empty()) {
-            row.insert(heading.to_owned(), Value::from(cell));
-        }
-        if !row.is_empty() {
-            entries.push(Entry { place: format!("line {line}"), value: Value::Object(row) });
-        }
-    }
-    Ok(entries)
-}
-
-/// A cell of our own lists: numbers as such, in quotes within the cell as text.
-pub(super) fn cell(value: &Value) -> Value {
-    value.as_str().map_or_else(|| value.clone(), input::cell_value)
 }

@@ -12,9 +12,29 @@ fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
+/// The options of an import.
+fn import(form: Form, defaults: &Defaults) -> Import {
+    Import {
+        files: Vec::new(),
+        format: form,
+        defaults: defaults.clone(),
+        all: false,
+        partial: false,
+        delimiter: None,
+        skip_bad: false,
+        update: false,
+        dry_run: false,
+    }
+}
+
 /// Reads a text as a file of this name.
 fn read(file: &str, text: &str, defaults: &Defaults) -> Read {
-    parse(text, Path::new(file), Form::Auto, defaults, false).unwrap()
+    parse(text, Path::new(file), &import(Form::Auto, defaults)).unwrap()
+}
+
+/// The first fault of a file that can't be read.
+fn fault(file: &str, text: &str, import: &Import) -> String {
+    parse(text, Path::new(file), import).unwrap_err()[0].to_string()
 }
 
 fn devices(read: &Read) -> Vec<Value> {
@@ -72,7 +92,7 @@ fn the_exports_in_config_say_the_same() {
         left_out,
         ["netbox-export.csv line 5, pe2-ams: its status is planned, not active (--all takes it too)"]
     );
-    assert_eq!(json.skipped[0].place, "netbox-export.json entry 4");
+    assert!(json.skipped[0].place.starts_with("netbox-export.json line "), "{}", json.skipped[0].place);
 }
 
 #[test]
@@ -132,15 +152,14 @@ fn netbox_devices_that_cannot_be_used_are_named() {
     assert_eq!(bad.len(), 5, "each is said once: {bad:?}");
     assert!(bad[0].ends_with("; for example pe-1-old"), "{}", bad[0]);
     assert_eq!((read.rows.len(), read.skipped.len()), (1, 1));
-    let all = parse(text, Path::new("x.csv"), Form::Netbox, &netbox(), true).unwrap();
+    let all = Import { all: true, ..import(Form::Netbox, &netbox()) };
+    let all = parse(text, Path::new("x.csv"), &all).unwrap();
     assert_eq!((all.skipped.len(), all.bad.len()), (0, 6), "{:?}", all.bad);
 }
 
 #[test]
 fn netbox_needs_a_region_and_readable_maps() {
-    let fails = |defaults: &Defaults| {
-        parse("name,primary_ip4\n", Path::new("x.csv"), Form::Netbox, defaults, false).unwrap_err()
-    };
+    let fails = |defaults: &Defaults| fault("x.csv", "name,primary_ip4\n", &import(Form::Netbox, defaults));
     assert!(fails(&defaults()).contains("--region-from site"));
     assert!(
         fails(&Defaults { platform_map: texts(&["junos"]), ..netbox() }).contains("--platform-map \"junos\"")
@@ -148,12 +167,81 @@ fn netbox_needs_a_region_and_readable_maps() {
 }
 
 #[test]
-fn a_page_that_is_not_the_last_says_so() {
-    let text = json!({"count": 9, "next": "http://netbox.example/?offset=1", "results": [
-        {"name": "pe1", "platform": {"slug": "sim"}, "primary_ip4": {"address": "192.0.2.1/32"}}]});
-    let read = read("x.json", &text.to_string(), &netbox());
-    assert_eq!(devices(&read)[0]["address"], "192.0.2.1");
-    assert!(read.skipped[0].to_string().starts_with("x.json: only 1 of 9 devices"), "{:?}", read.skipped);
+fn pages_are_complete_together() {
+    let page = |name: &str, next: Value, count: Value| {
+        let text = json!({"count": count, "next": next, "results": [
+            {"name": name, "platform": {"slug": "sim"}, "primary_ip4": {"address": "192.0.2.1/32"}}]});
+        read("x.json", &text.to_string(), &netbox())
+    };
+    let missing = |pages: Vec<Read>| {
+        let mut all = Read::default();
+        pages.into_iter().for_each(|page| all.add(page));
+        all.missing_pages()
+    };
+    let next = || json!("http://netbox.example/?offset=1");
+    let first = || page("pe1", next(), json!(2));
+    let said = missing(vec![first()]).unwrap();
+    assert!(said.starts_with("only 1 of 2 devices") && said.contains("?offset=1"), "{said}");
+    assert_eq!(missing(vec![first(), page("pe2", json!(null), json!(2))]), None);
+    assert!(missing(vec![page("pe2", json!(null), json!(2))]).is_some(), "the last page alone");
+    assert_eq!(missing(vec![page("pe1", json!(null), json!(1))]), None);
+    assert!(missing(vec![page("pe1", next(), json!(null))]).is_some());
+    assert_eq!(missing(vec![page("pe1", next(), json!(null)), page("pe2", json!(null), json!(null))]), None);
+}
+
+#[test]
+fn exports_of_a_desk_that_is_not_english_are_named() {
+    let auto = import(Form::Auto, &netbox());
+    for (headings, language) in [
+        ("Name,Status,Mandant,Standort,Rack,Rolle,Hersteller,Typ,IP-Adresse", "German"),
+        ("Nom;Statut;Locataire;Site;Baie;Rôle;Fabricant;Type;Adresse IP", "French"),
+        ("Nombre,Estado,Inquilino,Sitio,Rack,Rol,Fabricante,Tipo,Dirección IP", "Spanish"),
+        ("Nome,Stato,Locatario,Sito,Rack,Ruolo,Produttore,Tipo,Indirizzo IP", "Italian"),
+    ] {
+        for form in [Form::Auto, Form::Netbox] {
+            let said =
+                fault("x.csv", &format!("{headings}\n"), &Import { format: form, ..import(form, &netbox()) });
+            assert!(said.starts_with(&format!("the headings are {language} (")), "{said}");
+            assert!(said.contains("set it to English"), "{said}");
+        }
+    }
+    let twice = fault("x.csv", "Name,name,primary_ip\na,b,192.0.2.1/32\n", &auto);
+    assert!(twice.contains("\"Name\" and \"name\" name the same field"), "{twice}");
+}
+
+#[test]
+fn statuses_that_are_not_known_are_bad() {
+    let text = "name;status;primary_ip;platform;site\npe1;Aktiv;192.0.2.1/24;sim;ams1\npe2;planned;192.0.2.2/24;sim;ams1\n";
+    let found = read("x.csv", text, &netbox());
+    assert_eq!((found.rows.len(), found.bad.len(), found.skipped.len()), (0, 1, 1));
+    let said = bad(&found).remove(0);
+    assert!(
+        said.starts_with("x.csv line 2, pe1: its status \"aktiv\" is not known; known are active, "),
+        "{said}"
+    );
+    let all = Import { all: true, ..import(Form::Auto, &netbox()) };
+    assert_eq!(parse(text, Path::new("x.csv"), &all).unwrap().rows.len(), 2, "--all looks at no status");
+}
+
+#[test]
+fn names_come_out_as_they_are_written() {
+    let text = "- {name: 0755, region: no, platform: sim, address: 192.0.2.1}\n\
+                - {name: 7e12, region: eu, platform: sim, address: 192.0.2.2, port: 2830}\n\
+                - {name: 1_000, region: eu, platform: sim, address: 192.0.2.3}\n\
+                - {name: 1.10, region: eu, platform: sim, address: 192.0.2.4}\n";
+    let names: Vec<Value> =
+        devices(&read("x.yaml", text, &defaults())).iter().map(|d| d["name"].clone()).collect();
+    assert_eq!(names, ["0755", "7e12", "1_000", "1.10"]);
+    assert_eq!(devices(&read("x.yaml", text, &defaults()))[0]["region"], "no");
+    let json = read(
+        "x.json",
+        "[{\"name\": 7e12, \"region\": \"eu\", \"platform\": \"sim\", \"address\": \"192.0.2.1\"}]",
+        &defaults(),
+    );
+    assert!(bad(&json)[0].contains("name must be a text; write it in quotes"), "{:?}", json.bad);
+    let faults =
+        parse("name: a\nname: b\n", Path::new("x.yaml"), &import(Form::Auto, &defaults())).unwrap_err();
+    assert_eq!(faults, [Fault::at(2, "the key \"name\" is there twice, first in line 1")]);
 }
 
 #[test]
@@ -212,20 +300,19 @@ fn every_syntax_is_read() {
     for (file, text) in [
         ("x.json", json!([device]).to_string()),
         ("x.json", device.to_string()),
-        ("x.json", format!("\u{feff}{device}")),
         ("x.ndjson", format!("{device}\n\n")),
         ("x.yaml", "name: pe1\nregion: eu\nplatform: sim\naddress: 192.0.2.1\n".to_owned()),
         ("x.yml", "- {name: pe1, region: eu, platform: sim, address: 192.0.2.1}\n".to_owned()),
-        ("x.csv", "\u{feff}name,region,platform,address\npe1,eu,sim,192.0.2.1\n".to_owned()),
+        ("x.csv", "name;region;platform;address\npe1;eu;sim;192.0.2.1\n".to_owned()),
     ] {
         assert_eq!(devices(&read(file, &text, &defaults())), std::slice::from_ref(&device), "{file}: {text}");
     }
     let path = Path::new("devices");
-    assert!(parse("", path, Form::Auto, &defaults(), false).unwrap_err().contains("--format"));
-    assert!(parse("[1]", path, Form::Json, &defaults(), false).unwrap().bad[0].reason.contains("object"));
-    assert!(
-        parse("{", Path::new("x.ndjson"), Form::Auto, &defaults(), false).unwrap_err().contains("line 1")
-    );
+    let path = path.to_str().unwrap();
+    assert!(fault(path, "", &import(Form::Auto, &defaults())).contains("--format"));
+    let read = parse("[1]", Path::new(path), &import(Form::Json, &defaults())).unwrap();
+    assert!(read.bad[0].reason.contains("object"));
+    assert!(fault("x.ndjson", "{", &import(Form::Auto, &defaults())).contains("line 1"));
 }
 
 #[test]
