@@ -13,6 +13,7 @@ mod cli;
 mod copies;
 mod devices;
 mod events;
+mod failed_runs;
 mod groups;
 mod lives;
 mod netconfd;
