@@ -17,6 +17,7 @@ use turnup_device_sim::{DeviceSpec, Personality, Simulator, behaviour::Behaviour
 use crate::{
     api::Api,
     process::{Process, binary},
+    runs::Run,
     servers::Servers,
     wait::{PATIENCE, until},
 };
@@ -48,7 +49,8 @@ impl Default for Options {
     }
 }
 
-/// A running system. Everything it made is gone when it is dropped; its folder stays if the test failed.
+/// A running system. Dropping it removes everything it made; after a failure its folder and its database stay
+/// (see [`crate::runs`]).
 #[derive(Debug)]
 pub struct Cluster {
     /// Its folder: configuration, logs, simulator state.
@@ -64,9 +66,8 @@ pub struct Cluster {
     /// Client with an admin's token.
     pub api: Api,
     options: Options,
-    admin_url: String,
     amqp_url: String,
-    starts: u32,
+    run: Run,
 }
 
 /// Password of the simulated devices, which listen on loopback only.
@@ -98,15 +99,10 @@ impl Cluster {
         Self::at(database_url, amqp_url, options).await
     }
 
-    async fn at(admin_url: String, amqp_url: String, options: Options) -> Self {
+    async fn at(server: String, amqp_url: String, options: Options) -> Self {
         let name = format!("t{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let database = format!("turnup_{name}");
-        execute(&admin_url, &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
-        execute(&admin_url, &format!("CREATE DATABASE {database}")).await;
-        let database_url = with_database(&admin_url, &database);
-        let dir = std::env::temp_dir().join(format!("turnup-{name}"));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
+        let run = Run::new(&name, &server).await;
+        let (dir, database_url) = (run.dir.clone(), run.database_url());
         let play = |device: DeviceSpec| {
             let personality = options.personalities.get(&device.name).copied().unwrap_or(options.personality);
             device.with_personality(personality)
@@ -129,9 +125,8 @@ impl Cluster {
             simulator,
             processes: BTreeMap::new(),
             options,
-            admin_url,
             amqp_url,
-            starts: 0,
+            run,
         };
         cluster.write_config(port);
         cluster.prepared().await
@@ -228,7 +223,6 @@ impl Cluster {
     /// Starts a process of this cluster under `name`, in place of one of that name.
     pub fn start(&mut self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) {
         self.processes.remove(name);
-        self.starts += 1;
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mut all = self.variables();
         all.extend(variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -390,11 +384,6 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the logs are in {}", self.dir.display());
-        } else {
-            let _ = std::fs::remove_dir_all(&self.dir);
-        }
         self.processes.clear();
         let table = topology::Table::new(
             &turnup_broker::Names::new(self.prefix.clone()),
@@ -404,8 +393,7 @@ impl Drop for Cluster {
                 ..topology::Options::default()
             },
         );
-        let (broker, admin_url) = (self.broker(), self.admin_url.clone());
-        let database = self.database_url.rsplit('/').next().unwrap_or_default().to_owned();
+        let (broker, dir, failed) = (self.broker(), self.run.dir.clone(), std::thread::panicking());
         // A drop can't wait, and the test's runtime may be ending: a thread with a runtime of its own.
         let cleaning = std::thread::spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
@@ -413,26 +401,11 @@ impl Drop for Cluster {
             };
             runtime.block_on(async {
                 let _ = turnup_broker::delete(&broker, &table).await;
-                execute(&admin_url, &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await;
+                Run::end(&dir, failed).await;
             });
         });
         let _ = cleaning.join();
     }
-}
-
-fn with_database(url: &str, database: &str) -> String {
-    let (base, query) = url.split_once('?').map_or((url, ""), |(base, query)| (base, query));
-    let base = base.rsplit_once('/').map_or(base, |(base, _)| base);
-    if query.is_empty() { format!("{base}/{database}") } else { format!("{base}/{database}?{query}") }
-}
-
-async fn execute(url: &str, sql: &str) {
-    let (client, connection) =
-        tokio_postgres::connect(url, NoTls).await.expect("Postgres: run scripts/services up");
-    let driver = tokio::spawn(connection);
-    client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    drop(client);
-    let _ = driver.await;
 }
 
 /// A good `eline` order between two simulated devices of one region.

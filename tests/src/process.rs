@@ -67,15 +67,14 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Whether SIGSTOP has stopped it.
-    ///
-    /// # Panics
-    /// If it is gone.
+    /// Whether SIGSTOP has stopped all of its threads.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.id())) else { return false };
+        let mut states =
+            threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
         // The state comes after the name, which is in parentheses.
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        states.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
     }
 
     /// kill -9, and waits for it to be gone.

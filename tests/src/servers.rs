@@ -4,12 +4,18 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::wait::PATIENCE;
 
-/// A private Postgres and a private RabbitMQ, gone with their data when dropped.
+/// Name of a folder of servers, before the id of its process.
+const FOLDER: &str = "turnup-servers-";
+/// Folders of failed tests that are kept.
+const KEPT: usize = 3;
+
+/// A private Postgres and a private RabbitMQ. Dropping them ends both and removes their data; after a failure the
+/// data and the logs stay.
 #[derive(Debug)]
 pub struct Servers {
     dir: PathBuf,
@@ -23,7 +29,8 @@ impl Servers {
     /// If they can't be had.
     #[must_use]
     pub fn start() -> Self {
-        let dir = std::env::temp_dir().join(format!("turnup-servers-{}", std::process::id()));
+        remove_older();
+        let dir = std::env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let mut servers = Self { dir, urls: BTreeMap::new() };
@@ -125,15 +132,39 @@ impl Drop for Servers {
             .status();
         let _ = down;
         if std::thread::panicking() {
-            eprintln!("the servers' logs are in {}", self.dir.display());
+            let dir = self.dir.display();
+            eprintln!("the servers' data and logs are in {dir}; to start them again, run:");
+            eprintln!("  TURNUP_SERVICES_DIR={dir} TURNUP_SERVICES_WAY=private scripts/services up");
             return;
         }
-        // Where the servers' users can't reach a folder of ours, their data is behind a link.
-        for server in ["rabbitmq", "postgres"] {
-            if let Ok(home) = std::fs::canonicalize(self.dir.join(server)) {
-                let _ = std::fs::remove_dir_all(home);
-            }
+        remove(&self.dir);
+    }
+}
+
+fn remove(dir: &Path) {
+    // Where the servers' users can't reach a folder of ours, their data is behind a link.
+    for server in ["rabbitmq", "postgres"] {
+        if let Ok(home) = std::fs::canonicalize(dir.join(server)) {
+            let _ = std::fs::remove_dir_all(home);
         }
-        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+/// Removes the folders of earlier failed tests, except the newest.
+fn remove_older() {
+    let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    let mut over: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let process = name.strip_prefix(FOLDER)?;
+            let is_over = !Path::new("/proc").join(process).exists();
+            is_over.then_some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+        })
+        .collect();
+    over.sort();
+    let older = over.len().saturating_sub(KEPT);
+    for (_, dir) in over.iter().take(older) {
+        remove(dir);
     }
 }

@@ -1,14 +1,13 @@
 //! Named points at which a process dies or freezes on purpose, for the tests that have each role do so at its
 //! worst moment. `TURNUP_CRASH_POINT=<name>[:<n>]` aborts at the n-th passage of that point, `stop:<name>[:<n>]`
-//! stops there until somebody sends SIGCONT; without the variable a point costs one load.
+//! stops there until SIGCONT arrives; without the variable a point costs one load.
 
-use std::{
-    process::Command,
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU64, Ordering},
 };
+
+use nix::sys::signal::{Signal, raise};
 
 static CHOSEN: LazyLock<Option<Chosen>> = LazyLock::new(|| parse(&std::env::var("TURNUP_CRASH_POINT").ok()?));
 static PASSED: AtomicU64 = AtomicU64::new(0);
@@ -47,9 +46,10 @@ pub fn pass(name: &'static str) {
         if !chosen.stops {
             std::process::abort();
         }
-        // All threads stop, this one too, before the command has been waited for.
-        let stopped = Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status();
-        assert!(stopped.is_ok_and(|status| status.success()), "a process that can't stop itself at {name}");
+        // A signal to the process may be taken by any thread, and this one would run on until that thread is
+        // scheduled. A signal to this thread is taken before the call returns; the other threads stop with it.
+        let raised = raise(Signal::SIGSTOP);
+        assert!(raised.is_ok(), "the process can't stop itself at {name}: {raised:?}");
     }
 }
 
