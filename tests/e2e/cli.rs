@@ -86,7 +86,7 @@ async fn a_host_key_is_trusted_only_by_an_explicit_act() {
     let cluster = Cluster::running(Options::default()).await;
     let device = &cluster.simulator.inventory()[0];
     let port = device.port.to_string();
-    let _ = cluster.command(&[
+    let add = [
         "device",
         "add",
         "pe9",
@@ -100,7 +100,11 @@ async fn a_host_key_is_trusted_only_by_an_explicit_act() {
         &port,
         "--credential",
         "sim",
-    ]);
+    ];
+    let (code, _, err) = cluster.try_command(&add);
+    assert!(code == 3 && err.contains(&format!("device {} has the address", device.name)), "{code} {err}");
+    let _ = cluster.command(&["device", "remove", &device.name]);
+    let _ = cluster.command(&add);
     let (code, out, _) = cluster.try_command(&["device", "trust", "pe9"]);
     assert_eq!(code, 2);
     let fingerprint = out.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap().to_owned();
@@ -287,6 +291,7 @@ async fn devices_come_from_lists_and_are_checked() {
         assert!(checked.contains(wanted), "{wanted} in {checked}");
     }
     assert_eq!(cluster.command(&["device", "check", &device.name, "--last"]), checked);
+    let _ = cluster.command(&["device", "remove", &device.name]);
     let port = device.port.to_string();
     let _ = cluster.command(&[
         "device",
@@ -308,4 +313,48 @@ async fn devices_come_from_lists_and_are_checked() {
     let words: Vec<&str> = trust.split_whitespace().skip(1).collect();
     let _ = cluster.command(&words);
     assert!(cluster.command(&["device", "check", "pe9"]).contains("the pinned one"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_comes_up_again_after_a_crash_and_refuses_a_second_one() {
+    let mut cluster = Cluster::new(Options::default()).await;
+    let state = cluster.dir.join("dev").display().to_string();
+    let dev = ["dev", "--devices", "4", "--state", &state];
+    let order = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo/eline.yaml");
+    let is_up = async |cluster: &Cluster| {
+        cluster.intake_ready().await;
+        turnup_tests::wait::until("the devices to be registered", turnup_tests::wait::PATIENCE, || async {
+            cluster.processes["dev"].output().contains("turnup is up").then_some(())
+        })
+        .await;
+    };
+    cluster.start("dev", &dev, &[]);
+    is_up(&cluster).await;
+    let done = cluster.command(&["order", "submit", order, "--watch"]);
+    assert!(done.contains("Completed"), "{done}");
+
+    let (code, _, err) = cluster.try_command(&dev);
+    assert!(code == 3 && err.contains("turnup dev runs already"), "{code} {err}");
+    let other = cluster.dir.join("other").display().to_string();
+    let (code, _, err) = cluster.try_command(&["dev", "--devices", "4", "--state", &other]);
+    assert!(code == 1 && err.contains("TURNUP_INTAKE_LISTEN="), "{code} {err}");
+    assert!(cluster.command(&["device", "check", "sim-eu-west-1"]).contains("the pinned one"));
+
+    let log = cluster.dir.join("dev.log");
+    for signal in ["INT", "KILL"] {
+        cluster.process("dev").signal(signal);
+        cluster.process("dev").wait(turnup_tests::wait::PATIENCE);
+        std::fs::write(&log, "").unwrap();
+        // Somebody else has the port of the first device by now.
+        let port =
+            cluster.query("SELECT port FROM devices WHERE name = 'sim-eu-west-1'").await[0].get::<_, i32>(0);
+        let _squatter = std::net::TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())).unwrap();
+        cluster.start("dev", &dev, &[]);
+        is_up(&cluster).await;
+        let checked = cluster.command(&["device", "check", "sim-eu-west-1"]);
+        assert!(checked.contains("the pinned one") && !checked.contains(&port.to_string()), "{checked}");
+        let service = id_in(&cluster.command(&["service", "list"]));
+        let audit = cluster.command(&["service", "audit", &service, "--config", "--watch"]);
+        assert!(audit.contains("In sync"), "what was deployed is still there: {audit}");
+    }
 }

@@ -198,13 +198,18 @@ pub(crate) async fn run_role(
         Role::Intake => {
             let (settings, store) = (config.intake.clone(), with_store?);
             let library = library(config, store.clone(), true, &shutdown).await?;
-            let intake = turnup_intake::run(settings, store, broker, library, Some(metrics), shutdown);
-            Box::pin(intake).await.map_err(|error| Failure::Failed(error.to_string()))
+            let (regions, metrics) = (config.regions.clone(), Some(metrics));
+            let environment =
+                turnup_intake::Environment { settings, regions, store, broker, library, metrics };
+            Box::pin(turnup_intake::run(environment, shutdown))
+                .await
+                .map_err(|error| Failure::Failed(error.to_string()))
         }
         Role::Scheduler => {
             let (settings, store) = (config.scheduler.clone(), with_store?);
             let library = library(config, store.clone(), false, &shutdown).await?;
-            Box::pin(turnup_scheduler::run(settings, store, broker, library, shutdown)).await;
+            let regions = config.regions.clone();
+            Box::pin(turnup_scheduler::run(settings, regions, store, broker, library, shutdown)).await;
             Ok(())
         }
         Role::Recorder => {

@@ -15,7 +15,7 @@ use tokio::{
 };
 use turnup_core::{
     id::OrderId,
-    name::DeviceName,
+    name::{DeviceName, RegionName},
     order::{OrderRequest, check_key},
     problem::{Fault, Problem},
 };
@@ -67,6 +67,7 @@ pub(crate) struct Acceptor {
     pub(crate) store: Store,
     pub(crate) library: Library,
     pub(crate) inventory: Arc<Inventory>,
+    pub(crate) regions: Arc<[RegionName]>,
     pub(crate) health: Arc<Health>,
     pub(crate) queue: mpsc::Sender<Pending>,
     pub(crate) deadline: Duration,
@@ -186,6 +187,7 @@ impl Acceptor {
         let lookup = Lookup {
             catalogue: &catalogue,
             inventory: &inventory,
+            regions: &self.regions,
             service: service.as_ref(),
             present: &present,
         };
