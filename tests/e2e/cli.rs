@@ -1,6 +1,6 @@
 //! The command line, as people and scripts use it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use turnup_tests::{Cluster, Options};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,6 +35,23 @@ async fn files_of_every_kind_and_exit_codes() {
         assert!(shown.contains(wanted), "{wanted} in {shown}");
     }
 
+    // By external id and by the beginning of its id; the errors are JSON where the output is.
+    for given in ["external:CRM-1001", "CRM-1001", &list["items"][2]["id"].as_str().unwrap()[..35]] {
+        assert!(cluster.command(&["order", "show", given]).contains("Completed"), "{given}");
+        assert!(cluster.command(&["order", "explain", given]).starts_with("Completed"), "{given}");
+    }
+    let service = list["items"][2]["service_id"].as_str().unwrap();
+    assert!(cluster.command(&["service", "show", "CRM-1001"]).contains(service));
+    let (code, _, err) = cluster.try_command(&["service", "show", id]);
+    assert!(code == 1 && err.contains("is an order of service"), "{code} {err}");
+    let (code, _, err) = cluster.try_command(&["--output", "json", "order", "show", "no-such-order"]);
+    let error: Value = serde_json::from_str(&err).unwrap();
+    assert_eq!((code, &error["exit_code"], &error["problem"]["code"]), (1, &json!(1), &json!("not_found")));
+    // A pipe gets every column, and each row is one line.
+    let piped = cluster.command(&["order", "list"]);
+    assert_eq!(piped.lines().count(), 4, "a heading and three orders: {piped}");
+    assert!(piped.lines().skip(1).all(|line| line.split_whitespace().count() == 9), "{piped}");
+
     // 3: refused by the state. 2: usage. 1: failed. 4: can't reach.
     let (code, _, err) = cluster.try_command(&["order", "cancel", id]);
     assert_eq!(code, 3, "{err}");
@@ -56,6 +73,27 @@ async fn files_of_every_kind_and_exit_codes() {
     assert!(cluster.command(&["fleet"]).contains("eu-west"));
     assert!(cluster.command(&["device", "list"]).contains("sim-us-east-1"));
     assert!(cluster.command(&["events", "--type", "dev.turnup.order.completed"]).lines().count() >= 3);
+    let newest = cluster.command(&["events", "--limit", "1", "--type", "order.completed"]);
+    assert!(newest.lines().count() == 1 && newest.contains("order.completed"), "{newest}");
+    assert!(cluster.command(&["events", "--since", "1h", "--type", "order"]).lines().count() >= 9);
+    let (code, _, err) = cluster.try_command(&["events", "--type", "order.complet_"]);
+    assert!(code == 1 && err.contains("order.completed"), "{err}");
+
+    // An order without a time: the watch says so and ends.
+    let idle = cluster.dir.join("idle.json");
+    let order = json!({
+        "kind": "provision", "definition": "interface", "attributes": {"name": "ge-0/0/9"},
+        "endpoints": [{"role": "device", "device": "sim-eu-west-1"}],
+    });
+    std::fs::write(&idle, order.to_string()).unwrap();
+    let idle = idle.display().to_string();
+    let (code, out, err) = cluster.try_command(&["order", "submit", &idle, "--watch"]);
+    assert!(
+        code == 1 && err.contains("1 without a time") && err.contains("turnup order schedule"),
+        "{out}{err}"
+    );
+    let (_, out, _) = cluster.try_command(&["order", "show", &id_in(&out), "--watch"]);
+    assert!(out.starts_with("Requested since") && out.contains("--wait"), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,13 +181,11 @@ async fn a_plan_is_approved_and_then_exactly_it_is_deployed() {
         "with the present plan: {shown}"
     );
 
-    // The external id belongs to the order that became Invalid.
-    let text = std::fs::read_to_string(order).unwrap().replace("CRM-1001", "CRM-1001a");
-    let again = cluster.dir.join("again.yaml");
-    std::fs::write(&again, text).unwrap();
-    let again = again.display().to_string();
-    let done = cluster.command(&["order", "submit", &again, "--approved-plan", hash, "--watch"]);
+    // The order became Invalid, so that the corrected one takes its external id.
+    let done = cluster.command(&["order", "submit", order, "--approved-plan", hash, "--watch"]);
     assert!(done.contains("Completed"), "{done}");
+    let shown = cluster.command(&["order", "show", "CRM-1001"]);
+    assert!(shown.contains("corrects") && shown.contains("Completed"), "{shown}");
     let (code, _, err) = cluster.try_command(&["order", "submit", order, order, "--approved-plan", hash]);
     assert_eq!(code, 2, "one plan isn't two orders': {err}");
 }
@@ -232,7 +268,7 @@ async fn definitions_are_checked_published_and_stay() {
     let next = text.replace("version: 1", "version: 2");
     std::fs::write(&main, &next).unwrap();
     assert_eq!(cluster.command(&["definition", "publish", &folder]), "eline version 2: published\n");
-    assert!(cluster.command(&["definition", "list"]).contains("1, 2"));
+    assert!(cluster.command(&["definition", "list"]).contains("1,2"));
     let shown = cluster.command(&["definition", "show", "eline", "--version", "1"]);
     assert!(shown.contains("version      1\n") && shown.contains("vc_id"), "{shown}");
 

@@ -10,7 +10,12 @@ use turnup_core::name::RegionName;
 use turnup_library::{Library, LibraryError};
 use turnup_store::{Store, StoreError};
 
-use crate::{admin, config::Config, failure::Failure, ops};
+use crate::{
+    admin,
+    config::{self, Config},
+    failure::Failure,
+    ops,
+};
 
 /// Time for a clean end after SIGTERM; what is not done by then is done by others.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -217,6 +222,9 @@ pub(crate) async fn run_role(
             Ok(())
         }
         Role::Worker { regions, concurrency } => {
+            for missing in config::missing_secrets(config, |name| std::env::var_os(name).is_some()) {
+                tracing::warn!("{missing}; devices with these credentials can't be reached");
+            }
             let mut settings = config.worker.clone();
             settings.concurrency = concurrency.unwrap_or(settings.concurrency);
             let assignment = turnup_worker::Assignment {

@@ -16,6 +16,7 @@ use turnup_store::{Device, DeviceChange};
 use super::{
     answer::{self, Answer, Refusal, ok},
     call::{Call, unknown_fields},
+    filter::check_names,
 };
 use crate::{app::App, json::merge};
 
@@ -34,6 +35,9 @@ pub(super) async fn list(call: Call) -> Answer {
     let query = &call.query;
     let (region, after) = (query.text("region")?, query.text("cursor")?);
     let page = call.app.store.devices(region.as_deref(), after.as_deref(), query.limit()?).await?;
+    if page.items.is_empty() {
+        check_names(&call, region.as_deref(), None, None).await?;
+    }
     let items: Vec<Value> = page.items.iter().map(shown).collect::<Result<_, _>>()?;
     ok(&json!({"items": items, "next_cursor": page.next_cursor}))
 }

@@ -24,7 +24,7 @@ use super::{
 const MOST_FRONTS: usize = 4;
 
 pub(super) async fn order(call: Call) -> Answer {
-    let order = orders::find(&call, call.order_id()?).await?;
+    let order = orders::find(&call).await?;
     let fronts = fronts(&call, &order).await?;
     let last = order.history.iter().flatten().last();
     let since = last.map_or(order.updated_at, |entry| entry.at);

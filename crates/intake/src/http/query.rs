@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use axum::http::Uri;
+use jiff::Timestamp;
 use turnup_core::problem::Problem;
 
 /// Default and greatest number of items of a page.
@@ -54,6 +55,21 @@ impl Query {
         T::Err: Display,
     {
         self.text(name)?.map(|text| parse(name, &text)).transpose()
+    }
+
+    /// A parameter as a time.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        self.text(name)?
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    let text: String = text.chars().take(64).collect();
+                    Problem::unreadable(format!(
+                        "query parameter {name}: {text:?} is not an RFC 3339 time such as 2030-01-31T22:00:00Z; in \
+                         a URL write + as %2B"
+                    ))
+                })
+            })
+            .transpose()
     }
 
     /// All values of a parameter that may be repeated, or list values with commas.

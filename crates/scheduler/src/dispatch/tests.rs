@@ -50,6 +50,7 @@ fn due(devices: &[&str]) -> DueOrder {
         description: None,
         requester: "crm".to_owned(),
         derived_from: None,
+        superseded_by: None,
         options: OrderOptions::default(),
         state: OrderState::Scheduled,
         schedule_revision: 1,
