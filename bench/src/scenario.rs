@@ -66,7 +66,7 @@ async fn null_cluster(count: u16) -> Cluster {
     };
     let cluster = Cluster::running(options).await;
     let devices: Vec<Value> = (0..count)
-        .map(|n| json!({"name": format!("null-{n}"), "region": REGION, "platform": "null", "address": "192.0.2.1"}))
+        .map(|n| json!({"name": format!("null-{n}"), "region": REGION, "platform": "null", "address": format!("null-{n}.example")}))
         .collect();
     for some in devices.chunks(1000) {
         let answer = cluster.api.post("/v1/devices", &Value::Array(some.to_vec())).await;

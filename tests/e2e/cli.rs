@@ -1,6 +1,6 @@
 //! The command line, as people and scripts use it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use turnup_tests::{Cluster, Options};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,6 +35,23 @@ async fn files_of_every_kind_and_exit_codes() {
         assert!(shown.contains(wanted), "{wanted} in {shown}");
     }
 
+    // By external id and by the beginning of its id; the errors are JSON where the output is.
+    for given in ["external:CRM-1001", "CRM-1001", &list["items"][2]["id"].as_str().unwrap()[..35]] {
+        assert!(cluster.command(&["order", "show", given]).contains("Completed"), "{given}");
+        assert!(cluster.command(&["order", "explain", given]).starts_with("Completed"), "{given}");
+    }
+    let service = list["items"][2]["service_id"].as_str().unwrap();
+    assert!(cluster.command(&["service", "show", "CRM-1001"]).contains(service));
+    let (code, _, err) = cluster.try_command(&["service", "show", id]);
+    assert!(code == 1 && err.contains("is an order of service"), "{code} {err}");
+    let (code, _, err) = cluster.try_command(&["--output", "json", "order", "show", "no-such-order"]);
+    let error: Value = serde_json::from_str(&err).unwrap();
+    assert_eq!((code, &error["exit_code"], &error["problem"]["code"]), (1, &json!(1), &json!("not_found")));
+    // A pipe gets every column, and each row is one line.
+    let piped = cluster.command(&["order", "list"]);
+    assert_eq!(piped.lines().count(), 4, "a heading and three orders: {piped}");
+    assert!(piped.lines().skip(1).all(|line| line.split_whitespace().count() == 9), "{piped}");
+
     // 3: refused by the state. 2: usage. 1: failed. 4: can't reach.
     let (code, _, err) = cluster.try_command(&["order", "cancel", id]);
     assert_eq!(code, 3, "{err}");
@@ -56,6 +73,27 @@ async fn files_of_every_kind_and_exit_codes() {
     assert!(cluster.command(&["fleet"]).contains("eu-west"));
     assert!(cluster.command(&["device", "list"]).contains("sim-us-east-1"));
     assert!(cluster.command(&["events", "--type", "dev.turnup.order.completed"]).lines().count() >= 3);
+    let newest = cluster.command(&["events", "--limit", "1", "--type", "order.completed"]);
+    assert!(newest.lines().count() == 1 && newest.contains("order.completed"), "{newest}");
+    assert!(cluster.command(&["events", "--since", "1h", "--type", "order"]).lines().count() >= 9);
+    let (code, _, err) = cluster.try_command(&["events", "--type", "order.complet_"]);
+    assert!(code == 1 && err.contains("order.completed"), "{err}");
+
+    // An order without a time: the watch says so and ends.
+    let idle = cluster.dir.join("idle.json");
+    let order = json!({
+        "kind": "provision", "definition": "interface", "attributes": {"name": "ge-0/0/9"},
+        "endpoints": [{"role": "device", "device": "sim-eu-west-1"}],
+    });
+    std::fs::write(&idle, order.to_string()).unwrap();
+    let idle = idle.display().to_string();
+    let (code, out, err) = cluster.try_command(&["order", "submit", &idle, "--watch"]);
+    assert!(
+        code == 1 && err.contains("1 without a time") && err.contains("turnup order schedule"),
+        "{out}{err}"
+    );
+    let (_, out, _) = cluster.try_command(&["order", "show", &id_in(&out), "--watch"]);
+    assert!(out.starts_with("Requested since") && out.contains("--wait"), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +124,7 @@ async fn a_host_key_is_trusted_only_by_an_explicit_act() {
     let cluster = Cluster::running(Options::default()).await;
     let device = &cluster.simulator.inventory()[0];
     let port = device.port.to_string();
-    let _ = cluster.command(&[
+    let add = [
         "device",
         "add",
         "pe9",
@@ -100,7 +138,11 @@ async fn a_host_key_is_trusted_only_by_an_explicit_act() {
         &port,
         "--credential",
         "sim",
-    ]);
+    ];
+    let (code, _, err) = cluster.try_command(&add);
+    assert!(code == 3 && err.contains(&format!("device {} has the address", device.name)), "{code} {err}");
+    let _ = cluster.command(&["device", "remove", &device.name]);
+    let _ = cluster.command(&add);
     let (code, out, _) = cluster.try_command(&["device", "trust", "pe9"]);
     assert_eq!(code, 2);
     let fingerprint = out.split_whitespace().find(|word| word.starts_with("SHA256:")).unwrap().to_owned();
@@ -139,13 +181,11 @@ async fn a_plan_is_approved_and_then_exactly_it_is_deployed() {
         "with the present plan: {shown}"
     );
 
-    // The external id belongs to the order that became Invalid.
-    let text = std::fs::read_to_string(order).unwrap().replace("CRM-1001", "CRM-1001a");
-    let again = cluster.dir.join("again.yaml");
-    std::fs::write(&again, text).unwrap();
-    let again = again.display().to_string();
-    let done = cluster.command(&["order", "submit", &again, "--approved-plan", hash, "--watch"]);
+    // The order became Invalid, so that the corrected one takes its external id.
+    let done = cluster.command(&["order", "submit", order, "--approved-plan", hash, "--watch"]);
     assert!(done.contains("Completed"), "{done}");
+    let shown = cluster.command(&["order", "show", "CRM-1001"]);
+    assert!(shown.contains("corrects") && shown.contains("Completed"), "{shown}");
     let (code, _, err) = cluster.try_command(&["order", "submit", order, order, "--approved-plan", hash]);
     assert_eq!(code, 2, "one plan isn't two orders': {err}");
 }
@@ -228,7 +268,7 @@ async fn definitions_are_checked_published_and_stay() {
     let next = text.replace("version: 1", "version: 2");
     std::fs::write(&main, &next).unwrap();
     assert_eq!(cluster.command(&["definition", "publish", &folder]), "eline version 2: published\n");
-    assert!(cluster.command(&["definition", "list"]).contains("1, 2"));
+    assert!(cluster.command(&["definition", "list"]).contains("1,2"));
     let shown = cluster.command(&["definition", "show", "eline", "--version", "1"]);
     assert!(shown.contains("version      1\n") && shown.contains("vc_id"), "{shown}");
 
@@ -287,6 +327,7 @@ async fn devices_come_from_lists_and_are_checked() {
         assert!(checked.contains(wanted), "{wanted} in {checked}");
     }
     assert_eq!(cluster.command(&["device", "check", &device.name, "--last"]), checked);
+    let _ = cluster.command(&["device", "remove", &device.name]);
     let port = device.port.to_string();
     let _ = cluster.command(&[
         "device",
@@ -308,4 +349,48 @@ async fn devices_come_from_lists_and_are_checked() {
     let words: Vec<&str> = trust.split_whitespace().skip(1).collect();
     let _ = cluster.command(&words);
     assert!(cluster.command(&["device", "check", "pe9"]).contains("the pinned one"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_comes_up_again_after_a_crash_and_refuses_a_second_one() {
+    let mut cluster = Cluster::new(Options::default()).await;
+    let state = cluster.dir.join("dev").display().to_string();
+    let dev = ["dev", "--devices", "4", "--state", &state];
+    let order = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/demo/eline.yaml");
+    let is_up = async |cluster: &Cluster| {
+        cluster.intake_ready().await;
+        turnup_tests::wait::until("the devices to be registered", turnup_tests::wait::PATIENCE, || async {
+            cluster.processes["dev"].output().contains("turnup is up").then_some(())
+        })
+        .await;
+    };
+    cluster.start("dev", &dev, &[]);
+    is_up(&cluster).await;
+    let done = cluster.command(&["order", "submit", order, "--watch"]);
+    assert!(done.contains("Completed"), "{done}");
+
+    let (code, _, err) = cluster.try_command(&dev);
+    assert!(code == 3 && err.contains("turnup dev runs already"), "{code} {err}");
+    let other = cluster.dir.join("other").display().to_string();
+    let (code, _, err) = cluster.try_command(&["dev", "--devices", "4", "--state", &other]);
+    assert!(code == 1 && err.contains("TURNUP_INTAKE_LISTEN="), "{code} {err}");
+    assert!(cluster.command(&["device", "check", "sim-eu-west-1"]).contains("the pinned one"));
+
+    let log = cluster.dir.join("dev.log");
+    for signal in ["INT", "KILL"] {
+        cluster.process("dev").signal(signal);
+        cluster.process("dev").wait(turnup_tests::wait::PATIENCE);
+        std::fs::write(&log, "").unwrap();
+        // Somebody else has the port of the first device by now.
+        let port =
+            cluster.query("SELECT port FROM devices WHERE name = 'sim-eu-west-1'").await[0].get::<_, i32>(0);
+        let _squatter = std::net::TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())).unwrap();
+        cluster.start("dev", &dev, &[]);
+        is_up(&cluster).await;
+        let checked = cluster.command(&["device", "check", "sim-eu-west-1"]);
+        assert!(checked.contains("the pinned one") && !checked.contains(&port.to_string()), "{checked}");
+        let service = id_in(&cluster.command(&["service", "list"]));
+        let audit = cluster.command(&["service", "audit", &service, "--config", "--watch"]);
+        assert!(audit.contains("In sync"), "what was deployed is still there: {audit}");
+    }
 }

@@ -102,3 +102,41 @@ async fn what_the_broker_lost_is_sent_again() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_for_an_unconfigured_region_stays_scheduled_and_can_be_cancelled() {
+    let config = "[scheduler]\noverdue_ms = 500\nsweep_every_ms = 200\n".to_owned();
+    let cluster = Cluster::running(Options { config, ..Options::default() }).await;
+    let mut order = eline(1, A, Z);
+    order["schedule"] = json!(in_seconds(3));
+    let id = cluster.api.post("/v1/orders", &order).await.body["id"].as_str().unwrap().to_owned();
+    // The region is removed from the configuration, or a release before did not check it.
+    let _ = cluster.query(&format!("UPDATE devices SET region = 'eu-wst' WHERE name = '{A}'")).await;
+    until("the order to be put off and brought again", PATIENCE, || async {
+        let seen = cluster.processes["scheduler"].output().matches("region that is not configured").count();
+        (seen > 1).then_some(())
+    })
+    .await;
+    let shown = cluster.api.get(&format!("/v1/orders/{id}")).await.body;
+    assert_eq!(shown["state"], "scheduled", "{shown}");
+    let explained = cluster.api.get(&format!("/v1/orders/{id}/explain")).await.body;
+    let sentence = explained["explanation"].as_str().unwrap();
+    assert!(
+        sentence.contains(&format!("device {A} is in region eu-wst, which is not configured")),
+        "{sentence}"
+    );
+
+    let refused = cluster.api.post("/v1/orders", &eline(2, Z, A)).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    assert_eq!(refused.body["errors"][0]["pointer"], "/endpoints/1/device", "{refused:?}");
+    assert_eq!(refused.body["errors"][0]["code"], "unknown_region", "{refused:?}");
+
+    let cancelled = cluster.api.post(&format!("/v1/orders/{id}/cancel"), &json!({})).await;
+    assert_eq!((cancelled.status.as_u16(), &cancelled.body["state"]), (200, &json!("cancelled")));
+    // The device is moved back; nothing of the order is left in the queues.
+    let _ = cluster.query(&format!("UPDATE devices SET region = 'eu-west' WHERE name = '{A}'")).await;
+    let mut next = eline(3, A, Z);
+    next["schedule"] = json!("now");
+    let next = cluster.api.post("/v1/orders", &next).await.body["id"].as_str().unwrap().to_owned();
+    cluster.order_in(&next, "completed").await;
+}

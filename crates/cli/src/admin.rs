@@ -8,7 +8,10 @@ use turnup_core::policy::Role;
 use turnup_store::{NewToken, Store};
 
 use crate::{
-    client::output::{Format, json as print_json, line, table},
+    client::{
+        output::{Format, json as print_json, line, table},
+        table::{cut, whole},
+    },
     config::Config,
     failure::Failure,
 };
@@ -71,7 +74,8 @@ pub(crate) enum TokenCommand {
     Create {
         /// Unique name: shown as the requester of orders
         name: String,
-        /// provisioner, operator, auditor or admin; several with commas
+        /// provisioner (orders), operator (and devices), auditor (reads), designer (publishes definitions) or admin
+        /// (all); several with commas; docs/operating.md has the rights of each
         #[arg(long, value_delimiter = ',', required = true)]
         role: Vec<Role>,
         /// RFC 3339 time after which it opens nothing
@@ -106,16 +110,16 @@ pub(crate) async fn token(config: &Config, format: Format, command: TokenCommand
             if format == Format::Json {
                 return print_json(&tokens);
             }
-            line(table(
+            table(
                 tokens.as_array().map_or(&[][..], Vec::as_slice),
                 &[
-                    ("name", "/name"),
-                    ("roles", "/roles"),
-                    ("created", "/created_at"),
-                    ("expires", "/expires_at"),
-                    ("revoked", "/revoked_at"),
+                    whole(0, "name", "/name"),
+                    whole(1, "roles", "/roles"),
+                    whole(4, "created", "/created_at"),
+                    whole(2, "expires", "/expires_at"),
+                    whole(3, "revoked", "/revoked_at"),
                 ],
-            ));
+            );
             Ok(())
         }
         TokenCommand::Revoke { name } => {
@@ -160,16 +164,16 @@ pub(crate) async fn parked(config: &Config, format: Format, command: ParkedComma
             if format == Format::Json {
                 return print_json(&Value::Array(items));
             }
-            line(table(
+            table(
                 &items,
                 &[
-                    ("id", "/id"),
-                    ("at", "/at"),
-                    ("queue", "/queue"),
-                    ("from", "/user_id"),
-                    ("reason", "/reason"),
+                    whole(0, "id", "/id"),
+                    whole(2, "at", "/at"),
+                    cut(3, 12, "queue", "/queue"),
+                    whole(4, "from", "/user_id"),
+                    cut(1, 20, "reason", "/reason"),
                 ],
-            ));
+            );
         }
         ParkedCommand::Show { id } => {
             let (parked, body) = parked::show(&broker, &id).await?;

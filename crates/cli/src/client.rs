@@ -12,4 +12,5 @@ pub(crate) mod output;
 pub(crate) mod paint;
 pub(crate) mod pool;
 pub(crate) mod service;
+pub(crate) mod table;
 pub(crate) mod xml;

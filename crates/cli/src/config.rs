@@ -7,9 +7,10 @@ use std::{
 
 use serde::Deserialize;
 use toml::{Table, Value};
-use turnup_core::name::{CredentialRef, MULTI, RegionName};
+use turnup_core::name::{CredentialRef, MULTI, RegionName, near_misses};
+use turnup_worker::SecretSource;
 
-use crate::failure::Failure;
+use crate::{client::output::note, failure::Failure};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../config/turnup.toml");
@@ -87,17 +88,80 @@ impl Config {
             None => String::new(),
         };
         let place = file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
-        read(&text, environment).map_err(|error| Failure::Usage(format!("{place}: {error}")))
+        let environment: Vec<(String, String)> = environment.collect();
+        let config = read(&text, environment.iter().cloned())
+            .map_err(|error| Failure::Usage(format!("{place}: {error}")))?;
+        for warning in unknown_variables(&config, environment.iter().map(|(name, _)| name.as_str())) {
+            note(format!("turnup: {warning}"));
+        }
+        Ok(config)
     }
+}
+
+/// Variables that are read elsewhere than here.
+const OTHER_VARIABLES: [&str; 6] = [
+    "TURNUP_CONFIG",
+    "TURNUP_URL",
+    "TURNUP_TOKEN",
+    "TURNUP_DEVICE_PASSWORD",
+    "TURNUP_CRASH_POINT",
+    "TURNUP_REQUIRE_NETCONFD",
+];
+
+/// The environment variable of every key, and the key.
+fn known_variables(table: &Table) -> BTreeMap<String, Vec<String>> {
+    let mut names =
+        BTreeMap::from([("TURNUP_AMQP_URL".to_owned(), vec!["broker".to_owned(), "url".to_owned()])]);
+    variables(table, &mut Vec::new(), &mut names);
+    names
+}
+
+/// What to say of variables that look like keys and are none: a mistyped one would be ignored without a word.
+fn unknown_variables<'a>(config: &Config, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let defaults: Table = DEFAULTS.parse().unwrap_or_default();
+    let known = known_variables(&defaults);
+    let secrets: Vec<&str> = config
+        .credentials
+        .values()
+        .filter_map(|source| match &source.secret {
+            SecretSource::PasswordEnv(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let is_unknown = |name: &&str| {
+        name.starts_with("TURNUP_")
+            && !name.starts_with("TURNUP_TEST_")
+            && !known.contains_key(*name)
+            && !OTHER_VARIABLES.contains(name)
+            && !secrets.contains(name)
+    };
+    let warning = |name: &str| {
+        let near = near_misses(name, known.keys().map(String::as_str)).into_iter().next();
+        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        format!("the environment variable {name} is ignored, as there is no such key{hint}")
+    };
+    names.filter(is_unknown).map(warning).collect()
+}
+
+/// Credentials of which the secret is not there.
+pub(crate) fn missing_secrets(config: &Config, is_set: impl Fn(&str) -> bool) -> Vec<String> {
+    let missing = config.credentials.iter().filter_map(|(name, source)| match &source.secret {
+        SecretSource::PasswordEnv(variable) if !is_set(variable) => {
+            Some(format!("credentials.{name}: the environment variable {variable} is not set"))
+        }
+        SecretSource::PasswordFile(path) | SecretSource::PrivateKeyFile(path) if !path.exists() => {
+            Some(format!("credentials.{name}: the file {} is not there", path.display()))
+        }
+        _ => None,
+    });
+    missing.collect()
 }
 
 fn read(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Config, String> {
     let mut table: Table = DEFAULTS.parse().map_err(|error| format!("built-in defaults: {error}"))?;
     let own: Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
     merge(&mut table, own);
-    let mut names =
-        BTreeMap::from([("TURNUP_AMQP_URL".to_owned(), vec!["broker".to_owned(), "url".to_owned()])]);
-    variables(&table, &mut Vec::new(), &mut names);
+    let names = known_variables(&table);
     for (name, value) in environment {
         if let Some(path) = names.get(&name) {
             set(&mut table, path, &value).map_err(|error| format!("{name}: {error}"))?;
@@ -212,6 +276,28 @@ mod tests {
         assert_eq!(config.scheduler.limits.tries, 9);
         assert_eq!(config.scheduler.limits.confirm_timeout_s, 7);
         assert_eq!(config.scheduler.batch, 500);
+    }
+
+    #[test]
+    fn mistyped_variables_and_missing_secrets_are_named() {
+        let config = with(
+            "[credentials.lab]\nusername = \"x\"\npassword_env = \"TURNUP_LAB\"\n\
+             [credentials.core]\nusername = \"x\"\nprivate_key_file = \"/no/such/file\"\n",
+            &[],
+        )
+        .unwrap();
+        let given = ["TURNUP_BROKER_PREFFIX", "TURNUP_LAB", "TURNUP_URL", "TURNUP_BROKER_PREFIX", "HOME"];
+        assert_eq!(
+            unknown_variables(&config, given.into_iter()),
+            [
+                "the environment variable TURNUP_BROKER_PREFFIX is ignored, as there is no such key; did you mean \
+              TURNUP_BROKER_PREFIX?"
+            ]
+        );
+        let missing = missing_secrets(&config, |_| false);
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        assert!(missing.iter().any(|text| text.contains("TURNUP_LAB")), "{missing:?}");
+        assert_eq!(missing_secrets(&config, |_| true).len(), 1, "the file is not there");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
     client::{
         event, input,
         output::{line, table},
+        table::{cut, whole},
     },
     config::Config,
     dev::{System, devices},
@@ -212,16 +213,16 @@ async fn play(system: &System, script: &Script) -> Result<bool, Failure> {
     let _ = system.api.get(&format!("/v1/events?after={newest}")).await?;
     watching.abort();
     line("");
-    line(table(
+    table(
         &rows,
         &[
-            ("order", "/order"),
-            ("shows", "/shows"),
-            ("ended", "/state"),
-            ("", "/verdict"),
-            ("because", "/why"),
+            whole(0, "order", "/order"),
+            cut(3, 10, "shows", "/shows"),
+            whole(1, "ended", "/state"),
+            whole(2, "", "/verdict"),
+            cut(4, 10, "because", "/why"),
         ],
-    ));
+    );
     Ok(good)
 }
 

@@ -1,7 +1,9 @@
 //! `turnup dev`: every role in one process, with simulated devices. And `turnup device-sim`.
 
 use std::{
-    net::SocketAddr,
+    collections::{BTreeMap, BTreeSet},
+    fs::{File, TryLockError},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use turnup_core::{
     ask::SchemaText,
-    name::{CredentialRef, RegionName},
+    name::{CredentialRef, DeviceName, RegionName},
     policy::Role,
 };
 use turnup_device_sim::{DeviceSpec, Options, Personality, Simulator, schema};
@@ -28,6 +30,8 @@ use crate::{
 
 /// Name of the simulated devices' credentials.
 const CREDENTIAL: &str = "sim";
+/// Where simulated devices listen.
+const LOOPBACK: &str = "127.0.0.1";
 /// How long the intake may take to answer.
 const READY: Duration = Duration::from_secs(30);
 
@@ -202,18 +206,25 @@ pub(crate) struct System {
     pub(crate) token: String,
     shutdown: CancellationToken,
     roles: Vec<tokio::task::JoinHandle<Result<(), Failure>>>,
+    /// Held as long as the system runs.
+    _lock: File,
 }
 
 impl System {
     /// Starts everything: schema and queues, simulated devices (registered), roles, a token.
     pub(crate) async fn start(
         mut config: Config,
-        devices: Vec<DeviceSpec>,
+        mut devices: Vec<DeviceSpec>,
         state: &Path,
         shutdown: CancellationToken,
     ) -> Result<Self, Failure> {
         std::fs::create_dir_all(state)?;
+        // Before anything is written: what a running system uses must stay as it is.
+        let lock = lock(state)?;
+        check_port(config.intake.listen)?;
         admin::migrate(&config).await?;
+        let store = admin::store(&config)?;
+        choose_ports(&store, &mut devices).await?;
         let password = uuid::Uuid::new_v4().simple().to_string();
         let secret = state.join("device-password");
         write_secret(&secret, &password)?;
@@ -224,7 +235,6 @@ impl System {
         let reference = CredentialRef::new(CREDENTIAL).map_err(|error| Failure::Failed(error.to_string()))?;
         config.credentials.insert(reference, source);
 
-        let store = admin::store(&config)?;
         // What the devices would tell when asked: orders are checked against it from the beginning.
         let yang = SchemaText {
             name: schema::MODULE.to_owned(),
@@ -256,7 +266,7 @@ impl System {
         }
         let url = format!("http://{}", config.intake.listen);
         let api = Api::new(&url, Some(&token))?;
-        let system = Self { api, simulator, url, token, shutdown, roles };
+        let system = Self { api, simulator, url, token, shutdown, roles, _lock: lock };
         system.ready().await?;
         system.register().await?;
         Ok(system)
@@ -280,7 +290,7 @@ impl System {
         for device in inventory(&self.simulator, None) {
             match self.api.post("/v1/devices", &device).await {
                 Ok(_) => {}
-                Err(Failure::Refused(_)) => {
+                Err(failure) if failure.has_code("device_exists") => {
                     let name = device["name"].as_str().unwrap_or_default().to_owned();
                     let mut changes = device;
                     if let Value::Object(changes) = &mut changes {
@@ -308,6 +318,73 @@ impl System {
         self.simulator.shutdown().await;
         result
     }
+}
+
+/// Takes the state folder for this process.
+fn lock(state: &Path) -> Result<File, Failure> {
+    let path = state.join("lock");
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Failure::Refused(format!(
+                "turnup dev runs already with the folder {}; use that one, or stop it with Ctrl-C in its terminal",
+                state.display()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    Ok(file)
+}
+
+/// Checks that the intake's port is free.
+fn check_port(listen: SocketAddr) -> Result<(), Failure> {
+    TcpListener::bind(listen).map(drop).map_err(|error| {
+        Failure::Failed(format!(
+            "can't listen on {listen} ({error}): another turnup or another program uses it; stop that one, or choose \
+             another port, such as TURNUP_INTAKE_LISTEN={}:{}",
+            listen.ip(),
+            listen.port().wrapping_add(10).max(1024)
+        ))
+    })
+}
+
+/// Gives every device without a port the one that it has in the inventory, if that is free, or else one that no
+/// other device of the inventory has: after a crash the inventory still holds the ports of the last time.
+async fn choose_ports(store: &Store, devices: &mut [DeviceSpec]) -> Result<(), Failure> {
+    let mut taken = BTreeSet::new();
+    let mut after: Option<String> = None;
+    let mut known = BTreeMap::new();
+    loop {
+        let page = store.devices(None, after.as_deref(), 1000).await?;
+        for device in page.items.iter().filter(|device| device.address == LOOPBACK) {
+            taken.insert(device.port);
+            known.insert(device.name.clone(), device.port);
+        }
+        after = page.next_cursor;
+        if after.is_none() {
+            break;
+        }
+    }
+    // Held until all are chosen, so that the system does not give one twice.
+    let mut held = Vec::with_capacity(devices.len());
+    for device in devices.iter_mut().filter(|device| device.port == 0) {
+        let last = DeviceName::new(device.name.as_str()).ok().and_then(|name| known.get(&name).copied());
+        let again = last.and_then(|port| TcpListener::bind((LOOPBACK, port)).ok());
+        let listener = match again {
+            Some(listener) => listener,
+            None => loop {
+                let listener = TcpListener::bind((LOOPBACK, 0))?;
+                if taken.insert(listener.local_addr()?.port()) {
+                    break listener;
+                }
+                held.push(listener);
+            },
+        };
+        device.port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(())
 }
 
 /// The token of the last time if it is still good, or a new one.

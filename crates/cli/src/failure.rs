@@ -1,5 +1,6 @@
 //! How a command ends: exit codes that scripts can rely on.
 
+use serde_json::{Value, json};
 use turnup_core::problem::Problem;
 
 /// Why a command did not do what it was asked for.
@@ -37,6 +38,15 @@ impl Failure {
         }
     }
 
+    /// For programs: what went wrong, the exit code, and the intake's problem, if it said no.
+    pub(crate) fn json(&self) -> Value {
+        let mut value = json!({"error": self.to_string(), "exit_code": self.exit_code()});
+        if let Self::Problem(problem) = self {
+            value["problem"] = json!(problem);
+        }
+        value
+    }
+
     /// Whether the intake said this, by the problem's stable code.
     pub(crate) fn has_code(&self, code: &str) -> bool {
         matches!(self, Self::Problem(problem) if problem.code == code)
@@ -51,8 +61,10 @@ pub(crate) fn describe(problem: &Problem) -> String {
         text.push_str(&format!(": {}", problem.detail));
     }
     for fault in &problem.errors {
-        let place = if fault.pointer.is_empty() { "(whole)" } else { &fault.pointer };
-        text.push_str(&format!("\n  {place}: {}", fault.detail));
+        match fault.pointer.as_str() {
+            "" => text.push_str(&format!("\n  {}", fault.detail)),
+            place => text.push_str(&format!("\n  {place}: {}", fault.detail)),
+        }
     }
     if !problem.legal.is_empty() {
         text.push_str(&format!("\n  legal now: {}", problem.legal.join(", ")));
@@ -100,6 +112,15 @@ mod tests {
         assert_eq!(text, "The request has faults\n  /kind: say what is asked for");
         let text = describe(&Problem::invalid(vec![one.clone(), one]));
         assert!(text.starts_with("The request has faults: 2 faults, see errors\n"), "{text}");
+    }
+
+    #[test]
+    fn failure_for_programs_has_the_problem() {
+        let failure = Failure::from(Problem::conflict("it is Completed", vec!["recreate".to_owned()]));
+        let json = failure.json();
+        assert_eq!((&json["exit_code"], &json["problem"]["code"]), (&json!(3), &json!("conflict")));
+        assert_eq!(json["problem"]["legal"], json!(["recreate"]));
+        assert_eq!(Failure::Usage("x".to_owned()).json(), json!({"error": "x", "exit_code": 2}));
     }
 
     #[test]

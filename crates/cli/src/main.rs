@@ -17,8 +17,16 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use client::{
-    definition::DefinitionCommand, deployment::DeploymentCommand, device::DeviceCommand, event::Events,
-    http::Api, order::OrderCommand, output::Format, paint::Paint, pool::PoolCommand, service::ServiceCommand,
+    definition::DefinitionCommand,
+    deployment::DeploymentCommand,
+    device::DeviceCommand,
+    event::Events,
+    http::Api,
+    order::OrderCommand,
+    output::{Format, note},
+    paint::Paint,
+    pool::PoolCommand,
+    service::ServiceCommand,
 };
 use config::Config;
 use failure::Failure;
@@ -114,17 +122,23 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return end(&Failure::Failed(format!("no async runtime: {error}"))),
+        Err(error) => {
+            return end(&Failure::Failed(format!("no async runtime: {error}")), cli.global.output);
+        }
     };
+    let format = cli.global.output;
     match runtime.block_on(Box::pin(run(cli))) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => end(&failure),
+        Err(failure) => end(&failure, format),
     }
 }
 
-fn end(failure: &Failure) -> ExitCode {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "turnup: {failure}");
+/// Says why the command failed, on standard error: as JSON where the output is.
+fn end(failure: &Failure, format: Format) -> ExitCode {
+    match format {
+        Format::Table => note(format!("turnup: {failure}")),
+        Format::Json => note(failure.json()),
+    }
     ExitCode::from(failure.exit_code())
 }
 
@@ -146,7 +160,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Deployment(command) => client::deployment::run(&api()?, format, paint, command).await,
         Command::Device(command) => client::device::run(&api()?, format, paint, command).await,
         Command::Definition(DefinitionCommand::Check { folder, yang }) => {
-            client::definition::check(&folder, yang.as_deref())
+            client::definition::check(format, &folder, yang.as_deref())
         }
         Command::Definition(command) => client::definition::run(&api()?, format, command).await,
         Command::Pool(command) => client::pool::run(&api()?, format, command).await,
@@ -187,6 +201,10 @@ mod tests {
         Cli::command().debug_assert();
         for good in [
             "order plan a.yaml --on-device --xml --color always",
+            "order recreate CRM-1 --changes {} --at now",
+            "order show CRM-1 --watch --wait",
+            "events --since 1h --type service.audited",
+            "device set pe1 --address 192.0.2.1 --port 830 --unset host_key,credential",
             "order submit a.yaml --approved-plan ab --if-busy refuse",
             "order modify S --set vlan=7 --set a:vlan=8 --unset mtu --dry-run --xml --if-busy wait --watch",
             "service show S --config --audit",
@@ -209,6 +227,10 @@ mod tests {
         }
         for bad in [
             "order plan",
+            "order show CRM-1 --wait",
+            "events --since 1h --after 7",
+            "events --since yesterday",
+            "device set pe1 --unset region",
             "order submit a.yaml --if-busy maybe",
             "device import a.csv --region eu --region-from site",
             "device import a.csv --region-map ams1=eu",
@@ -217,5 +239,135 @@ mod tests {
         ] {
             assert!(parsed(bad).is_err(), "{bad}");
         }
+    }
+
+    /// Files in which people read commands.
+    fn texts(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !matches!(name.as_str(), "target" | "tests" | "benches" | ".git" | ".turnup")
+            {
+                texts(&path, found);
+            } else if ["rs", "md", "toml", "yaml"].iter().any(|ending| name.ends_with(&format!(".{ending}")))
+            {
+                found.push(path);
+            }
+        }
+    }
+
+    /// The commands that a text names: in quotes or backticks, or as a line of code.
+    fn commands(text: &str, is_markdown: bool) -> Vec<String> {
+        // As the compiler joins the lines of a string.
+        let mut joined = String::new();
+        let mut rest = text;
+        while let Some((head, tail)) = rest.split_once("\\\n") {
+            joined.push_str(head);
+            rest = tail.trim_start();
+        }
+        joined.push_str(rest);
+        let mut found = Vec::new();
+        for quote in ['\'', '`'] {
+            let begin = format!("{quote}turnup ");
+            for part in joined.split(&begin).skip(1) {
+                let end = part.find([quote, '\n']).unwrap_or(part.len());
+                found.push(part[..end].to_owned());
+            }
+        }
+        let mut is_code = false;
+        for line in joined.lines() {
+            is_code ^= line.trim_start().starts_with("```");
+            let printed =
+                line.trim_start().strip_prefix('"').is_some_and(|text| text.starts_with("  turnup "));
+            if (is_markdown && is_code && line.starts_with("turnup ")) || printed {
+                let command = line.trim_start_matches([' ', '"']).trim_start_matches("turnup ");
+                found.push(command.split('"').next().unwrap_or_default().to_owned());
+            }
+        }
+        found
+    }
+
+    /// The words of a command, with something in the place of what is to be filled in.
+    fn words(command: &str) -> Vec<String> {
+        let command = command.split(['&', '#', ';']).next().unwrap_or_default();
+        let mut plain = String::new();
+        let mut depth = 0_usize;
+        for c in command.chars() {
+            match c {
+                '{' | '<' => {
+                    depth += 1;
+                    if depth == 1 {
+                        plain.push('x');
+                    }
+                }
+                '}' | '>' => depth = depth.saturating_sub(1),
+                '[' | ']' | '…' | '\\' | '\'' => {}
+                _ if depth > 0 => {}
+                c => plain.push(c),
+            }
+        }
+        let first = |word: &str| match word.split_once('|') {
+            Some((first, _)) => first.to_owned(),
+            None => word.to_owned(),
+        };
+        plain.split_whitespace().map(first).collect()
+    }
+
+    #[test]
+    fn every_command_in_messages_and_documents_exists() {
+        use clap::error::ErrorKind;
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut files = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
+        for folder in ["crates", "docs", "config"] {
+            texts(&root.join(folder), &mut files);
+        }
+        let (mut count, mut wrong) = (0, Vec::new());
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            // What this test is about is not about itself.
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for command in commands(text, file.extension().is_some_and(|ending| ending == "md")) {
+                let words = words(&command);
+                if words.is_empty() {
+                    continue;
+                }
+                count += 1;
+                let parsed = Cli::try_parse_from(std::iter::once("turnup".to_owned()).chain(words));
+                // What is to be filled in may be missing, or no value by itself.
+                let is_good = parsed.as_ref().err().is_none_or(|error| {
+                    matches!(
+                        error.kind(),
+                        ErrorKind::MissingRequiredArgument
+                            | ErrorKind::MissingSubcommand
+                            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                            | ErrorKind::DisplayHelp
+                            | ErrorKind::DisplayVersion
+                            | ErrorKind::ValueValidation
+                            | ErrorKind::InvalidValue
+                    )
+                });
+                if !is_good {
+                    let error = parsed.unwrap_err();
+                    let said = error.to_string();
+                    let why = said.lines().next().unwrap_or_default();
+                    wrong.push(format!("{}: turnup {command}: {why}", file.display()));
+                }
+            }
+        }
+        assert!(count > 100, "only {count} commands were found");
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn command_that_does_not_exist_is_found() {
+        let text = "\"see 'turnup fleet status', and \\\n     try 'turnup device set {name} --addres A'\"";
+        let found = commands(text, false);
+        assert_eq!(found, ["fleet status", "device set {name} --addres A"]);
+        for command in found {
+            let words = words(&command);
+            assert!(Cli::try_parse_from(std::iter::once("turnup".to_owned()).chain(words)).is_err());
+        }
+        assert_eq!(commands("```\nturnup order list   # all\n```\nturnup is", true), ["order list   # all"]);
+        assert_eq!(words("parked list|show --x <a b> {c} # d"), ["parked", "list", "--x", "x", "x"]);
     }
 }

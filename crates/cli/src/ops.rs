@@ -1,6 +1,6 @@
 //! What every role tells about itself: `/healthz`, `/readyz`, `/metrics`. And logging.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, io::IsTerminal as _, net::SocketAddr, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -22,7 +22,12 @@ const READY_DEADLINE: Duration = Duration::from_secs(3);
 pub(crate) fn logging(config: &Config) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&config.log.filter)
         .map_err(|error| Failure::Usage(format!("log.filter: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // In a file the codes of colours are noise.
+        .with_ansi(std::io::stderr().is_terminal() && !no_color);
     let done = match config.log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -10,7 +10,12 @@ use turnup_core::name::RegionName;
 use turnup_library::{Library, LibraryError};
 use turnup_store::{Store, StoreError};
 
-use crate::{admin, config::Config, failure::Failure, ops};
+use crate::{
+    admin,
+    config::{self, Config},
+    failure::Failure,
+    ops,
+};
 
 /// Time for a clean end after SIGTERM; what is not done by then is done by others.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -199,13 +204,18 @@ pub(crate) async fn run_role(
         Role::Intake => {
             let (settings, store) = (config.intake.clone(), with_store?);
             let library = library(config, store.clone(), true, &shutdown).await?;
-            let intake = turnup_intake::run(settings, store, broker, library, Some(metrics), shutdown);
-            Box::pin(intake).await.map_err(|error| Failure::Failed(error.to_string()))
+            let (regions, metrics) = (config.regions.clone(), Some(metrics));
+            let environment =
+                turnup_intake::Environment { settings, regions, store, broker, library, metrics };
+            Box::pin(turnup_intake::run(environment, shutdown))
+                .await
+                .map_err(|error| Failure::Failed(error.to_string()))
         }
         Role::Scheduler => {
             let (settings, store) = (config.scheduler.clone(), with_store?);
             let library = library(config, store.clone(), false, &shutdown).await?;
-            Box::pin(turnup_scheduler::run(settings, store, broker, library, shutdown)).await;
+            let regions = config.regions.clone();
+            Box::pin(turnup_scheduler::run(settings, regions, store, broker, library, shutdown)).await;
             Ok(())
         }
         Role::Recorder => {
@@ -213,6 +223,9 @@ pub(crate) async fn run_role(
             Ok(())
         }
         Role::Worker { regions, concurrency } => {
+            for missing in config::missing_secrets(config, |name| std::env::var_os(name).is_some()) {
+                tracing::warn!("{missing}; devices with these credentials can't be reached");
+            }
             let mut settings = config.worker.clone();
             settings.concurrency = concurrency.unwrap_or(settings.concurrency);
             let assignment = turnup_worker::Assignment {

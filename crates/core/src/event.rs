@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     id::{OrderId, ServiceId},
-    lifecycle::OrderState,
+    lifecycle::{OrderState, ServiceState},
     order::OrderKind,
     words::words,
 };
@@ -27,6 +27,40 @@ words!(
         Device = "device" / "device",
     }
 );
+
+/// What every event's type begins with.
+const PREFIX: &str = "dev.turnup.";
+
+/// All types of events, as entity and last word, such as `order.completed`.
+#[must_use]
+pub fn kinds() -> Vec<String> {
+    let of = |entity: Entity, words: Vec<&'static str>| {
+        words.into_iter().map(move |word| format!("{entity}.{word}")).collect::<Vec<_>>()
+    };
+    let orders = OrderState::ALL.iter().map(|state| state.word()).chain(["rejected", "in_doubt"]);
+    let services = ServiceState::ALL.iter().map(|state| state.word()).chain(["removed", "audited"]);
+    [
+        of(Entity::Order, orders.collect()),
+        of(Entity::Service, services.collect()),
+        of(Entity::Device, vec!["added", "changed", "removed"]),
+    ]
+    .concat()
+}
+
+/// How the types begin that a reader asks for, with or without what all begin with: `order`, `service.audited`,
+/// `dev.turnup.order.completed.v1`.
+///
+/// # Errors
+/// A text for people if no type begins so.
+pub fn kind_prefix(given: &str) -> Result<String, String> {
+    let wanted = format!("{PREFIX}{}", given.strip_prefix(PREFIX).unwrap_or(given));
+    let kinds = kinds();
+    if kinds.iter().any(|kind| format!("{PREFIX}{kind}.v1").starts_with(&wanted)) {
+        return Ok(wanted);
+    }
+    let given: String = given.chars().take(64).collect();
+    Err(format!("no event is of the type {given:?}; types, also by how they begin: {}", kinds.join(", ")))
+}
 
 /// An event as the status store keeps it: history and news are the same record.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,6 +226,22 @@ pub fn time(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kind_is_found_by_how_it_begins() {
+        for (given, wanted) in [
+            ("order", "dev.turnup.order"),
+            ("service.audited", "dev.turnup.service.audited"),
+            ("dev.turnup.order.", "dev.turnup.order."),
+            ("dev.turnup.device.changed.v1", "dev.turnup.device.changed.v1"),
+            ("order.in_doubt", "dev.turnup.order.in_doubt"),
+        ] {
+            assert_eq!(kind_prefix(given).as_deref(), Ok(wanted));
+        }
+        for bad in ["orders", "service.audit_", "dev.turnup.order.completed.v2", "completed"] {
+            assert!(kind_prefix(bad).unwrap_err().contains("order.completed, "), "{bad}");
+        }
+    }
 
     #[test]
     fn an_event_is_a_cloud_event() {

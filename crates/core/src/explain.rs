@@ -7,12 +7,12 @@ use crate::{
     id::OrderId,
     lifecycle::{DeploymentState, OrderState},
     message::{DeviceReport, InForce, Stage},
-    name::DeviceName,
+    name::{DeviceName, RegionName},
     order::OrderKind,
 };
 
 /// Most characters of what a device said.
-const LONGEST_LINE: usize = 240;
+const LONGEST_LINE: usize = 400;
 /// Most devices named one by one.
 const MOST_NAMES: usize = 4;
 /// An order that is due for longer has not just come.
@@ -41,6 +41,8 @@ pub struct Facts<'a> {
     pub errors: &'a [Failure],
     /// Who is in front of it.
     pub waiting_for: Vec<Front>,
+    /// Devices in a region that is not configured, with that region.
+    pub unserved: Vec<(DeviceName, RegionName)>,
     /// Its newest deployment; of several regions the part that is waited for, with the devices of all.
     pub deployment: Option<Deployed<'a>>,
 }
@@ -118,6 +120,18 @@ fn scheduled(facts: &Facts<'_>, now: Timestamp) -> String {
     let Some(at) = facts.scheduled_for else {
         return format!("Scheduled since {}.", time(facts.since));
     };
+    if let Some((device, region)) = facts.unserved.first() {
+        let more = match facts.unserved.len() {
+            1 => String::new(),
+            many => format!(" (and {} more devices are in such regions)", many - 1),
+        };
+        return format!(
+            "Scheduled for {}, but it can't start: device {device} is in region {region}, which is not configured, so \
+             no worker can reach it{more}; move the device with 'turnup device set {device} --region REGION', or add \
+             the region to 'regions', run 'turnup migrate' and start a worker for it; or cancel the order.",
+            time(at)
+        );
+    }
     if at > now
         && let Some((number, of)) = facts.attempt
     {

@@ -15,17 +15,17 @@ use tokio::{
 };
 use turnup_core::{
     id::OrderId,
-    name::DeviceName,
+    name::{DeviceName, RegionName},
     order::{OrderRequest, check_key},
     problem::{Fault, Problem},
 };
 use turnup_library::Library;
-use turnup_store::{Accepted, OrderView, Store};
+use turnup_store::{Accepted, NewOrder, OrderView, Store};
 
 use self::{
     batch::Pending,
     decide::{Lookup, Wanted, decide, needed, without_faults},
-    order::{Ids, Origin, new_order, view},
+    order::{Ids, Origin, correcting, new_order, view},
 };
 use crate::{health::Health, inventory::Inventory, refusal};
 
@@ -51,8 +51,10 @@ impl Outcome {
 enum Stopped {
     /// It has faults, or something is away.
     Refused(Problem),
-    /// Its key or external id belongs to this order, whose request had this digest.
-    Known(OrderId, [u8; 32], [u8; 32]),
+    /// It was accepted before, as this order.
+    Known(OrderId),
+    /// Its key or external id belongs to this order, whose request was another.
+    Reused(OrderId),
 }
 
 impl From<Problem> for Stopped {
@@ -67,6 +69,7 @@ pub(crate) struct Acceptor {
     pub(crate) store: Store,
     pub(crate) library: Library,
     pub(crate) inventory: Arc<Inventory>,
+    pub(crate) regions: Arc<[RegionName]>,
     pub(crate) health: Arc<Health>,
     pub(crate) queue: mpsc::Sender<Pending>,
     pub(crate) deadline: Duration,
@@ -97,22 +100,34 @@ impl Acceptor {
         let (request, wanted) = match self.checked(value, &origin, now).await {
             Ok(checked) => checked,
             Err(Stopped::Refused(problem)) => return Err(problem),
-            Err(Stopped::Known(id, theirs, ours)) if theirs == ours => return self.known(id).await,
-            Err(Stopped::Known(id, ..)) => return Err(reused(id)),
+            Err(Stopped::Known(id)) => return self.known(id).await,
+            Err(Stopped::Reused(id)) => return Err(self.reused(id).await),
         };
-        let order = new_order(request, wanted, origin, Ids::new(), now);
-        let (answer, stored) = oneshot::channel();
-        let gone = || Problem::unavailable("the intake is shutting down; try again");
-        self.queue.send(Pending { order: order.clone(), answer }).await.map_err(|_| gone())?;
-        match stored.await.map_err(|_| gone())?? {
+        let mut order = new_order(request, wanted, origin, Ids::new(), now);
+        let mut answer = self.store_one(&order).await?;
+        if let Accepted::Correctable(invalid) = answer {
+            // The external id of an Invalid order goes to the order that corrects it.
+            order = correcting(order, invalid);
+            answer = self.store_one(&order).await?;
+        }
+        match answer {
             Accepted::Created(filled) => Ok(Outcome::Created(Box::new(view(order, *filled)))),
             Accepted::Known(id) if id == order.facts.id => self.stored(id).await.map(Outcome::Created),
             Accepted::Known(id) => self.known(id).await,
-            Accepted::KeyReused(id) => Err(reused(id)),
+            Accepted::KeyReused(id) | Accepted::Correctable(id) => Err(self.reused(id).await),
+            Accepted::NotCorrectable(id, state) => Err(refusal::not_correctable(id, state)),
             Accepted::ResourceTaken(clashes) => Err(refusal::resource_taken(&clashes)),
             Accepted::PoolExhausted(exhausted) => Err(refusal::pool_exhausted(&exhausted)),
             Accepted::Busy(orders) => Err(refusal::service_busy(&orders)),
         }
+    }
+
+    /// Has the batcher store an order.
+    async fn store_one(&self, order: &NewOrder) -> Result<Accepted, Problem> {
+        let (answer, stored) = oneshot::channel();
+        let gone = || Problem::unavailable("the intake is shutting down; try again");
+        self.queue.send(Pending { order: order.clone(), answer }).await.map_err(|_| gone())?;
+        stored.await.map_err(|_| gone())?
     }
 
     /// Everything but storing it: what the order wants, complete.
@@ -124,7 +139,7 @@ impl Acceptor {
         match timeout(self.deadline, self.checked(value, origin, Timestamp::now())).await {
             Err(_) => Err(Problem::unavailable("the order was not checked in time; try again")),
             Ok(Err(Stopped::Refused(problem))) => Err(problem),
-            Ok(Err(Stopped::Known(id, ..))) => Err(reused(id)),
+            Ok(Err(Stopped::Known(id) | Stopped::Reused(id))) => Err(self.reused(id).await),
             Ok(Ok(checked)) => Ok(checked),
         }
     }
@@ -186,6 +201,7 @@ impl Acceptor {
         let lookup = Lookup {
             catalogue: &catalogue,
             inventory: &inventory,
+            regions: &self.regions,
             service: service.as_ref(),
             present: &present,
         };
@@ -199,10 +215,23 @@ impl Acceptor {
         if key.is_none() && external_id.is_none() {
             return Problem::invalid(faults).into();
         }
-        match self.store.known(&origin.requester, key, external_id).await {
-            Ok(Some((id, digest))) => Stopped::Known(id, digest, request.digest),
-            Ok(None) => Problem::invalid(faults).into(),
+        match self.store.known(&origin.requester, key, external_id, request.digest).await {
+            Ok(Some(Accepted::Known(id))) => Stopped::Known(id),
+            Ok(Some(Accepted::KeyReused(id))) => Stopped::Reused(id),
+            // It would correct an Invalid order if it were right.
+            Ok(_) => Problem::invalid(faults).into(),
             Err(error) => refusal::of_store(&error).into(),
+        }
+    }
+
+    /// 409: the key or external id of `id`, with another request.
+    async fn reused(&self, id: OrderId) -> Problem {
+        match self.store.order(id).await {
+            Ok(Some(order)) => refusal::reused(&order),
+            Ok(None) => {
+                Problem::key_reused(format!("the idempotency key or external id belongs to order {id}"))
+            }
+            Err(error) => refusal::of_store(&error),
         }
     }
 
@@ -217,10 +246,4 @@ impl Acceptor {
             Err(error) => Err(refusal::of_store(&error)),
         }
     }
-}
-
-fn reused(id: OrderId) -> Problem {
-    Problem::key_reused(format!(
-        "the idempotency key or external id belongs to order {id}, whose request was another; use a new one"
-    ))
 }

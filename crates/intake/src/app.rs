@@ -6,6 +6,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::Broker;
+use turnup_core::name::RegionName;
 use turnup_library::Library;
 use turnup_store::Store;
 
@@ -31,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) library: Library,
     pub(crate) asker: Asker,
     pub(crate) inventory: Arc<Inventory>,
+    /// The configured regions.
+    pub(crate) regions: Arc<[RegionName]>,
     pub(crate) health: Arc<Health>,
     pub(crate) tokens: Tokens,
     pub(crate) acceptor: Acceptor,

@@ -20,11 +20,11 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(crate) enum Unanswered {
     /// The region has no queue.
     #[error(
-        "no worker is configured for region {0}; see 'turnup fleet status', add it to 'regions' and run 'turnup migrate'"
+        "no worker is configured for region {0}; add it to 'regions', run 'turnup migrate' and start a worker for it"
     )]
     NoQueue(RegionName),
     /// Nobody answered.
-    #[error("no worker of region {region} answered within {} s; see 'turnup fleet status', and try again", after.as_secs())]
+    #[error("no worker of region {region} answered within {} s; 'turnup fleet' shows which regions have workers; try again", after.as_secs())]
     Late {
         /// The device's region.
         region: RegionName,

@@ -39,6 +39,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use turnup_broker::Broker;
+use turnup_core::name::RegionName;
 use turnup_library::Library;
 use turnup_store::Store;
 
@@ -92,21 +93,30 @@ pub async fn bind(settings: &Settings) -> Result<TcpListener, IntakeError> {
     TcpListener::bind(address).await.map_err(|source| IntakeError::Listen { address, source })
 }
 
-/// Runs an intake until `shutdown`, then lets what is in work end. Whoever made `library` keeps it fresh
-/// ([`Library::run`]). `metrics`: what `/metrics` shows.
+/// What an intake works with.
+#[derive(Debug)]
+pub struct Environment {
+    /// Its configuration.
+    pub settings: Settings,
+    /// The configured regions: devices may be in these.
+    pub regions: Vec<RegionName>,
+    /// The status store.
+    pub store: Store,
+    /// The broker.
+    pub broker: Broker,
+    /// Definitions, pools and YANG; its owner keeps it fresh ([`Library::run`]).
+    pub library: Library,
+    /// What `/metrics` shows.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// Runs an intake until `shutdown`, then lets what is in work end.
 ///
 /// # Errors
 /// [`IntakeError`] if it can't begin.
-pub async fn run(
-    settings: Settings,
-    store: Store,
-    broker: Broker,
-    library: Library,
-    metrics: Option<PrometheusHandle>,
-    shutdown: CancellationToken,
-) -> Result<(), IntakeError> {
-    let listener = bind(&settings).await?;
-    run_on(listener, settings, store, broker, library, metrics, shutdown).await
+pub async fn run(environment: Environment, shutdown: CancellationToken) -> Result<(), IntakeError> {
+    let listener = bind(&environment.settings).await?;
+    run_on(listener, environment, shutdown).await
 }
 
 /// The same, on a listener that [`bind`] made.
@@ -115,13 +125,11 @@ pub async fn run(
 /// [`IntakeError`] for bad settings.
 pub async fn run_on(
     listener: TcpListener,
-    settings: Settings,
-    store: Store,
-    broker: Broker,
-    library: Library,
-    metrics: Option<PrometheusHandle>,
+    environment: Environment,
     shutdown: CancellationToken,
 ) -> Result<(), IntakeError> {
+    let Environment { settings, regions, store, broker, library, metrics } = environment;
+    let regions: Arc<[RegionName]> = regions.into();
     settings.validate()?;
     let address = listener.local_addr().ok();
     let (queue, waiting) = mpsc::channel(settings.queue);
@@ -131,6 +139,7 @@ pub async fn run_on(
         store: store.clone(),
         library: library.clone(),
         inventory: Arc::clone(&inventory),
+        regions: Arc::clone(&regions),
         health: Arc::clone(&health),
         queue,
         deadline: ms(settings.accept_timeout_ms),
@@ -148,6 +157,7 @@ pub async fn run_on(
         library,
         asker: Asker::new(&broker),
         inventory,
+        regions,
         health,
         tokens: Tokens::new(store.clone(), ms(settings.token_cache_ms)),
         acceptor,

@@ -36,7 +36,8 @@ pub(crate) struct Planned {
     pub(crate) hash: String,
     /// What the service has now.
     pub(crate) present: BTreeMap<DeviceName, Present>,
-    /// Every platform of the plan, and with how many YANG modules it was checked; none: it was not.
+    /// Every platform for which the plan renders something, and with how many YANG modules that was checked; none:
+    /// it was not.
     pub(crate) platforms: BTreeMap<PlatformName, Option<usize>>,
 }
 
@@ -85,10 +86,10 @@ pub(crate) async fn plan(store: &Store, library: &Library, task: Task<'_>) -> Re
     let owners = store.owners(&claimed, &around).await.map_err(away)?;
     let holders = store.holders(&shared, &claimed).await.map_err(away)?;
     let (plan, hash) = drafted.finish(&owners, &holders).map_err(invalid)?;
-    let checked = |platform: &PlatformName| {
-        yang.get(platform).and_then(Option::as_ref).filter(|_| kind.has_content()).map(Yang::modules)
-    };
-    let platforms: BTreeSet<&PlatformName> = plan.devices.values().map(|device| &device.platform).collect();
+    let checked = |platform: &PlatformName| yang.get(platform).and_then(Option::as_ref).map(Yang::modules);
+    // What is written or looked at again was checked when it was first planned.
+    let planned = plan.devices.values().filter(|_| kind.has_content());
+    let platforms: BTreeSet<&PlatformName> = planned.map(|device| &device.platform).collect();
     let platforms = platforms.into_iter().map(|platform| (platform.clone(), checked(platform))).collect();
     Ok(Planned { plan, hash: hash.unwrap_or_default(), present, platforms })
 }

@@ -54,9 +54,13 @@ pub(crate) async fn fill(
         Some(Accepted::ResourceTaken(clashes)) => Err(refusal::resource_taken(&clashes)),
         Some(Accepted::PoolExhausted(exhausted)) => Err(refusal::pool_exhausted(&exhausted)),
         Some(Accepted::Busy(orders)) => Err(refusal::service_busy(&orders)),
-        Some(Accepted::Known(_) | Accepted::KeyReused(_)) | None => {
-            Err(Problem::internal("a dry run was taken for another order"))
-        }
+        Some(
+            Accepted::Known(_)
+            | Accepted::KeyReused(_)
+            | Accepted::Correctable(_)
+            | Accepted::NotCorrectable(..),
+        )
+        | None => Err(Problem::internal("a dry run was taken for another order")),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use turnup_core::{
     id::{OrderId, ServiceId},
+    lifecycle::OrderState,
     problem::{Fault, Problem},
 };
-use turnup_store::{Clash, Exhausted, StoreError};
+use turnup_store::{Clash, Exhausted, OrderView, StoreError};
 
 /// The problem for a store call that failed. What the database said goes to the log, not to the
 /// client.
@@ -43,6 +44,46 @@ pub(crate) fn resource_taken(clashes: &[Clash]) -> Problem {
         })
         .collect();
     with_errors(Problem::new(409, "resource_taken", "A resource belongs to another service", ""), errors)
+}
+
+/// 409: the key or external id is of `order`, whose request was another.
+pub(crate) fn reused(order: &OrderView) -> Problem {
+    let external_id =
+        order.external_id.as_deref().map(|id| format!(" (external id {id})")).unwrap_or_default();
+    let what_then = match order.state {
+        OrderState::Invalid => format!(
+            "it is Invalid: send the corrected order with another key, or correct it with 'turnup order recreate {}'",
+            order.id
+        ),
+        OrderState::FailedDeploy => {
+            format!(
+                "to try that order again: 'turnup order schedule {}'; for another order use a new one",
+                order.id
+            )
+        }
+        _ => "use a new one; what is deployed already is changed by an order of the kind modify".to_owned(),
+    };
+    Problem::key_reused(format!(
+        "the idempotency key or external id belongs to order {}{external_id}, which is {} and whose request was \
+         another; {what_then}",
+        order.id,
+        order.state.title()
+    ))
+}
+
+/// 409: an order has a correction already; `last` is the last one.
+pub(crate) fn not_correctable(last: OrderId, state: OrderState) -> Problem {
+    let then = match state {
+        OrderState::Invalid => format!("; correct that one: 'turnup order recreate {last}'"),
+        OrderState::Requested | OrderState::Scheduled => {
+            format!("; cancel that one first, if another is wanted: 'turnup order cancel {last}'")
+        }
+        _ => String::new(),
+    };
+    Problem::conflict(
+        format!("the order was corrected already by order {last}, which is {}{then}", state.title()),
+        Vec::new(),
+    )
 }
 
 /// 409: a pool has no value left.

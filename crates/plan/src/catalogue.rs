@@ -1,8 +1,13 @@
 //! The service catalogue: a folder with a folder per definition, and the pools of resources.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+    sync::Arc,
+};
 
-use turnup_core::name::DefinitionName;
+use turnup_core::name::{DefinitionName, PlatformName};
 
 use crate::{
     bundle::read_file,
@@ -136,6 +141,16 @@ impl Catalogue {
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &DefinitionName> {
         self.definitions.keys()
+    }
+
+    /// The platforms that some version of a definition has templates for.
+    #[must_use]
+    pub fn platforms(&self) -> BTreeSet<&PlatformName> {
+        self.definitions
+            .values()
+            .flat_map(BTreeMap::values)
+            .flat_map(|definition| definition.platforms())
+            .collect()
     }
 
     /// The newest version of every definition, sorted by name.

@@ -130,7 +130,14 @@ async fn start_until_answered(
 }
 
 async fn start_once(context: &Context, due: &[(OrderId, i32)], most: Most) -> Result<(), StoreError> {
-    let (starting, at_hand) = begin(context, due, most).await?;
+    let (mut starting, at_hand) = begin(context, due, most).await?;
+    let put_off = starting.put_off(|device| context.regions.contains(&device.region));
+    if !put_off.is_empty() {
+        tracing::warn!(
+            orders = ?put_off,
+            "orders stay scheduled: they touch a device in a region that is not configured"
+        );
+    }
     let knowledge = start::Knowledge { catalogue: &at_hand.catalogue, yang: &at_hand.yang };
     let batch = start::draft(&starting, &knowledge, most);
     let questions = batch.questions();

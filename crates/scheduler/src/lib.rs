@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use turnup_broker::Broker;
-use turnup_core::message::Limits;
+use turnup_core::{message::Limits, name::RegionName};
 use turnup_library::Library;
 use turnup_store::Store;
 
@@ -142,6 +142,8 @@ impl From<LimitSettings> for Limits {
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) settings: Arc<Settings>,
+    /// The configured regions.
+    pub(crate) regions: Arc<[RegionName]>,
     pub(crate) store: Store,
     pub(crate) broker: Broker,
     pub(crate) library: Library,
@@ -165,14 +167,17 @@ pub fn reach_ms(ladder_levels: u8) -> i64 {
     i64::from(turnup_broker::delay::reach_s(ladder_levels)) * 900
 }
 
-/// Runs a scheduler until `shutdown`.
+/// Runs a scheduler until `shutdown`. `regions`: the configured ones; orders that touch a device in another region
+/// stay Scheduled, as no worker's queue would take their deployments.
 pub async fn run(
     settings: Settings,
+    regions: Vec<RegionName>,
     store: Store,
     broker: Broker,
     library: Library,
     shutdown: CancellationToken,
 ) {
-    let context = Context { settings: Arc::new(settings), store, broker, library, shutdown };
+    let context =
+        Context { settings: Arc::new(settings), regions: regions.into(), store, broker, library, shutdown };
     tokio::join!(due::run(&context), relay::run(&context), claims::run(&context));
 }

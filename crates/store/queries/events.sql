@@ -9,5 +9,6 @@ CROSS JOIN LATERAL (
 ) AS event
 WHERE event_cursors.cursor > $1
   AND ($2::text IS NULL OR starts_with('dev.turnup.' || entity || '.' || what || '.v1', $2))
+  AND ($4::timestamptz IS NULL OR event_cursors.at >= $4)
 ORDER BY event_cursors.cursor
 LIMIT $3

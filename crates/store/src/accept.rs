@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::Object;
 use jiff::Timestamp;
-use tokio_postgres::types::Json;
+use tokio_postgres::{Row, types::Json};
 use turnup_core::{
     id::{OrderId, ServiceId},
     lifecycle::OrderState,
@@ -56,9 +56,9 @@ impl Store {
         .await
     }
 
-    /// The order that has this requester's idempotency key or external id (the key counts first),
-    /// with the digest of its request. For a repetition that would no longer pass the checks, such
-    /// as a decommission order whose service is gone by now.
+    /// What the order with this requester's idempotency key or external id (the key counts first) makes of
+    /// a `request` with this digest. For a repetition that would no longer pass the checks, such as a decommission
+    /// order whose service is gone by now.
     ///
     /// # Errors
     /// If the database is away.
@@ -67,19 +67,55 @@ impl Store {
         requester: &str,
         key: Option<&str>,
         external_id: Option<&str>,
-    ) -> Result<Option<(OrderId, [u8; 32])>, StoreError> {
+        request: [u8; 32],
+    ) -> Result<Option<Accepted>, StoreError> {
         self.timed(async {
             let client = self.client().await?;
             let statement = statement!(client, "known_orders");
             let row = client
                 .query_opt(
                     &statement,
-                    &[&vec![requester], &vec![key], &vec![external_id], &vec![None::<Uuid>]],
+                    &[
+                        &vec![requester],
+                        &vec![key],
+                        &vec![external_id],
+                        &vec![None::<Uuid>],
+                        &vec![request.as_slice()],
+                    ],
                 )
                 .await?;
-            row.map(|row| Ok((OrderId(row.get(1)), digest(row.get(2))?))).transpose()
+            row.map(|row| Ok(KnownOrder::of(&row)?.answer(request))).transpose()
         })
         .await
+    }
+}
+
+/// An order that has the id, key or external id of one that is to be stored.
+#[derive(Debug, Clone, Copy)]
+struct KnownOrder {
+    id: OrderId,
+    digest: [u8; 32],
+    state: OrderState,
+    by_external_id: bool,
+}
+
+impl KnownOrder {
+    fn of(row: &Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: OrderId(row.get(1)),
+            digest: digest(row.get(2))?,
+            by_external_id: row.get::<_, i32>(3) > 2,
+            state: row.get::<_, &str>(4).parse()?,
+        })
+    }
+
+    /// What a request with this digest is told.
+    fn answer(self, request: [u8; 32]) -> Accepted {
+        match self.state {
+            _ if self.digest == request => Accepted::Known(self.id),
+            OrderState::Invalid if self.by_external_id => Accepted::Correctable(self.id),
+            _ => Accepted::KeyReused(self.id),
+        }
     }
 }
 
@@ -88,7 +124,7 @@ fn digest(bytes: Vec<u8>) -> Result<[u8; 32], StoreError> {
 }
 
 /// An order with the content that is stored.
-struct Row<'a> {
+struct Admitted<'a> {
     place: usize,
     order: &'a NewOrder,
     filled: Filled,
@@ -101,6 +137,7 @@ pub(crate) async fn store(
     reach_ms: i64,
 ) -> Result<Vec<Accepted>, StoreError> {
     let mut answers: Vec<Option<Accepted>> = vec![None; orders.len()];
+    lock_corrected(client, orders).await?;
     let waves = waves(orders);
     if waves.len() > 1 {
         lock_ahead(client, orders).await?;
@@ -134,6 +171,7 @@ fn waves(orders: &[NewOrder]) -> Vec<Vec<usize>> {
         let mut marks = vec![Mark::Id(facts.id)];
         marks.extend(order.idempotency_key.as_deref().map(|key| Mark::Key(&facts.requester, key)));
         marks.extend(facts.external_id.as_deref().map(|id| Mark::ExternalId(&facts.requester, id)));
+        marks.extend(order.derived_from.map(Mark::Id));
         let mut wave = marks.iter().filter_map(|mark| after.get(mark)).copied().max().unwrap_or(0);
         if order.if_busy == IfBusy::Refuse {
             wave = wave.max(after.get(&service).copied().unwrap_or(0));
@@ -161,8 +199,62 @@ async fn lock_ahead(client: &Object, orders: &[NewOrder]) -> Result<(), StoreErr
     lock_pools(client, &claiming).await
 }
 
-fn repeated(order: &NewOrder, (id, known): (OrderId, [u8; 32])) -> Accepted {
-    if known == order.digest { Accepted::Known(id) } else { Accepted::KeyReused(id) }
+/// Locks the orders that are to be corrected, so that each is corrected once.
+async fn lock_corrected(client: &Object, orders: &[NewOrder]) -> Result<(), StoreError> {
+    let corrected: Vec<Uuid> = orders.iter().filter_map(|order| order.derived_from).map(|id| id.0).collect();
+    if !corrected.is_empty() {
+        let lock = statement!(client, "corrected_lock");
+        client.query(&lock, &[&corrected]).await?;
+    }
+    Ok(())
+}
+
+/// Answers those whose order may not be corrected. Gives for each of the others the order that it supersedes: the one
+/// that it corrects, or the last correction of that one, if it was cancelled.
+async fn answer_corrections(
+    client: &Object,
+    orders: &[(usize, &NewOrder)],
+    answers: &mut [Option<Accepted>],
+) -> Result<HashMap<OrderId, OrderId>, StoreError> {
+    let corrected: Vec<Uuid> =
+        orders.iter().filter_map(|(_, order)| order.derived_from).map(|id| id.0).collect();
+    let mut superseded = HashMap::new();
+    if corrected.is_empty() {
+        return Ok(superseded);
+    }
+    let statement = statement!(client, "corrections");
+    let mut ends: HashMap<OrderId, (OrderId, OrderState)> = HashMap::new();
+    for row in client.query(&statement, &[&corrected]).await? {
+        ends.insert(OrderId(row.get(0)), (OrderId(row.get(1)), row.get::<_, &str>(2).parse()?));
+    }
+    for (place, order) in orders {
+        let Some(of) = order.derived_from else { continue };
+        let Some((end, state)) = ends.get(&of).copied() else {
+            return Err(StoreError::Refused(format!("there is no order {of} to be corrected")));
+        };
+        let wanted = if end == of { OrderState::Invalid } else { OrderState::Cancelled };
+        if state == wanted {
+            superseded.insert(order.facts.id, end);
+        } else {
+            answers[*place] = Some(Accepted::NotCorrectable(end, state));
+        }
+    }
+    Ok(superseded)
+}
+
+/// Gives the external ids of superseded orders free for the orders that correct them.
+async fn supersede(client: &Object, superseded: &HashMap<OrderId, OrderId>) -> Result<(), StoreError> {
+    let (by, ids): (Vec<Uuid>, Vec<Uuid>) = superseded.iter().map(|(by, id)| (by.0, id.0)).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let statement = statement!(client, "supersede");
+    let changed = client.execute(&statement, &[&ids, &by]).await?;
+    if usize::try_from(changed).is_ok_and(|changed| changed == ids.len()) {
+        Ok(())
+    } else {
+        Err(StoreError::Away("an order is corrected from two sides at once".to_owned()))
+    }
 }
 
 async fn store_wave(
@@ -172,12 +264,14 @@ async fn store_wave(
     reach_ms: i64,
     answers: &mut [Option<Accepted>],
 ) -> Result<(), StoreError> {
-    let rows = admit(client, orders, wave, answers).await?;
+    let (rows, mut superseded) = admit(client, orders, wave, answers).await?;
     if rows.is_empty() {
         return Ok(());
     }
+    superseded.retain(|by, _| rows.iter().any(|row| row.order.facts.id == *by));
+    supersede(client, &superseded).await?;
     let created = insert(client, &rows).await?;
-    let (fresh, late): (Vec<Row<'_>>, Vec<Row<'_>>) =
+    let (fresh, late): (Vec<Admitted<'_>>, Vec<Admitted<'_>>) =
         rows.into_iter().partition(|row| created.contains(&row.order.facts.id));
     if !late.is_empty() {
         let late: Vec<(usize, &NewOrder)> = late.iter().map(|row| (row.place, row.order)).collect();
@@ -187,6 +281,12 @@ async fn store_wave(
                 "order {} conflicts with no known order",
                 order.facts.id
             )));
+        }
+        let kept: Vec<Uuid> =
+            late.iter().filter_map(|(_, order)| superseded.get(&order.facts.id)).map(|id| id.0).collect();
+        if !kept.is_empty() {
+            let undo = statement!(client, "supersede_undo");
+            client.execute(&undo, &[&kept]).await?;
         }
         // The same request at the same time elsewhere: what was taken for this one is free again.
         let claiming = || late.iter().map(|(_, order)| *order).filter(|order| !order.claims.is_empty());
@@ -214,9 +314,10 @@ async fn admit<'a>(
     orders: &'a [NewOrder],
     wave: &[usize],
     answers: &mut [Option<Accepted>],
-) -> Result<Vec<Row<'a>>, StoreError> {
-    let plain = |place: usize| Row { place, order: &orders[place], filled: Filled::as_given(&orders[place]) };
-    let (demanding, mut rows): (Vec<(usize, &NewOrder)>, Vec<Row<'_>>) = (
+) -> Result<(Vec<Admitted<'a>>, HashMap<OrderId, OrderId>), StoreError> {
+    let plain =
+        |place: usize| Admitted { place, order: &orders[place], filled: Filled::as_given(&orders[place]) };
+    let (demanding, mut rows): (Vec<(usize, &NewOrder)>, Vec<Admitted<'_>>) = (
         wave.iter()
             .map(|place| (*place, &orders[*place]))
             .filter(|(_, order)| order.is_demanding())
@@ -224,23 +325,24 @@ async fn admit<'a>(
         wave.iter().filter(|place| !orders[**place].is_demanding()).map(|place| plain(*place)).collect(),
     );
     if demanding.is_empty() {
-        return Ok(rows);
+        return Ok((rows, HashMap::new()));
     }
     answer_known(client, &demanding, answers).await?;
     let open = |answers: &[Option<Accepted>]| -> Vec<(usize, &'a NewOrder)> {
         let open = demanding.iter().filter(|(place, _)| answers[*place].is_none());
         open.map(|(place, _)| (*place, &orders[*place])).collect()
     };
+    let superseded = answer_corrections(client, &open(answers), answers).await?;
     answer_busy(client, &open(answers), answers).await?;
     let (claiming, others): (Vec<_>, Vec<_>) =
         open(answers).into_iter().partition(|(_, order)| !order.claims.is_empty());
     rows.extend(others.iter().map(|(place, _)| plain(*place)));
-    let Some((_, first)) = claiming.first() else { return Ok(rows) };
+    let Some((_, first)) = claiming.first() else { return Ok((rows, superseded)) };
     let of: Vec<&NewOrder> = claiming.iter().map(|(_, order)| *order).collect();
     let mut refused = Vec::new();
     for ((place, order), reserved) in claiming.iter().zip(reserve(client, &of, first.at).await?) {
         match reserved {
-            Reserved::Filled(filled) => rows.push(Row { place: *place, order, filled }),
+            Reserved::Filled(filled) => rows.push(Admitted { place: *place, order, filled }),
             Reserved::Refused(answer) => refused.push((*place, *order, answer)),
         }
     }
@@ -250,7 +352,7 @@ async fn admit<'a>(
     for (place, _, answer) in refused {
         answers[place].get_or_insert(answer);
     }
-    Ok(rows)
+    Ok((rows, superseded))
 }
 
 /// Answers those of whose service another order is unfinished. The services stay locked, so that the
@@ -293,14 +395,17 @@ async fn answer_known(
     let mut own: HashMap<OrderId, usize> = HashMap::new();
     for ((place, order), known) in orders.iter().zip(known(client, &of).await?) {
         match known {
-            Some((id, _)) if id == order.facts.id => {
+            Some(known) if known.id == order.facts.id => {
                 let filled = Filled::as_given(order);
                 answers[*place] = Some(Accepted::Created(Box::new(filled)));
                 if !order.claims.is_empty() {
-                    own.insert(id, *place);
+                    own.insert(known.id, *place);
                 }
             }
-            Some(other) => answers[*place] = Some(repeated(order, other)),
+            // Whether it may be corrected is seen later.
+            Some(known)
+                if order.derived_from.is_some() && known.by_external_id && known.digest != order.digest => {}
+            Some(known) => answers[*place] = Some(known.answer(order.digest)),
             None => {}
         }
     }
@@ -324,7 +429,7 @@ async fn answer_known(
     Ok(())
 }
 
-async fn insert(tx: &Object, rows: &[Row<'_>]) -> Result<HashSet<OrderId>, StoreError> {
+async fn insert(tx: &Object, rows: &[Admitted<'_>]) -> Result<HashSet<OrderId>, StoreError> {
     let texts = |f: fn(&NewOrder) -> &str| rows.iter().map(|row| f(row.order)).collect::<Vec<&str>>();
     let orders = || rows.iter().map(|row| row.order);
     let ids: Vec<Uuid> = orders().map(|o| o.facts.id.0).collect();
@@ -385,20 +490,20 @@ async fn insert(tx: &Object, rows: &[Row<'_>]) -> Result<HashSet<OrderId>, Store
     Ok(rows.iter().map(|row| OrderId(row.get(0))).collect())
 }
 
-/// For each order the one that has its id, key or external id, with that one's digest.
-async fn known(tx: &Object, orders: &[&NewOrder]) -> Result<Vec<Option<(OrderId, [u8; 32])>>, StoreError> {
+/// For each order the one that has its id, key or external id.
+async fn known(tx: &Object, orders: &[&NewOrder]) -> Result<Vec<Option<KnownOrder>>, StoreError> {
     let requesters: Vec<&str> = orders.iter().map(|order| order.facts.requester.as_str()).collect();
     let keys: Vec<Option<&str>> = orders.iter().map(|order| order.idempotency_key.as_deref()).collect();
     let external_ids: Vec<Option<&str>> =
         orders.iter().map(|order| order.facts.external_id.as_deref()).collect();
     let ids: Vec<Uuid> = orders.iter().map(|order| order.facts.id.0).collect();
+    let digests: Vec<&[u8]> = orders.iter().map(|order| order.digest.as_slice()).collect();
     let mut known = vec![None; orders.len()];
     let statement = statement!(tx, "known_orders");
-    for row in tx.query(&statement, &[&requesters, &keys, &external_ids, &ids]).await? {
+    for row in tx.query(&statement, &[&requesters, &keys, &external_ids, &ids, &digests]).await? {
         let place: i64 = row.get(0);
-        let digest = digest(row.get(2))?;
         if let Some(known) = usize::try_from(place - 1).ok().and_then(|place| known.get_mut(place)) {
-            *known = Some((OrderId(row.get(1)), digest));
+            *known = Some(KnownOrder::of(&row)?);
         }
     }
     Ok(known)

@@ -1,7 +1,12 @@
-use tokio_postgres::Row;
+use deadpool_postgres::Object;
+use jiff::{SignedDuration, Timestamp};
+use tokio_postgres::{Row, types::ToSql};
 use turnup_core::event::Event;
 
 use crate::{Store, StoreError, pool::statement};
+
+/// How much later an event may get its cursor than one that happened after it: longer than a transaction lasts.
+const DISORDER: SignedDuration = SignedDuration::from_secs(60);
 
 /// An event with its place in the global log.
 #[derive(Debug, Clone)]
@@ -21,6 +26,10 @@ pub struct EventFilter {
     pub kind: Option<String>,
     /// About this subject, such as `orders/<id>`, and nothing else.
     pub subject: Option<String>,
+    /// That happened at this time or later.
+    pub since: Option<Timestamp>,
+    /// The last `limit` of them instead of the first.
+    pub newest: bool,
     /// At most so many (1 to 1000).
     pub limit: i64,
 }
@@ -43,8 +52,26 @@ pub(crate) fn logged(row: &Row) -> Result<Logged, StoreError> {
     })
 }
 
+/// A cursor after which is everything that happened at `at` or later. Cursors have no gaps, and rise with time.
+async fn cursor_before(client: &Object, at: Timestamp) -> Result<i64, StoreError> {
+    let last = statement!(client, "last_cursor");
+    let time = statement!(client, "cursor_time");
+    let (mut before, mut end): (i64, i64) = (0, client.query_one(&last, &[]).await?.get(0));
+    while before < end {
+        let middle = before + (end - before + 1) / 2;
+        let row = client.query_opt(&time, &[&middle]).await?;
+        // What is not kept any more is older.
+        if row.is_none_or(|row| row.get::<_, Timestamp>(0) < at) {
+            before = middle;
+        } else {
+            end = middle - 1;
+        }
+    }
+    Ok(before)
+}
+
 impl Store {
-    /// Events of the log after a cursor, oldest first.
+    /// Events of the log that `filter` wants, oldest first.
     ///
     /// # Errors
     /// If the database is away.
@@ -52,20 +79,31 @@ impl Store {
         self.timed(async {
             let client = self.client().await?;
             let limit = filter.limit.clamp(1, 1000);
+            let after = match filter.since {
+                None => filter.after,
+                Some(since) => filter.after.max(cursor_before(&client, since - DISORDER).await?),
+            };
             let rows = match filter.subject.as_deref() {
                 None => {
-                    let statement = statement!(client, "events");
-                    client.query(&statement, &[&filter.after, &filter.kind, &limit]).await?
+                    let statement = match filter.newest {
+                        true => statement!(client, "events_newest"),
+                        false => statement!(client, "events"),
+                    };
+                    client.query(&statement, &[&after, &filter.kind, &limit, &filter.since]).await?
                 }
                 Some(subject) => {
                     // `orders/<id>` is the entity `order`; what is no subject has no events.
                     let (plural, id) = subject.split_once('/').unwrap_or_default();
                     let entity = plural.strip_suffix('s').unwrap_or_default();
                     let statement = statement!(client, "events_of_subject");
-                    client.query(&statement, &[&filter.after, &filter.kind, &entity, &id, &limit]).await?
+                    let parameters: [&(dyn ToSql + Sync); 7] =
+                        [&after, &filter.kind, &entity, &id, &limit, &filter.since, &filter.newest];
+                    client.query(&statement, &parameters).await?
                 }
             };
-            rows.iter().map(logged).collect()
+            let mut events = rows.iter().map(logged).collect::<Result<Vec<_>, _>>()?;
+            events.sort_by_key(|logged| logged.cursor);
+            Ok(events)
         })
         .await
     }

@@ -39,10 +39,14 @@ impl Starting {
         }
         let timeout = self.timeout;
         timed(timeout, async {
-            if self.orders.is_empty() && self.moved.is_empty() {
+            let queued = self.put_off.iter().any(|due| due.ticket.is_some());
+            if self.orders.is_empty() && self.moved.is_empty() && !queued {
                 return self.tx.rollback().await;
             }
             let client = self.tx.client()?;
+            if queued {
+                self.leave_put_off(client).await?;
+            }
             let again = |(id, revision, due): &(OrderId, i32, Option<Timestamp>)| {
                 DueRow::new(*id, *revision, due.unwrap_or(now), now, 0)
             };
@@ -143,6 +147,23 @@ impl Starting {
             client.execute(&leave, &[&devices, &orders]).await?;
         }
         Ok(())
+    }
+
+    /// Takes those that were put off out of the queues, and wakes whoever stands behind them there.
+    async fn leave_put_off(&self, client: &deadpool_postgres::Object) -> Result<(), StoreError> {
+        let orders: BTreeSet<OrderId> = self.put_off.iter().map(|due| due.order.id).collect();
+        let stands = |(device, queue): (&DeviceName, &BTreeMap<i64, OrderId>)| {
+            let of: Vec<(String, Uuid)> = queue
+                .values()
+                .filter(|order| orders.contains(order))
+                .map(|order| (device.to_string(), order.0))
+                .collect();
+            of
+        };
+        let (devices, orders): (Vec<String>, Vec<Uuid>) = self.board.waiting.iter().flat_map(stands).unzip();
+        let leave = statement!(client, "leave_queues");
+        client.execute(&leave, &[&devices, &orders]).await?;
+        nudge(client, &devices).await
     }
 
     /// The services of Invalid orders.

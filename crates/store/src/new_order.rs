@@ -3,6 +3,7 @@ use serde_json::{Map, Value};
 use turnup_core::{
     event::OrderFacts,
     id::{OrderId, ServiceId},
+    lifecycle::OrderState,
     order::{Endpoint, IfBusy, OrderOptions, Priority},
     resource::{ResourceClaim, ResourceKey},
 };
@@ -49,7 +50,7 @@ pub struct NewOrder {
 impl NewOrder {
     /// Whether it needs more than to be stored.
     pub(crate) fn is_demanding(&self) -> bool {
-        !self.claims.is_empty() || self.if_busy == IfBusy::Refuse
+        !self.claims.is_empty() || self.if_busy == IfBusy::Refuse || self.derived_from.is_some()
     }
 }
 
@@ -62,6 +63,12 @@ pub enum Accepted {
     Known(OrderId),
     /// The key or external id belongs to this order, whose request was another.
     KeyReused(OrderId),
+    /// The external id belongs to this Invalid order, whose request was another: this one may be stored as its
+    /// correction.
+    Correctable(OrderId),
+    /// Not stored: this is the last correction of the order that it was to correct, or that order itself, and
+    /// its state does not allow another one.
+    NotCorrectable(OrderId, OrderState),
     /// Not stored: these of its values belong to other services.
     ResourceTaken(Vec<Clash>),
     /// Not stored: a pool has no free value.

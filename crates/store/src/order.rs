@@ -50,6 +50,8 @@ pub struct OrderView {
     pub requester: String,
     /// The Invalid order it corrects.
     pub derived_from: Option<OrderId>,
+    /// The order that corrects it.
+    pub superseded_by: Option<OrderId>,
     /// The approved plan, what to audit, the values of pools in it.
     #[serde(flatten)]
     pub options: OrderOptions,
@@ -176,6 +178,11 @@ pub(crate) fn optional_time<S: serde::Serializer>(
 /// An order from a row with its columns.
 pub(crate) fn view(row: &Row) -> Result<OrderView, StoreError> {
     let state: OrderState = row.get::<_, &str>("state").parse()?;
+    let superseded_by = row.get::<_, Option<Uuid>>("superseded_by").map(OrderId);
+    let mut actions = state.legal_actions();
+    if superseded_by.is_some() {
+        actions.retain(|action| action != "recreate");
+    }
     Ok(OrderView {
         id: OrderId(row.get("id")),
         kind: row.get::<_, &str>("kind").parse()?,
@@ -191,6 +198,7 @@ pub(crate) fn view(row: &Row) -> Result<OrderView, StoreError> {
         description: row.get("description"),
         requester: row.get("requester"),
         derived_from: row.get::<_, Option<Uuid>>("derived_from").map(OrderId),
+        superseded_by,
         options: serde_json::from_value(row.get("options"))?,
         state,
         schedule_revision: row.get("schedule_revision"),
@@ -202,7 +210,7 @@ pub(crate) fn view(row: &Row) -> Result<OrderView, StoreError> {
         waiting_for: Vec::new(),
         created_at: row.get("created_at"),
         updated_at: row.get("updated_at"),
-        actions: state.legal_actions(),
+        actions,
         deployments: None,
         history: None,
     })

@@ -73,7 +73,6 @@ pub struct FootprintRow {
     /// Whether an attempt has left the device with that one, or another, or it is not known.
     pub in_force: InForce,
     /// Footprints of failed attempts that may be on the device.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub strays: Vec<Value>,
 }
 

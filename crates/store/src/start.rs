@@ -126,6 +126,8 @@ pub struct Starting {
     followers: BTreeSet<OrderId>,
     /// Orders whose service came to another device while we waited for the leases: id, revision, due.
     pub(crate) moved: Vec<(OrderId, i32, Option<Timestamp>)>,
+    /// Orders that wait until a worker serves all their devices.
+    pub(crate) put_off: Vec<DueOrder>,
 }
 
 /// What is to be done with one order of the batch.
@@ -207,6 +209,7 @@ impl Store {
                 unresolved: BTreeSet::new(),
                 queued: BTreeSet::new(),
                 moved: Vec::new(),
+                put_off: Vec::new(),
                 followers: BTreeSet::new(),
                 orders,
             };
@@ -223,6 +226,17 @@ impl Store {
 }
 
 impl Starting {
+    /// Puts orders aside that touch a device for which `is_served` says no: they stay Scheduled and hold up no
+    /// other order. The reconciler brings them again. Gives their ids.
+    pub fn put_off(&mut self, is_served: impl Fn(&Device) -> bool) -> Vec<OrderId> {
+        let devices = &self.devices;
+        let served = |due: &DueOrder| due.devices.iter().all(|name| devices.get(name).is_none_or(&is_served));
+        let (stay, put_off) = std::mem::take(&mut self.orders).into_iter().partition(served);
+        self.orders = stay;
+        self.put_off = put_off;
+        self.put_off.iter().map(|due| due.order.id).collect()
+    }
+
     /// Puts those aside whose service has come to a device that is not locked: they are sent again.
     fn put_aside_moved(&mut self) {
         let footprints = &self.footprints;

@@ -163,7 +163,9 @@ fn of_error(step: Step, error: &RpcError) -> Failure {
     let said = error.message.as_deref().unwrap_or_else(|| error.tag.as_str());
     let message = match (class, error.session_id()) {
         (FailureClass::Busy, Some(0)) => format!("{said} (held by something other than a NETCONF session)"),
-        (FailureClass::Busy, Some(holder)) => format!("{said} (held by session {holder})"),
+        (FailureClass::Busy, Some(holder)) if !said.contains(&format!("session {holder}")) => {
+            format!("{said} (held by session {holder})")
+        }
         _ => said.to_owned(),
     };
     let text = |text: &Option<String>| text.as_deref().map(shorten);

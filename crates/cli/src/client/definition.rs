@@ -12,7 +12,8 @@ use turnup_plan::{Bundle, Mistake};
 
 use super::{
     http::{Api, encode},
-    output::{Format, json as print_json, line, list, print},
+    output::{Format, counted, json as print_json, line, list, print},
+    table::{cut, whole},
 };
 use crate::failure::Failure;
 
@@ -48,24 +49,30 @@ pub(crate) enum DefinitionCommand {
 }
 
 /// Checks a folder; needs no server.
-pub(crate) fn check(folder: &Path, yang: Option<&Path>) -> Result<(), Failure> {
-    match check::run(folder, yang) {
-        Ok(lines) => {
-            print(&lines);
-            Ok(())
-        }
-        Err(mistakes) => {
-            for mistake in &mistakes {
-                line(mistake);
-            }
-            Err(Failure::Failed(format!("{} mistakes", mistakes.len())))
-        }
+pub(crate) fn check(format: Format, folder: &Path, yang: Option<&Path>) -> Result<(), Failure> {
+    let found = check::run(folder, yang);
+    if format == Format::Json {
+        let mistake = |mistake: &Mistake| json!({"file": mistake.file, "line": mistake.line, "message": mistake.message});
+        let mistakes: Vec<_> = found.as_ref().err().into_iter().flatten().map(mistake).collect();
+        print_json(&json!({"mistakes": mistakes, "report": found.as_deref().unwrap_or_default()}))?;
     }
+    let mistakes = match (found, format) {
+        (Ok(lines), Format::Table) => {
+            print(&lines);
+            return Ok(());
+        }
+        (Ok(_), Format::Json) => return Ok(()),
+        (Err(mistakes), _) => mistakes,
+    };
+    if format == Format::Table {
+        mistakes.iter().for_each(line);
+    }
+    Err(Failure::Failed(counted(mistakes.len(), "mistake")))
 }
 
 pub(crate) async fn run(api: &Api, format: Format, command: DefinitionCommand) -> Result<(), Failure> {
     match command {
-        DefinitionCommand::Check { folder, yang } => check(&folder, yang.as_deref()),
+        DefinitionCommand::Check { folder, yang } => check(format, &folder, yang.as_deref()),
         DefinitionCommand::Publish { folders } => publish(api, format, &folders).await,
         DefinitionCommand::Show { name, version } => {
             let version = version.map(|version| format!("?version={version}")).unwrap_or_default();
@@ -81,12 +88,13 @@ pub(crate) async fn run(api: &Api, format: Format, command: DefinitionCommand) -
             list(
                 format,
                 &page,
+                "definitions",
                 &[
-                    ("definition", "/name"),
-                    ("newest", "/version"),
-                    ("versions", "/versions"),
-                    ("title", "/title"),
-                    ("platforms", "/platforms"),
+                    whole(0, "definition", "/name"),
+                    whole(1, "newest", "/version"),
+                    cut(2, 8, "versions", "/versions"),
+                    cut(3, 12, "platforms", "/platforms"),
+                    cut(4, 12, "title", "/title"),
                 ],
             )
         }

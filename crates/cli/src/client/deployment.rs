@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::Value;
+use turnup_core::lifecycle::DeploymentState;
 
 use super::{
     http::{Api, encode, query},
@@ -33,6 +34,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     match command {
         DeploymentCommand::Show { id } => {
+            let id = api.resolve("deployments", &id).await?;
             let deployment = api.get(&path(&id)).await?;
             if format == Format::Json {
                 return print_json(&deployment);
@@ -54,6 +56,7 @@ pub(crate) async fn run(
             Ok(())
         }
         DeploymentCommand::Transcript { id, device } => {
+            let id = api.resolve("deployments", &id).await?;
             let filter = query([("device", device.as_deref())]);
             let transcript = api.get(&format!("{}/transcript?{filter}", path(&id))).await?;
             if format == Format::Json {
@@ -72,11 +75,21 @@ fn path(id: &str) -> String {
 fn transcript_lines(transcript: &Value) -> Vec<String> {
     let kept = items(&transcript["items"]);
     if kept.is_empty() {
-        return vec![
-            "nothing is kept: no device was contacted, it is too long ago (scheduler.keep_transcripts_days), or \
-             the worker keeps none (worker.transcripts)"
-                .to_owned(),
-        ];
+        let state = transcript["state"].as_str().and_then(|word| word.parse::<DeploymentState>().ok());
+        return vec![match state {
+            Some(DeploymentState::Committed) => {
+                "the deployment succeeded, and of such no transcript is kept unless the worker is told so \
+                 (worker.transcripts = \"all\")"
+            }
+            Some(state) if !state.is_final() => {
+                "the deployment has not ended; its transcript is kept at its end, if something went wrong"
+            }
+            _ => {
+                "no transcript is kept: no device was contacted, it is too long ago (scheduler.keep_transcripts_days), \
+                 or the worker keeps none (worker.transcripts)"
+            }
+        }
+        .to_owned()];
     }
     let mut out = Vec::new();
     for part in kept {
@@ -152,6 +165,9 @@ mod tests {
                 "    no answer",
             ]
         );
-        assert!(transcript_lines(&json!({"items": []}))[0].contains("keep_transcripts_days"));
+        let none = |state: &str| transcript_lines(&json!({"state": state, "items": []}))[0].clone();
+        assert!(none("rolled_back").contains("keep_transcripts_days"));
+        assert!(none("committed").contains("succeeded"));
+        assert!(none("running").contains("has not ended"));
     }
 }

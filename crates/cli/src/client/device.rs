@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use turnup_core::failure::FailureClass;
 use turnup_netconf::ssh::{Target, learn_host_key};
 
 use self::import::Import;
 use super::{
     http::{Api, encode, query},
-    output::{Format, items, json as print_json, line, list, print, text},
+    output::{Format, items, json as print_json, line, list, note, print, text},
     paint::Paint,
+    table::{cut, whole},
 };
 use crate::failure::Failure;
 
@@ -23,6 +25,8 @@ pub(crate) enum DeviceCommand {
     Add(Add),
     /// Add devices from a list (CSV, YAML, JSON) or from NetBox (CSV export, API's JSON)
     Import(Box<Import>),
+    /// Change what the inventory has of a device
+    Set(Set),
     /// List devices
     List {
         #[arg(long)]
@@ -79,6 +83,80 @@ pub(crate) struct Add {
     description: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    name: String,
+    #[arg(long)]
+    region: Option<String>,
+    #[arg(long)]
+    platform: Option<String>,
+    /// Host name or IP address; with the port it belongs to one device
+    #[arg(long)]
+    address: Option<String>,
+    #[arg(long)]
+    port: Option<u16>,
+    /// OpenSSH public key, or SHA256:… fingerprint; 'turnup device trust' reads it from the device
+    #[arg(long)]
+    host_key: Option<String>,
+    /// Name of the credentials in the workers' configuration
+    #[arg(long)]
+    credential: Option<String>,
+    #[arg(long)]
+    description: Option<String>,
+    /// Remove a value: host_key, credential or description; several with commas
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FIELD")]
+    unset: Vec<Optional>,
+}
+
+/// What a device need not have.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Optional {
+    HostKey,
+    Credential,
+    Description,
+}
+
+impl Set {
+    /// The merge patch (RFC 7396) that makes the changes.
+    fn patch(&self) -> Result<Value, Failure> {
+        let mut patch = serde_json::Map::new();
+        for (field, value) in [
+            ("region", &self.region),
+            ("platform", &self.platform),
+            ("address", &self.address),
+            ("host_key", &self.host_key),
+            ("credential", &self.credential),
+            ("description", &self.description),
+        ] {
+            if let Some(value) = value {
+                patch.insert(field.to_owned(), json!(value));
+            }
+        }
+        if let Some(port) = self.port {
+            patch.insert("port".to_owned(), json!(port));
+        }
+        for field in &self.unset {
+            let field = match field {
+                Optional::HostKey => "host_key",
+                Optional::Credential => "credential",
+                Optional::Description => "description",
+            };
+            if patch.insert(field.to_owned(), Value::Null).is_some() {
+                return Err(Failure::Usage(format!("{field} is both given and removed with --unset")));
+            }
+        }
+        if patch.is_empty() {
+            return Err(Failure::Usage(
+                "nothing to change: give --region, --platform, --address, --port, --host-key, --credential, \
+                 --description or --unset"
+                    .to_owned(),
+            ));
+        }
+        Ok(Value::Object(patch))
+    }
+}
+
 pub(crate) async fn run(
     api: &Api,
     format: Format,
@@ -111,17 +189,19 @@ pub(crate) async fn run(
             list(
                 format,
                 &page,
+                "devices",
                 &[
-                    ("device", "/name"),
-                    ("region", "/region"),
-                    ("platform", "/platform"),
-                    ("address", "/address"),
-                    ("port", "/port"),
-                    ("credential", "/credential"),
-                    ("host key", "/host_key"),
+                    whole(0, "device", "/name"),
+                    whole(2, "region", "/region"),
+                    whole(3, "platform", "/platform"),
+                    whole(1, "address", "/address"),
+                    whole(1, "port", "/port"),
+                    whole(5, "credential", "/credential"),
+                    cut(4, 14, "host key", "/fingerprint"),
                 ],
             )
         }
+        DeviceCommand::Set(set) => show(format, &api.patch(&path(&set.name), &set.patch()?).await?),
         DeviceCommand::Show { name } => show(format, &api.get(&path(&name)).await?),
         DeviceCommand::Trust { name, fingerprint, yes } => {
             trust(api, format, &name, fingerprint.as_deref(), yes).await
@@ -153,8 +233,12 @@ async fn run_check(
         // It is there: it was asked just now.
         print(&check::lines(&answer, &api.get(&path(name)).await?, paint));
     }
-    if !items(&answer["failures"]).is_empty() || answer.pointer("/check/trusted") == Some(&json!(false)) {
-        return Err(Failure::Failed(format!("{name} can't be used as it is")));
+    let failures = items(&answer["failures"]);
+    if !failures.is_empty() || answer.pointer("/check/trusted") == Some(&json!(false)) {
+        let why = format!("{name} can't be used as it is");
+        // As 'device trust' ends, which asks it directly.
+        let unreachable = failures.iter().any(|failure| failure["class"] == FailureClass::Unreachable.word());
+        return Err(if unreachable { Failure::Unreachable(why) } else { Failure::Failed(why) });
     }
     Ok(())
 }
@@ -175,12 +259,22 @@ fn show(format: Format, device: &Value) -> Result<(), Failure> {
         "port",
         "credential",
         "host_key",
+        "fingerprint",
         "description",
         "updated_at",
     ] {
         line(format!("{field:<12} {}", text(device.get(field))));
     }
+    warn_of_twins(device);
     Ok(())
+}
+
+/// Warns if other devices have the same host key: it then does not tell them apart.
+fn warn_of_twins(device: &Value) {
+    let twins = items(&device["same_host_key"]);
+    if !twins.is_empty() {
+        note(check::twins(twins));
+    }
 }
 
 async fn trust(
@@ -196,7 +290,12 @@ async fn trust(
     let presented = learn_host_key(&Target::new(address, port), Duration::from_secs(10))
         .await
         .map_err(|error| Failure::Unreachable(format!("{name}: {error}")))?;
-    line(format!("{name} at {address}:{port} presents {}", presented.fingerprint()));
+    let said = format!("{name} at {address} port {port} presents {}", presented.fingerprint());
+    if format == Format::Table {
+        line(said)
+    } else {
+        note(said)
+    }
     match fingerprint {
         Some(wanted) if wanted == presented.fingerprint() => {}
         Some(wanted) => return Err(Failure::Refused(format!("that is not {wanted}; nothing was pinned"))),
@@ -209,4 +308,32 @@ async fn trust(
         }
     }
     show(format, &api.patch(&path(name), &json!({"host_key": presented.to_openssh()})).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(unset: Vec<Optional>, credential: Option<&str>) -> Set {
+        Set {
+            name: "pe1".to_owned(),
+            region: None,
+            platform: None,
+            address: None,
+            port: Some(2830),
+            host_key: None,
+            credential: credential.map(str::to_owned),
+            description: None,
+            unset,
+        }
+    }
+
+    #[test]
+    fn device_set_changes_only_what_is_given() {
+        let patch = set(vec![Optional::HostKey], Some("lab")).patch().unwrap();
+        assert_eq!(patch, json!({"port": 2830, "credential": "lab", "host_key": null}));
+        assert_eq!(set(vec![Optional::Credential], Some("lab")).patch().unwrap_err().exit_code(), 2);
+        let nothing = Set { port: None, ..set(vec![], None) };
+        assert!(nothing.patch().unwrap_err().to_string().contains("--address"));
+    }
 }

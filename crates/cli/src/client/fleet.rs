@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     http::Api,
     output::{Format, json, line, table, text},
+    table::whole,
 };
 use crate::failure::Failure;
 
@@ -15,16 +16,16 @@ pub(crate) async fn run(api: &Api, format: Format, watch: bool) -> Result<(), Fa
             json(&fleet)?;
         } else {
             let regions = fleet["regions"].as_array().cloned().unwrap_or_default();
-            line(table(
+            table(
                 &regions,
                 &[
-                    ("region", "/region"),
-                    ("workers", "/workers"),
-                    ("urgent", "/queues/urgent"),
-                    ("normal", "/queues/normal"),
-                    ("bulk", "/queues/bulk"),
+                    whole(0, "region", "/region"),
+                    whole(1, "workers", "/workers"),
+                    whole(2, "urgent waiting", "/queues/urgent/ready"),
+                    whole(2, "normal waiting", "/queues/normal/ready"),
+                    whole(2, "bulk waiting", "/queues/bulk/ready"),
                 ],
-            ));
+            );
             for (state, count) in fleet["orders"].as_object().into_iter().flatten() {
                 line(format!("{state:<14} {}", text(Some(count))));
             }

@@ -62,10 +62,45 @@ impl Api {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        Failure::Unreachable(format!(
-            "{} can't be reached ({error}); is an intake running? Set TURNUP_URL or --url",
-            self.base
-        ))
+        unreachable(&self.base, error.is_builder(), error.is_timeout(), error)
+    }
+
+    /// The whole id of what `given` names among `things` (`orders`, `services`, `deployments`): an id, a unique
+    /// beginning of one, `external:` and an external id, or a bare external id.
+    pub(crate) async fn resolve(&self, things: &str, given: &str) -> Result<String, Failure> {
+        if uuid::Uuid::parse_str(given).is_ok() {
+            return Ok(given.to_owned());
+        }
+        let found = async |name: &str| -> Result<Result<String, Failure>, Failure> {
+            match self.get(&format!("/v1/{things}/{}", encode(name))).await {
+                Ok(thing) => Ok(Ok(thing["id"].as_str().unwrap_or(name).to_owned())),
+                Err(Failure::Problem(problem)) if matches!(problem.status, 404 | 409) => {
+                    Ok(Err(Failure::Problem(problem)))
+                }
+                Err(failure) => Err(failure),
+            }
+        };
+        if given.starts_with("external:") {
+            return found(given).await?;
+        }
+        let by_external_id = found(&format!("external:{given}")).await?;
+        let digits = given.chars().filter(|c| *c != '-').count();
+        let may_be_id = (8..32).contains(&digits) && given.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        if !may_be_id {
+            return by_external_id;
+        }
+        let thing = things.trim_end_matches('s');
+        match (found(given).await?, by_external_id) {
+            (Ok(id), Ok(other)) if id != other => Err(Failure::Refused(format!(
+                "{given} is the beginning of the id of {thing} {id}, and the external id of {thing} {other}; give \
+                 external:{given} or more of the id"
+            ))),
+            (Ok(id), Ok(_) | Err(_)) | (Err(_), Ok(id)) => Ok(id),
+            // The one that says more than that there is none.
+            (Err(by_id), Err(by_external_id)) => {
+                Err(if by_external_id.has_code("not_found") { by_id } else { by_external_id })
+            }
+        }
     }
 
     /// GET.
@@ -187,6 +222,36 @@ impl Api {
     }
 }
 
+/// Why a server can't be reached. The cause is the last error of the chain: the first says only what was tried.
+fn unreachable(
+    base: &str,
+    bad_url: bool,
+    timeout: bool,
+    error: &(dyn std::error::Error + 'static),
+) -> Failure {
+    if bad_url {
+        return Failure::Usage(format!(
+            "{base:?} is not a URL; write http:// or https://, the host and the port, such as \
+             http://127.0.0.1:8080, in TURNUP_URL or --url"
+        ));
+    }
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let cause = cause.to_string();
+    let hint = if timeout {
+        "it did not answer in time; is it the right address?"
+    } else if cause.contains("InvalidContentType") {
+        "it does not speak TLS; does the URL begin with http:// instead of https://?"
+    } else if cause.contains("invalid HTTP version") || cause.contains("message head is too large") {
+        "it does not speak HTTP; does the URL begin with https:// instead of http://, is the port right?"
+    } else {
+        "is an intake running there? Set TURNUP_URL or --url"
+    };
+    Failure::Unreachable(format!("{base} can't be reached ({cause}); {hint}"))
+}
+
 async fn json(response: Response) -> Result<Value, Failure> {
     let text = response
         .text()
@@ -233,6 +298,25 @@ pub(crate) fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unreachable_server_is_told_with_its_cause() {
+        let error = |text: &str| std::io::Error::other(text.to_owned());
+        let said = |bad_url, timeout, text: &str| {
+            let failure = unreachable("http://x", bad_url, timeout, &error(text));
+            (failure.exit_code(), failure.to_string())
+        };
+        let (code, text) = said(true, false, "builder error");
+        assert!(code == 2 && text.contains("http://127.0.0.1:8080"), "{text}");
+        let (code, text) = said(false, false, "Connection refused (os error 111)");
+        assert!(
+            code == 4 && text.contains("(Connection refused (os error 111)); is an intake running"),
+            "{text}"
+        );
+        let (_, text) = said(false, false, "received corrupt message of type InvalidContentType");
+        assert!(text.contains("does not speak TLS"), "{text}");
+        assert!(said(false, true, "operation timed out").1.contains("in time"));
+    }
 
     #[test]
     fn queries_are_encoded() {

@@ -7,7 +7,7 @@ mod settle;
 mod show;
 pub(crate) mod when;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use futures_util::{StreamExt as _, stream};
@@ -15,15 +15,22 @@ use serde_json::{Value, json};
 use turnup_core::problem::Problem;
 use turnup_files::Delimiter;
 
-use self::{file::FileOrder, modify::Modify, plan::Source, show::one_line};
+use self::{
+    file::FileOrder,
+    modify::Modify,
+    plan::Source,
+    settle::{MANY, Seen, Tally},
+    show::one_line,
+};
 pub(crate) use self::{
     settle::{settle, settled},
     show::{failure, of_deployment, retry},
 };
 use super::{
     http::{Api, encode, query},
-    output::{Format, counted, json as print_json, line, list, print, text, warn},
+    output::{Format, counted, json as print_json, line, list, note, print, text, warn},
     paint::Paint,
+    table::{cut, whole},
 };
 use crate::failure::Failure;
 
@@ -41,6 +48,9 @@ pub(crate) enum OrderCommand {
         /// Follow it until it has ended
         #[arg(long)]
         watch: bool,
+        /// With --watch: also while it has no time, until somebody gives it one
+        #[arg(long, requires = "watch")]
+        wait: bool,
     },
     /// Say in one sentence why an order is where it is, and what can be done
     Explain { id: String },
@@ -62,9 +72,13 @@ pub(crate) enum OrderCommand {
     /// Make a corrected order of an Invalid one
     Recreate {
         id: String,
-        /// JSON merge patch (RFC 7396) on the order, such as '{"attributes":{"mtu":9000}}'
+        /// JSON merge patch (RFC 7396) on the order, such as '{"attributes":{"mtu":9000}}'; external id and time
+        /// stay as they were
         #[arg(long, default_value = "{}")]
         changes: String,
+        /// Start at this time (RFC 3339) or "now"
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
     },
     /// Show what an order would change, device by device; nothing is stored
     Plan {
@@ -169,6 +183,9 @@ pub(crate) struct Submit {
     /// Wait until every order has ended; exit code 1 if one did not complete
     #[arg(long)]
     watch: bool,
+    /// With --watch: also for orders that have no time, until somebody gives them one
+    #[arg(long, requires = "watch")]
+    wait: bool,
     /// Check and plan only; store nothing
     #[arg(long)]
     dry_run: bool,
@@ -218,14 +235,15 @@ pub(crate) async fn run(
         OrderCommand::Submit(submit) => run_submit(api, format, paint, &submit).await,
         OrderCommand::Modify(modify) => modify::run(api, format, paint, &modify).await,
         OrderCommand::List(filter) => run_list(api, format, &filter).await,
-        OrderCommand::Show { id, watch } => {
+        OrderCommand::Show { id, watch, wait } => {
+            let id = api.resolve("orders", &id).await?;
             if watch {
-                let mut open = BTreeMap::from([(id.clone(), id.clone())]);
-                settle(api, &mut open, |order| line(one_line(order))).await?;
+                watch_one(api, format, &id, wait).await?;
             }
             show(format, paint, &api.get(&path(&id)).await?)
         }
         OrderCommand::Explain { id } => {
+            let id = api.resolve("orders", &id).await?;
             let explained = api.get(&format!("{}/explain", path(&id))).await?;
             if format == Format::Json {
                 return print_json(&explained);
@@ -245,9 +263,12 @@ pub(crate) async fn run(
             let body = reason.map_or_else(|| json!({}), |reason| json!({"reason": reason}));
             act(api, format, &id, "cancel", &body).await
         }
-        OrderCommand::Recreate { id, changes } => {
-            let changes = turnup_files::json::read(changes.as_bytes())
+        OrderCommand::Recreate { id, changes, at } => {
+            let mut changes = turnup_files::json::read(changes.as_bytes())
                 .map_err(|error| Failure::Usage(format!("--changes is {error}")))?;
+            if let (Some(at), Some(changes)) = (at, changes.as_object_mut()) {
+                changes.insert("schedule".to_owned(), json!(at));
+            }
             act(api, format, &id, "recreate", &json!({"changes": changes})).await
         }
         OrderCommand::Plan { order, delimiter, view } => {
@@ -261,8 +282,23 @@ fn path(id: &str) -> String {
 }
 
 async fn act(api: &Api, format: Format, id: &str, action: &str, body: &Value) -> Result<(), Failure> {
-    let order = api.post(&format!("{}/{action}", path(id)), body).await?;
+    let id = api.resolve("orders", id).await?;
+    let order = api.post(&format!("{}/{action}", path(&id)), body).await?;
     short(format, &order)
+}
+
+/// Follows an order, saying first where it is and why.
+async fn watch_one(api: &Api, format: Format, id: &str, wait: bool) -> Result<(), Failure> {
+    let explained = api.get(&format!("{}/explain", path(id))).await?;
+    let say = |text: String| if format == Format::Table { line(text) } else { note(text) };
+    say(text(explained.get("explanation")));
+    settle(api, &mut BTreeSet::from([id.to_owned()]), wait, |seen| match seen {
+        Seen::Idle(_) => {
+            say("it is not followed, as nothing happens to it; --wait follows it all the same".to_owned())
+        }
+        Seen::Again(order) | Seen::Ended(order) => say(one_line(order)),
+    })
+    .await
 }
 
 /// An order in a line, or as JSON.
@@ -290,7 +326,9 @@ async fn run_plan(
     delimiter: Option<Delimiter>,
     view: &PlanView,
 ) -> Result<(), Failure> {
-    if uuid::Uuid::parse_str(order).is_ok() {
+    let names_file = order == "-" || order.contains(['/', '.']) || std::path::Path::new(order).exists();
+    if !names_file {
+        let order = &api.resolve("orders", order).await?;
         let on_device = if view.on_device { "?on_device=true" } else { "" };
         let plan = api.patient().get(&format!("{}/plan{on_device}", path(order))).await?;
         let stored = api.get(&path(order)).await?;
@@ -487,6 +525,7 @@ pub(crate) async fn of_service(
     service: &str,
     options: &Deploy,
 ) -> Result<(), Failure> {
+    let service = api.resolve("services", service).await?;
     let mut order = json!({"kind": kind, "service_id": service});
     options.add_to(&mut order);
     deploy(api, format, paint, order, options).await
@@ -494,13 +533,18 @@ pub(crate) async fn of_service(
 
 async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failure> {
     let limit = filter.limit.to_string();
+    // One that was removed is not found any more, but its orders are.
+    let service = match filter.service_id.as_deref() {
+        Some(id) if uuid::Uuid::parse_str(id).is_err() => Some(api.resolve("services", id).await?),
+        given => given.map(str::to_owned),
+    };
     let filters = query([
         ("state", filter.state.as_deref()),
         ("kind", filter.kind.as_deref()),
         ("region", filter.region.as_deref()),
         ("device", filter.device.as_deref()),
         ("definition", filter.definition.as_deref()),
-        ("service_id", filter.service_id.as_deref()),
+        ("service_id", service.as_deref()),
         ("external_id", filter.external_id.as_deref()),
         ("created_after", filter.created_after.as_deref()),
         ("created_before", filter.created_before.as_deref()),
@@ -511,15 +555,17 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
     list(
         format,
         &page,
+        "orders",
         &[
-            ("order", "/id"),
-            ("state", "/state"),
-            ("kind", "/kind"),
-            ("definition", "/definition"),
-            ("region", "/region"),
-            ("external id", "/external_id"),
-            ("scheduled for", "/scheduled_for"),
-            ("changed", "/updated_at"),
+            whole(0, "order", "/id"),
+            whole(1, "state", "/state"),
+            cut(2, 10, "external id", "/external_id"),
+            cut(3, 8, "definition", "/definition"),
+            whole(4, "kind", "/kind"),
+            whole(7, "region", "/region"),
+            cut(6, 12, "devices", "/devices"),
+            whole(5, "scheduled for", "/scheduled_for"),
+            whole(8, "changed", "/updated_at"),
         ],
     )?;
     if !filter.watch {
@@ -560,16 +606,17 @@ async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) ->
     }
     warn_of_past(&orders);
     let results = submit_all(api, &orders, submit.again).await?;
-    let mut open = BTreeMap::new();
+    let mut open = BTreeSet::new();
     let (mut known, mut repeated, mut refused) = (0, 0, Vec::new());
+    // Of many that are watched, each gets one line: when it has ended.
+    let each_state = !submit.watch || orders.len() < MANY;
     for (order, result) in orders.iter().zip(&results) {
         if let Some(stored) = result.get("order") {
-            let id = text(stored.get("id"));
-            open.insert(id.clone(), order.external_id().map_or_else(|| id.clone(), str::to_owned));
+            open.insert(text(stored.get("id")));
             let is_known = result["status"] == 200;
             known += usize::from(is_known);
             repeated += usize::from(is_known && order.external_id().is_none());
-            if format == Format::Table {
+            if format == Format::Table && each_state {
                 let before = if is_known {
                     format!("  {} was submitted before", order.label())
                 } else {
@@ -600,15 +647,19 @@ async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) ->
         let placed = orders.iter().zip(&results).map(|(order, result)| in_file(order, result.clone()));
         print_json(&placed.collect())?;
     }
-    let mut incomplete = 0;
+    let mut tally = Tally::default();
     if submit.watch {
-        settle(api, &mut open, |order| {
-            incomplete += usize::from(order["state"] != "completed");
-            if format == Format::Table {
-                line(one_line(order));
+        settle(api, &mut open, submit.wait, |seen| {
+            tally.add(seen);
+            match (seen, format) {
+                (Seen::Idle(_), _) => {}
+                (Seen::Again(order), _) => note(one_line(order)),
+                (Seen::Ended(order), Format::Table) => line(one_line(order)),
+                (Seen::Ended(_), Format::Json) => {}
             }
         })
         .await?;
+        tally.lines(refused.len()).iter().for_each(note);
     }
     if format == Format::Table && orders.len() > 1 {
         repeat(&refused, orders.len(), "refused");
@@ -621,11 +672,12 @@ async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) ->
         }
         line(parts.join(", "));
     }
+    let incomplete = tally.incomplete();
     if !refused.is_empty() {
         return Err(Failure::Failed(format!("{} of {} orders were refused", refused.len(), orders.len())));
     }
     if incomplete > 0 {
-        return Err(Failure::Failed(format!("{incomplete} orders did not complete")));
+        return Err(Failure::Failed(format!("{} did not complete", counted(incomplete, "order"))));
     }
     Ok(())
 }

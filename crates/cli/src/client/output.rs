@@ -1,8 +1,8 @@
 //! What people and scripts see.
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::Value;
 
+use super::table::{self, Column};
 use crate::failure::Failure;
 
 /// How to print.
@@ -14,11 +14,16 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Writes a line; a closed pipe ends the command quietly, as with other tools.
+/// Writes a line; a closed pipe ends the command quietly, as with other tools. Anything else that keeps the output
+/// from being written, such as a full disk, ends it with exit code 1.
 pub(crate) fn line(text: impl std::fmt::Display) {
-    use std::io::Write as _;
-    if writeln!(std::io::stdout(), "{text}").is_err() {
-        std::process::exit(0);
+    use std::io::{ErrorKind, Write as _};
+    if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+        if error.kind() == ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        note(format!("turnup: the output can't be written: {error}"));
+        std::process::exit(1);
     }
 }
 
@@ -34,18 +39,23 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A table with these columns: heading and JSON pointer.
-pub(crate) fn table(items: &[Value], columns: &[(&str, &str)]) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(columns.iter().map(|(heading, _)| *heading));
-    for item in items {
-        table.add_row(columns.iter().map(|(_, pointer)| text(item.pointer(pointer))));
-    }
-    table.to_string()
+/// Writes items in columns.
+pub(crate) fn table(items: &[Value], columns: &[Column<'_>]) {
+    print(&table::lines(items, columns, table::width()));
 }
 
-/// A value as one cell.
+/// A value of a list: one line, and without spaces where it has none itself.
+pub(crate) fn cell(value: Option<&Value>) -> String {
+    let text = match value {
+        None | Some(Value::Null) => return "-".to_owned(),
+        Some(Value::Array(items)) if items.is_empty() => return "-".to_owned(),
+        Some(Value::Array(items)) => items.iter().map(|item| text(Some(item))).collect::<Vec<_>>().join(","),
+        some => text(some),
+    };
+    text.replace(char::is_control, " ")
+}
+
+/// A value as text.
 pub(crate) fn text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "–".to_owned(),
@@ -103,17 +113,26 @@ pub(crate) fn quoted(word: &str) -> String {
     }
 }
 
-/// Prints a list: the page as JSON, or its items as a table.
-pub(crate) fn list(format: Format, page: &Value, columns: &[(&str, &str)]) -> Result<(), Failure> {
+/// Prints a list: the page as JSON, or its items as a table. `what`: what the items are.
+pub(crate) fn list(format: Format, page: &Value, what: &str, columns: &[Column<'_>]) -> Result<(), Failure> {
     if format == Format::Json {
         return json(page);
     }
-    let items = page["items"].as_array().cloned().unwrap_or_default();
-    line(table(&items, columns));
-    if let Some(cursor) = page["next_cursor"].as_str().or(page["cursor"].as_str()) {
-        line(format!("more: --cursor {}", quoted(cursor)));
+    let found = items(&page["items"]);
+    table(found, columns);
+    if found.is_empty() {
+        note(format!("no {what}"));
+    }
+    if let Some(cursor) = page["next_cursor"].as_str() {
+        note(format!("more: --cursor {}", quoted(cursor)));
     }
     Ok(())
+}
+
+/// Says something about the output, apart from it: on standard error.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{
     http::{Api, encode, query},
-    output::{Format, line, list, table, text},
+    output::{Format, list, table, text},
+    table::{Column, cut, whole},
 };
 use crate::failure::Failure;
 
@@ -39,7 +40,7 @@ pub(crate) async fn run(api: &Api, format: Format, command: PoolCommand) -> Resu
             if format == Format::Json {
                 return super::output::json(&page);
             }
-            line(pools(&page));
+            table(&pools(&page), &COLUMNS);
             Ok(())
         }
         PoolCommand::Show(show) => {
@@ -54,20 +55,29 @@ pub(crate) async fn run(api: &Api, format: Format, command: PoolCommand) -> Resu
             list(
                 format,
                 &page,
+                "values are taken",
                 &[
-                    ("value", "/value"),
-                    ("scope", "/scope"),
-                    ("service", "/service_id"),
-                    ("orders", "/orders"),
-                    ("since", "/since"),
+                    whole(0, "value", "/value"),
+                    whole(2, "scope", "/scope"),
+                    whole(1, "service", "/service_id"),
+                    whole(4, "orders", "/orders"),
+                    whole(3, "since", "/since"),
                 ],
             )
         }
     }
 }
 
-/// The pools as a table, their range as one cell.
-fn pools(page: &Value) -> String {
+const COLUMNS: [Column<'static>; 5] = [
+    whole(0, "pool", "/name"),
+    whole(1, "taken", "/taken"),
+    whole(2, "range", "/range"),
+    whole(3, "unique in each", "/scope"),
+    cut(4, 10, "title", "/title"),
+];
+
+/// The pools with their range as one value.
+fn pools(page: &Value) -> Vec<Value> {
     let mut items = super::output::items(&page["items"]).to_vec();
     for pool in &mut items {
         let format = pool["format"].as_str().unwrap_or("{}").to_owned();
@@ -78,21 +88,13 @@ fn pools(page: &Value) -> String {
         }
         pool["range"] = Value::from(range);
     }
-    table(
-        &items,
-        &[
-            ("pool", "/name"),
-            ("title", "/title"),
-            ("unique in each", "/scope"),
-            ("range", "/range"),
-            ("taken", "/taken"),
-        ],
-    )
+    items
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::table::lines;
     use serde_json::json;
 
     #[test]
@@ -103,7 +105,7 @@ mod tests {
             {"name": "vlan", "title": "VLANs", "scope": "device", "from": 2, "to": 4094,
              "pick_from": 100, "format": null, "taken": 0},
         ]});
-        let shown = pools(&page);
+        let shown = lines(&pools(&page), &COLUMNS, None).join("\n");
         for wanted in
             ["65000:1 to 65000:999", "2 to 4094, picked from 100", "network", "Route distinguishers"]
         {

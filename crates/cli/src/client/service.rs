@@ -13,6 +13,7 @@ use super::{
     order::{self, Deploy, settled},
     output::{Format, json as print_json, list, print, warn},
     paint::Paint,
+    table::{cut, whole},
 };
 use crate::failure::Failure;
 
@@ -82,7 +83,7 @@ pub(crate) struct List {
 
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
-    /// The service's id
+    /// The service: its id, at least the first 8 characters of it, or its external id
     id: String,
     /// Compare its configuration; without --config and --functional both are done
     #[arg(long = "config", id = "with_config")]
@@ -118,11 +119,19 @@ pub(crate) async fn run(
     match command {
         ServiceCommand::List(filter) => run_list(api, format, &filter).await,
         ServiceCommand::Show { id, config, audit, _file: _ } => {
+            let id = api.resolve("services", &id).await?;
             run_show(api, format, paint, &id, config, audit).await
         }
-        ServiceCommand::Config { id, device } => run_config(api, format, paint, &id, device.as_deref()).await,
-        ServiceCommand::Audit(audit) => run_audit(api, format, paint, &audit).await,
+        ServiceCommand::Config { id, device } => {
+            let id = api.resolve("services", &id).await?;
+            run_config(api, format, paint, &id, device.as_deref()).await
+        }
+        ServiceCommand::Audit(mut audit) => {
+            audit.id = api.resolve("services", &audit.id).await?;
+            run_audit(api, format, paint, &audit).await
+        }
         ServiceCommand::Audits { id } => {
+            let id = api.resolve("services", &id).await?;
             show_audit(format, paint, &api.get(&format!("{}/audit", path(&id))).await?, &id)
         }
         ServiceCommand::Redeploy { id, deploy } => {
@@ -154,15 +163,16 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
     list(
         format,
         &page,
+        "services",
         &[
-            ("service", "/id"),
-            ("state", "/state"),
-            ("audit", "/audit_state"),
-            ("config", "/config_audit"),
-            ("definition", "/definition"),
-            ("region", "/region"),
-            ("devices", "/devices"),
-            ("external id", "/external_id"),
+            whole(0, "service", "/id"),
+            whole(1, "state", "/state"),
+            whole(4, "audit", "/audit_state"),
+            whole(3, "config", "/config_audit"),
+            cut(2, 10, "external id", "/external_id"),
+            cut(5, 8, "definition", "/definition"),
+            whole(7, "region", "/region"),
+            cut(6, 12, "devices", "/devices"),
         ],
     )
 }

@@ -28,6 +28,7 @@ fn facts(state: OrderState) -> Facts<'static> {
         attempt: None,
         errors: &[],
         waiting_for: vec![],
+        unserved: vec![],
         deployment: None,
     }
 }
@@ -351,4 +352,16 @@ fn spans_are_in_their_greatest_unit() {
     {
         assert_eq!(span(at(0), at(seconds)), wanted);
     }
+}
+
+#[test]
+fn scheduled_order_names_the_region_that_is_not_configured() {
+    let region = RegionName::new("eu-wst").unwrap();
+    let facts = Facts { unserved: vec![(name("pe2"), region)], ..facts(OrderState::Scheduled) };
+    assert_eq!(
+        explain(&facts, at(60)),
+        "Scheduled for 2027-01-15T08:00:00.000Z, but it can't start: device pe2 is in region eu-wst, which is not \
+         configured, so no worker can reach it; move the device with 'turnup device set pe2 --region REGION', or add \
+         the region to 'regions', run 'turnup migrate' and start a worker for it; or cancel the order."
+    );
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 use turnup_core::{
     id::ServiceId,
+    inventory::did_you_mean,
     name::{DefinitionName, DeviceName, MULTI, PlatformName, RegionName, near_misses},
     order::{Endpoint, OrderKind, OrderRequest},
     problem::{Fault, pointer_to},
@@ -23,6 +24,8 @@ const MAX_VERSIONS_TOLD: usize = 20;
 pub(crate) struct Lookup<'a> {
     pub(crate) catalogue: &'a Catalogue,
     pub(crate) inventory: &'a Snapshot,
+    /// The configured regions.
+    pub(crate) regions: &'a [RegionName],
     /// The service that the order names, if there is one.
     pub(crate) service: Option<&'a ServiceView>,
     /// The devices on which that service has, or may have left, configuration.
@@ -56,7 +59,7 @@ pub(crate) fn decide(request: &OrderRequest, lookup: &Lookup<'_>) -> Result<Want
         OrderKind::Provision => content(request, None, lookup),
         OrderKind::Modify => content(request, Some(existing(request, lookup)?), lookup),
         OrderKind::Redeploy | OrderKind::Validate | OrderKind::Decommission => {
-            as_it_is(existing(request, lookup)?, lookup)
+            as_it_is(request, existing(request, lookup)?, lookup)
         }
     }
 }
@@ -104,6 +107,10 @@ fn content(
     if !missing.is_empty() {
         return Err(missing);
     }
+    let unserved = unserved(&devices, request, lookup);
+    if !unserved.is_empty() {
+        return Err(unserved);
+    }
     let region = region(&devices, lookup.inventory, "/endpoints").map_err(|fault| vec![fault])?;
     if let Some(service) = service {
         let has = service.attributes.as_object().cloned().unwrap_or_default();
@@ -124,10 +131,18 @@ fn content(
 }
 
 /// An order that takes what the service has.
-fn as_it_is(service: &ServiceView, lookup: &Lookup<'_>) -> Result<Wanted, Vec<Fault>> {
+fn as_it_is(
+    request: &OrderRequest,
+    service: &ServiceView,
+    lookup: &Lookup<'_>,
+) -> Result<Wanted, Vec<Fault>> {
     let (devices, missing) = touched(std::iter::empty(), Some(service), lookup);
     if !missing.is_empty() {
         return Err(missing);
+    }
+    let unserved = unserved(&devices, request, lookup);
+    if !unserved.is_empty() {
+        return Err(unserved);
     }
     let region = region(&devices, lookup.inventory, "/service_id").map_err(|fault| vec![fault])?;
     Ok(Wanted {
@@ -167,6 +182,32 @@ fn touched(
         }
     }
     (devices, missing)
+}
+
+/// A fault for each device in a region that is not configured: no worker has a queue there.
+fn unserved(devices: &BTreeSet<DeviceName>, request: &OrderRequest, lookup: &Lookup<'_>) -> Vec<Fault> {
+    let region = |name: &DeviceName| {
+        let region = &lookup.inventory.devices.get(name)?.region;
+        (!lookup.regions.contains(region)).then_some(region)
+    };
+    let fault = |(name, region): (&DeviceName, &RegionName)| {
+        let at = request.endpoints.iter().position(|endpoint| endpoint.device == *name);
+        let at = at.map_or_else(|| "/service_id".to_owned(), |at| format!("/endpoints/{at}/device"));
+        let known: Vec<&str> = lookup.regions.iter().map(RegionName::as_str).collect();
+        let detail = format!(
+            "device {name} is in region {region}, which is not configured, so no worker can reach it; {} Move the \
+             device with 'turnup device set {name} --region REGION', or add the region to 'regions' in the \
+             configuration, run 'turnup migrate' and start a worker for it",
+            sentence(&did_you_mean(region.as_str(), &known))
+        );
+        Fault::new(at, "unknown_region", detail)
+    };
+    devices.iter().filter_map(|name| Some((name, region(name)?))).map(fault).collect()
+}
+
+/// With an end.
+fn sentence(text: &str) -> String {
+    if text.ends_with('?') { text.to_owned() } else { format!("{text}.") }
 }
 
 fn platforms(devices: &BTreeSet<DeviceName>, inventory: &Snapshot) -> BTreeMap<DeviceName, PlatformName> {

@@ -18,10 +18,20 @@ use super::decide::Wanted;
 pub(crate) struct Origin {
     /// Who orders.
     pub(crate) requester: String,
+    /// Who makes the request: another than the requester, if someone corrects the requester's order.
+    pub(crate) by: String,
     /// The client's idempotency key.
     pub(crate) key: Option<String>,
     /// The Invalid order that it corrects.
     pub(crate) derived_from: Option<OrderId>,
+}
+
+impl Origin {
+    /// A request of the requester's own.
+    pub(crate) fn of(requester: impl Into<String>, key: Option<String>) -> Self {
+        let requester = requester.into();
+        Self { by: requester.clone(), requester, key, derived_from: None }
+    }
 }
 
 /// New ids for an order, made outside.
@@ -73,14 +83,14 @@ pub(crate) fn new_order(
         event: facts.event(id, sequence, to, now, more),
         change: Some((from, to)),
         why: None,
-        by: facts.requester.clone(),
+        by: origin.by.clone(),
     };
     let mut entries = vec![entry(ids.requested, 1, None, OrderState::Requested, json!({}))];
     if let Some(due) = due {
         let more = json!({"scheduled_for": event::time(due)});
         entries.push(entry(ids.scheduled, 2, Some(OrderState::Requested), OrderState::Scheduled, more));
     }
-    NewOrder {
+    let order = NewOrder {
         facts,
         definition_version: wanted.definition_version,
         attributes: wanted.attributes,
@@ -90,14 +100,27 @@ pub(crate) fn new_order(
         description: request.description,
         idempotency_key: origin.key,
         digest: request.digest,
-        derived_from: origin.derived_from,
+        derived_from: None,
         due,
         at: now,
         entries,
         options,
         claims: wanted.claims,
         if_busy: request.if_busy,
+    };
+    match origin.derived_from {
+        Some(invalid) => correcting(order, invalid),
+        None => order,
     }
+}
+
+/// The order as the correction of an Invalid one.
+pub(crate) fn correcting(mut order: NewOrder, invalid: OrderId) -> NewOrder {
+    order.derived_from = Some(invalid);
+    if let Some(requested) = order.entries.first_mut() {
+        requested.event.data["derived_from"] = json!(invalid);
+    }
+    order
 }
 
 /// The order as it was stored, without asking the database again. `filled`: with the values that pools gave.
@@ -127,6 +150,7 @@ pub(crate) fn view(order: NewOrder, filled: Filled) -> OrderView {
         description: order.description,
         requester: order.facts.requester,
         derived_from: order.derived_from,
+        superseded_by: None,
         state,
         schedule_revision: i32::from(order.due.is_some()),
         scheduled_for: order.due,

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use turnup_core::{
-    id::{DeploymentId, OrderId, ServiceId},
     name::{DefinitionName, DeviceName, near_misses},
     problem::{Fault, Problem, pointer_to},
 };
@@ -58,21 +57,6 @@ impl Call {
             _ => self.json()?,
         };
         object(value, known)
-    }
-
-    /// The order that the path names.
-    pub(crate) fn order_id(&self) -> Result<OrderId, Problem> {
-        self.id("order")
-    }
-
-    /// The service that the path names.
-    pub(crate) fn service_id(&self) -> Result<ServiceId, Problem> {
-        self.id("service")
-    }
-
-    /// The deployment that the path names.
-    pub(crate) fn deployment_id(&self) -> Result<DeploymentId, Problem> {
-        self.id("deployment")
     }
 
     /// The device that the path names.

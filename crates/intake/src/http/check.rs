@@ -17,7 +17,7 @@ use turnup_store::Device;
 use super::{
     answer::{Answer, Refusal, ok},
     call::Call,
-    devices::find,
+    devices::{find, twins},
 };
 use crate::{
     ask::{self, Unanswered},
@@ -61,7 +61,10 @@ pub(super) async fn check(call: Call) -> Answer {
             Err(more) => failures.extend(more),
         }
     }
+    let presented = told.check.as_ref().and_then(|check| check.host_key.as_deref());
+    let twins = twins(&call.app, &device, presented).await?;
     let result = json!({
+        "same_host_key": twins,
         "device": device.name, "at": event::time(at), "worker": told.worker, "check": told.check,
         "failures": failures, "schemas": schemas,
     });

@@ -1,33 +1,35 @@
 //! Deployments: how one went, and what was said to its devices.
 
 use serde_json::json;
-use turnup_core::{id::DeploymentId, name::DeviceName, problem::Problem};
-use turnup_store::DeploymentView;
+use turnup_core::{id::OrderId, name::DeviceName, problem::Problem};
+use turnup_store::{DeploymentView, IdOf};
 
 use super::{
     answer::{Answer, Refusal, ok},
     call::Call,
+    resolve,
 };
 
-async fn find(call: &Call, id: DeploymentId) -> Result<(DeploymentView, serde_json::Value), Refusal> {
-    let found = call.app.store.deployment(id).await?;
-    let (view, orders) = found.ok_or_else(|| Problem::not_found(format!("there is no deployment {id}")))?;
-    let orders = json!(orders);
-    Ok((view, orders))
+/// The deployment that the path names, and its orders.
+async fn find(call: &Call) -> Result<(DeploymentView, Vec<OrderId>), Refusal> {
+    let id = resolve::deployment_id(call).await?;
+    match call.app.store.deployment(id).await? {
+        Some(found) => Ok(found),
+        None => Err(resolve::missing(call, IdOf::Deployment, id.0).await?.into()),
+    }
 }
 
 pub(super) async fn show(call: Call) -> Answer {
-    let (view, orders) = find(&call, call.deployment_id()?).await?;
+    let (view, orders) = find(&call).await?;
     let mut body = serde_json::to_value(&view)
         .map_err(|_| Problem::internal("the deployment could not be written as JSON"))?;
-    body["orders"] = orders;
+    body["orders"] = json!(orders);
     ok(&body)
 }
 
 pub(super) async fn transcript(call: Call) -> Answer {
-    let id = call.deployment_id()?;
     let device = call.query.parsed::<DeviceName>("device")?;
-    find(&call, id).await?;
-    let items = call.app.store.transcripts(id, device.as_ref().map(DeviceName::as_str)).await?;
-    ok(&json!({"deployment": id, "items": items}))
+    let (view, _) = find(&call).await?;
+    let items = call.app.store.transcripts(view.id, device.as_ref().map(DeviceName::as_str)).await?;
+    ok(&json!({"deployment": view.id, "state": view.state, "items": items}))
 }

@@ -16,7 +16,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::{Instant, sleep, sleep_until},
 };
-use turnup_core::problem::Problem;
+use turnup_core::{event, problem::Problem};
 use turnup_store::{EventFilter, Logged};
 
 use super::{
@@ -35,23 +35,30 @@ const RETRY: Duration = Duration::from_secs(1);
 const HELLO: &str = "retry: 2000\n\n";
 
 pub(super) async fn events(mut call: Call) -> Answer {
+    let kind = call.query.text("type")?.map(|given| event::kind_prefix(&given)).transpose();
     let filter = EventFilter {
         after: 0,
-        kind: call.query.text("type")?,
+        kind: kind.map_err(|why| Problem::unreadable(format!("query parameter type: {why}")))?,
         subject: call.query.text("subject")?,
+        since: call.query.time("since")?,
+        newest: call.query.parsed::<bool>("newest")?.unwrap_or(false),
         limit: call.query.limit()?,
     };
     let after = call.query.parsed::<i64>("after")?;
+    let last = call.app.store.last_cursor().await?;
+    if let Some(after) = after {
+        check_cursor("after", after, last)?;
+    }
     let accept = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.split(',').any(|one| one.trim().to_ascii_lowercase().starts_with("text/event-stream")) {
         let resume = match call.headers.get("last-event-id") {
             None => None,
             Some(value) => Some(cursor(value)?),
         };
-        let position = match resume.or(after) {
-            Some(position) => position,
-            None => call.app.store.last_cursor().await?,
-        };
+        if let Some(resume) = resume {
+            check_cursor("Last-Event-ID", resume, last)?;
+        }
+        let position = resume.or(after).unwrap_or(last);
         let caller = call.caller.take().ok_or_else(Problem::unauthenticated)?;
         return Ok(follow(&call.app, caller, filter, position, call.permit.take()));
     }
@@ -59,8 +66,23 @@ pub(super) async fn events(mut call: Call) -> Answer {
     let found = call.app.store.events(&filter).await?;
     let next = found.last().map_or(filter.after, |last| last.cursor);
     let items: Vec<Value> = found.iter().map(|logged| logged.event.cloud_event(logged.cursor)).collect();
-    let last = call.app.store.last_cursor().await?;
     ok(&json!({"items": items, "next_cursor": next.to_string(), "last_cursor": last.to_string()}))
+}
+
+/// A cursor is one that was given out. One beyond the end of the log is older than the database, for instance after
+/// a restore: whoever waited for what follows it would miss everything up to it.
+fn check_cursor(what: &str, cursor: i64, last: i64) -> Result<(), Problem> {
+    if cursor < 0 {
+        return Err(Problem::unreadable(format!("{what} is a cursor, which is 0 or more")));
+    }
+    if cursor <= last {
+        return Ok(());
+    }
+    let detail = format!(
+        "{what} is {cursor}, but the log of events ends at {last}: the database was restored from a backup, or the \
+         cursor is of another turnup; begin at {last} for new events, or at 0 for all"
+    );
+    Err(Problem::new(409, "unknown_cursor", "The cursor is beyond the end of the log", detail))
 }
 
 fn cursor(value: &HeaderValue) -> Result<i64, Problem> {

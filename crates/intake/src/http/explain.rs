@@ -10,6 +10,7 @@ use turnup_core::{
     id::OrderId,
     lifecycle::{DeploymentState, OrderState},
     message::{DeviceReport, Stage},
+    name::{DeviceName, RegionName},
 };
 use turnup_store::{DeploymentView, OrderView};
 
@@ -23,7 +24,7 @@ use super::{
 const MOST_FRONTS: usize = 4;
 
 pub(super) async fn order(call: Call) -> Answer {
-    let order = orders::find(&call, call.order_id()?).await?;
+    let order = orders::find(&call).await?;
     let fronts = fronts(&call, &order).await?;
     let last = order.history.iter().flatten().last();
     let since = last.map_or(order.updated_at, |entry| entry.at);
@@ -43,6 +44,7 @@ pub(super) async fn order(call: Call) -> Answer {
         attempt: order.retry.as_ref().map(|retry| (retry.attempt, retry.of)),
         errors: &order.errors,
         waiting_for: fronts,
+        unserved: unserved(&call, &order).await?,
         deployment: waited_for.map(|part| Deployed {
             // That it is in force is no single worker's doing where there were several.
             worker: part.worker.as_deref().filter(|worker| {
@@ -55,6 +57,19 @@ pub(super) async fn order(call: Call) -> Answer {
         "order": order.id, "state": order.state, "since": event::time(since),
         "explanation": explain(&facts, Timestamp::now()), "actions": order.actions,
     }))
+}
+
+/// The order's devices in regions that are not configured.
+async fn unserved(call: &Call, order: &OrderView) -> Result<Vec<(DeviceName, RegionName)>, Refusal> {
+    if order.state != OrderState::Scheduled {
+        return Ok(Vec::new());
+    }
+    let footprints = call.app.store.footprints(order.service_id).await?;
+    let names: Vec<&str> =
+        order.devices.iter().chain(footprints.iter().map(|row| &row.device)).map(String::as_str).collect();
+    let devices = call.app.store.devices_named(&names).await?;
+    let unserved = devices.into_iter().filter(|device| !call.app.regions.contains(&device.region));
+    Ok(unserved.map(|device| (device.name, device.region)).collect())
 }
 
 /// Of the parts over several regions the one that tells most comes first: what has not answered.

@@ -2,9 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
+use turnup_core::{
+    audit::ConfigAudit,
+    event,
+    lifecycle::{AuditState, OrderState, ServiceState},
+    order::OrderKind,
+};
+
 use super::{
     answer::PROBLEM,
-    schemas::schemas,
+    schemas::{NAME, NO_CONTROL, schemas},
     table::{Access, Gives, Route, Takes},
 };
 
@@ -37,9 +44,18 @@ pub(crate) fn describe(routes: &[Route]) -> Value {
 
 fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = path_parameters(route.path)
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .map(|name| {
+            let mut parameter =
+                json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}});
+            if name == "id" {
+                parameter["description"] = json!(
+                    "The id, a unique beginning of it of at least 8 characters, or external:<external id>"
+                );
+            }
+            parameter
+        })
         .collect();
-    parameters.extend(route.query.iter().map(|name| query_parameter(name)));
+    parameters.extend(route.query.iter().map(|name| query_parameter(route.path, name)));
     if route.path.starts_with("/v1/orders") && matches!(route.takes, Takes::Json(_) | Takes::Lines(_)) {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128},
@@ -102,31 +118,69 @@ fn operation_id(route: &Route) -> String {
     format!("{}_{}{one}", route.method.as_str().to_ascii_lowercase(), words.join("_"))
 }
 
-fn query_parameter(name: &str) -> Value {
+fn query_parameter(path: &str, name: &str) -> Value {
+    let text = || json!({"type": "string", "pattern": NO_CONTROL});
+    let truth = || json!({"type": "boolean"});
+    let time = || json!({"type": "string", "format": "date-time"});
     let (schema, description) = match name {
-        "dry_run" => (json!({"type": "boolean"}), "Check and plan only; nothing is stored"),
+        "dry_run" if path == "/v1/orders" => (truth(), "Check and plan only; nothing is stored"),
+        "dry_run" => (truth(), "Check only; nothing is stored"),
         "on_device" => (
-            json!({"type": "boolean"}),
+            truth(),
             "Also have the devices check it: into the candidate, validate, discard. Needs the right to order",
         ),
-        "version" => (json!({"type": "integer", "minimum": 1}), "This version; the newest if it is left out"),
+        "version" => (
+            json!({"type": "integer", "minimum": 1, "maximum": u32::MAX}),
+            "This version; the newest if it is left out",
+        ),
         "limit" => {
             (json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}), "Items of a page")
         }
-        "cursor" => (json!({"type": "string"}), "next_cursor of the page before"),
-        "state" => (json!({"type": "string"}), "One state; for orders also several, with commas"),
-        "after" => (json!({"type": "integer"}), "Only events after this cursor"),
+        "cursor" => (cursor(path), "next_cursor of the page before"),
+        "state" if path == "/v1/orders" => {
+            let states: Vec<&str> = OrderState::ALL.iter().map(|state| state.word()).collect();
+            let states = states.join("|");
+            let pattern = format!("^({states})(,({states}))*$");
+            (json!({"type": "string", "pattern": pattern}), "One state, or several with commas")
+        }
+        "state" => (json!({"enum": ServiceState::ALL}), "Only in this state"),
+        "kind" => (json!({"enum": OrderKind::ALL}), "Only of this kind"),
+        "audit_state" => (json!({"enum": AuditState::ALL}), "Only with this functional audit"),
+        "config_audit" => (json!({"enum": ConfigAudit::ALL}), "Only with this audit of the configuration"),
+        "device" => (json!({"type": "string", "pattern": NAME, "maxLength": 128}), "Only on this device"),
+        "scope" => (json!({"type": "string", "pattern": NO_CONTROL, "maxLength": 1024}), "Only within this"),
+        "after" => (
+            json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
+            "Only events after this cursor; one beyond the end of the log is refused (409)",
+        ),
         "type" => {
-            (json!({"type": "string"}), "The event's type, or how it begins, such as dev.turnup.order.")
+            let kinds = event::kinds().join("|").replace('.', "\\.");
+            let pattern = format!("^(dev\\.turnup\\.)?((order|service|device)\\.?|({kinds})(\\.v1)?)$");
+            (
+                json!({"type": "string", "pattern": pattern}),
+                "The event's type, or how it begins, such as order. or service.audited",
+            )
         }
-        "subject" => (json!({"type": "string"}), "The event's subject, such as orders/<id>"),
-        "created_after" | "created_before" => {
-            (json!({"type": "string", "format": "date-time"}), "RFC 3339 time")
-        }
+        "subject" => (text(), "The event's subject, such as orders/<id>"),
+        "since" => (time(), "Only events of this time or later"),
+        "newest" => (truth(), "The last 'limit' events instead of the first; the oldest of them first"),
+        "created_after" | "created_before" => (time(), "RFC 3339 time"),
         "service_id" => (json!({"type": "string", "format": "uuid"}), "Of this service"),
-        _ => (json!({"type": "string"}), "Only with exactly this"),
+        _ => (text(), "Only with exactly this"),
     };
     json!({"name": name, "in": "query", "schema": schema, "description": description})
+}
+
+/// What a cursor of this list looks like.
+fn cursor(path: &str) -> Value {
+    match path {
+        "/v1/orders" | "/v1/services" => json!({"type": "string", "format": "uuid"}),
+        "/v1/pools/{name}" => {
+            let part = r#""[^"\\\u0000-\u001f\u007f-\u009f]*""#;
+            json!({"type": "string", "pattern": format!(r"^\[{part},{part},{part}\]$")})
+        }
+        _ => json!({"type": "string", "pattern": NO_CONTROL}),
+    }
 }
 
 fn reference(schema: &str) -> Value {

@@ -7,20 +7,20 @@ use axum::{
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use turnup_core::{
-    id::OrderId,
+    event,
     lifecycle::{OrderEvent, OrderState},
     name::DeviceName,
     order::{OrderKind, Schedule, check_time},
     problem::{Fault, Problem},
-    time::Time,
 };
-use turnup_store::{Control, OrderFilter, OrderView, Refused};
+use turnup_store::{Control, IdOf, OrderFilter, OrderView, Refused};
 use uuid::Uuid;
 
 use super::{
     answer::{self, Answer, Refusal, ok},
     call::{Call, object},
-    plan,
+    filter::check_names,
+    plan, resolve,
 };
 use crate::{
     accept::{Outcome, order::Origin},
@@ -33,7 +33,7 @@ const MAX_REASON_CHARS: usize = 1024;
 pub(super) async fn create(call: Call) -> Answer {
     let dry_run = call.query.parsed::<bool>("dry_run")?.unwrap_or(false);
     let value = call.json()?;
-    let origin = Origin { requester: call.requester()?.to_owned(), key: call.key()?, derived_from: None };
+    let origin = Origin::of(call.requester()?, call.key()?);
     let on_device = plan::on_device(&call)?;
     if dry_run {
         return plan::of_request(&call, &value, &origin, on_device).await;
@@ -73,22 +73,30 @@ pub(super) async fn list(call: Call) -> Answer {
         definition: query.text("definition")?,
         service_id: query.parsed("service_id")?,
         external_id: query.text("external_id")?,
-        created_after: query.parsed::<Time>("created_after")?.map(|time| time.0),
-        created_before: query.parsed::<Time>("created_before")?.map(|time| time.0),
+        created_after: query.time("created_after")?,
+        created_before: query.time("created_before")?,
         limit: query.limit()?,
         before: query.parsed("cursor")?,
     };
-    ok(&call.app.store.orders(&filter).await?)
+    let page = call.app.store.orders(&filter).await?;
+    if page.items.is_empty() {
+        let (region, device) = (filter.region.as_deref(), filter.device.as_deref());
+        check_names(&call, region, device, filter.definition.as_deref()).await?;
+    }
+    ok(&page)
 }
 
-/// The order of this id.
-pub(super) async fn find(call: &Call, id: OrderId) -> Result<OrderView, Refusal> {
-    let found = call.app.store.order(id).await?;
-    Ok(found.ok_or_else(|| Problem::not_found(format!("there is no order {id}")))?)
+/// The order that the path names.
+pub(super) async fn find(call: &Call) -> Result<OrderView, Refusal> {
+    let id = resolve::order_id(call).await?;
+    match call.app.store.order(id).await? {
+        Some(order) => Ok(order),
+        None => Err(resolve::missing(call, IdOf::Order, id.0).await?.into()),
+    }
 }
 
 pub(super) async fn show(call: Call) -> Answer {
-    ok(&find(&call, call.order_id()?).await?)
+    ok(&find(&call).await?)
 }
 
 pub(super) async fn schedule(call: Call) -> Answer {
@@ -129,29 +137,37 @@ pub(super) async fn cancel(call: Call) -> Answer {
 
 async fn control(
     call: &Call,
-    event: OrderEvent,
+    asked: OrderEvent,
     due: Option<Timestamp>,
     why: Option<String>,
     at: Timestamp,
 ) -> Answer {
-    let id = call.order_id()?;
+    let id = resolve::order_id(call).await?;
     let by = call.requester()?.to_owned();
-    let control = Control { event, due, why, by, at, event_id: Uuid::now_v7() };
+    let control = Control { event: asked, due, why, by, at, event_id: Uuid::now_v7() };
     match call.app.store.control(id, &control, call.app.reach_ms).await {
         Ok(order) => ok(&order),
-        Err(Refused::NotFound(id)) => Err(Problem::not_found(format!("there is no order {id}")).into()),
-        Err(Refused::Illegal(state)) => Err(illegal(event.word(), state).into()),
+        Err(Refused::NotFound(id)) => Err(resolve::missing(call, IdOf::Order, id.0).await?.into()),
+        Err(Refused::Illegal(state)) => Err(illegal(asked.word(), state).into()),
         Err(Refused::Store(error)) => Err(error.into()),
     }
 }
 
 fn illegal(action: &str, state: OrderState) -> Problem {
     let legal = state.legal_actions();
-    let hint = if legal.is_empty() { "nothing is".to_owned() } else { legal.join(", ") };
-    Problem::conflict(
-        format!("{action} is not possible while the order is {}; possible: {hint}", state.title()),
-        legal,
-    )
+    let hint = if legal.is_empty() {
+        "nothing else is".to_owned()
+    } else {
+        format!("possible: {}", legal.join(", "))
+    };
+    let detail = match state {
+        OrderState::InProgress => format!(
+            "{action} is not possible while the order is In Progress; wait until it has ended ('turnup order explain' \
+             says what it does now)"
+        ),
+        _ => format!("{action} is not possible as the order is {}; {hint}", state.title()),
+    };
+    Problem::conflict(detail, legal)
 }
 
 pub(super) async fn recreate(call: Call) -> Answer {
@@ -161,14 +177,32 @@ pub(super) async fn recreate(call: Call) -> Answer {
         Some(_) => return Err(changes_fault("wrong_type").into()),
         None => return Err(changes_fault("missing").into()),
     };
-    let order = find(&call, call.order_id()?).await?;
+    let order = find(&call).await?;
     if order.state != OrderState::Invalid {
         return Err(illegal("recreate", order.state).into());
     }
-    let mut value = request_of(&order);
+    let before = request_of(&order, Timestamp::now());
+    let mut value = before.clone();
+    let says_when = changes.get("schedule").is_some();
     merge(&mut value, changes);
-    let requester = call.requester()?.to_owned();
-    let origin = Origin { requester, key: call.key()?, derived_from: Some(order.id) };
+    if value == before && !says_when {
+        let detail = "the order would be the same, and Invalid again; say what is to be different, such as \
+                      {\"attributes\": {\"mtu\": 9000}}. If the cause is gone and the same is wanted again, say when: \
+                      {\"schedule\": \"now\"}";
+        return Err(Problem::invalid(vec![Fault::new("/changes", "no_change", detail)]).into());
+    }
+    if order.external_id.is_some() && value.get("external_id") != before.get("external_id") {
+        let detail = "the corrected order keeps the external id, so that the upstream system finds it by that; \
+                      leave it out";
+        return Err(Problem::invalid(vec![Fault::new("/changes/external_id", "not_allowed", detail)]).into());
+    }
+    // It stays the order of whoever made it, by whose name its external id is unique.
+    let origin = Origin {
+        requester: order.requester,
+        by: call.requester()?.to_owned(),
+        key: call.key()?,
+        derived_from: Some(order.id),
+    };
     accepted(call.app.acceptor.accept(&value, origin).await?)
 }
 
@@ -177,10 +211,16 @@ fn changes_fault(code: &str) -> Problem {
     Problem::invalid(vec![Fault::new("/changes", code, detail)])
 }
 
-/// The request that would give this order. Its external id stays with it, for one id names one
-/// order; and whoever corrects it says anew when to start.
-fn request_of(order: &OrderView) -> Value {
+/// The request that would give this order, with its external id and its time. A time that has passed means now.
+fn request_of(order: &OrderView, now: Timestamp) -> Value {
     let mut request = Map::new();
+    if let Some(external_id) = &order.external_id {
+        request.insert("external_id".to_owned(), json!(external_id));
+    }
+    if let Some(at) = order.scheduled_for {
+        let at = if at > now { event::time(at) } else { "now".to_owned() };
+        request.insert("schedule".to_owned(), json!(at));
+    }
     request.insert("kind".to_owned(), json!(order.kind));
     request.insert("definition".to_owned(), json!(order.definition));
     request.insert("priority".to_owned(), json!(order.priority));

@@ -149,7 +149,18 @@ pub(super) async fn of_request(call: &Call, value: &Value, origin: &Origin, on_d
 /// The plan of a stored order.
 pub(super) async fn of_order(call: Call) -> Answer {
     let on_device = on_device(&call)?;
-    let order = find(&call, call.order_id()?).await?;
+    let order = find(&call).await?;
+    if matches!(order.state, OrderState::Completed | OrderState::Cancelled) {
+        let detail = format!(
+            "order {} is {}, so there is nothing left to plan; 'turnup order show {}' shows what became of it, and \
+             'turnup service config {}' what its service has on each device",
+            order.id,
+            order.state.title(),
+            order.id,
+            order.service_id
+        );
+        return Err(Problem::conflict(detail, Vec::new()).into());
+    }
     if order.kind != OrderKind::Provision && call.app.store.service(order.service_id).await?.is_none() {
         let detail =
             format!("service {} does not exist any more, so there is nothing to plan", order.service_id);

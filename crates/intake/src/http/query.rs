@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use axum::http::Uri;
-use turnup_core::problem::Problem;
+use jiff::Timestamp;
+use turnup_core::{problem::Problem, time::Time};
 
 /// Default and greatest number of items of a page.
 const PAGE: i64 = 100;
@@ -54,6 +55,11 @@ impl Query {
         T::Err: Display,
     {
         self.text(name)?.map(|text| parse(name, &text)).transpose()
+    }
+
+    /// A parameter as a time.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        Ok(self.parsed::<Time>(name)?.map(|time| time.0))
     }
 
     /// All values of a parameter that may be repeated, or list values with commas.

@@ -3,11 +3,33 @@
 use serde_json::{Map, Value, json};
 use turnup_core::{
     audit::{AuditPart, ConfigAudit},
+    inventory::MAX_ADDRESS_BYTES,
     lifecycle::{AuditState, DeploymentState, OrderState, ServiceState},
     message::{InForce, Stage},
     order::{IfBusy, MAX_DESCRIPTION_CHARS, MAX_ENDPOINTS, MAX_KEY_CHARS, OrderKind, Priority},
     resource::PoolScope,
 };
+
+use super::devices::MAX_DESCRIPTION_CHARS as MAX_DEVICE_DESCRIPTION_CHARS;
+
+/// A name without dots, one with dots, and a text without control characters.
+pub(super) const WORD: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
+pub(super) const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]*$";
+pub(super) const NO_CONTROL: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+/// The last label has a letter, as only IPv4 addresses have none.
+const HOST_NAME: &str = "^([A-Za-z0-9_-]{1,63}\\.){0,3}[0-9]{0,30}[A-Za-z_-][A-Za-z0-9_-]{0,31}\\.?$";
+
+/// A description or reason: line breaks and tabs are its only control characters.
+fn free_text(max_chars: usize) -> Value {
+    json!({
+        "type": "string", "minLength": 1, "maxLength": max_chars,
+        "pattern": "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]*$",
+    })
+}
+
+fn schedule(description: &str) -> Value {
+    json!({"type": "string", "anyOf": [{"const": "now"}, {"format": "date-time"}], "description": description})
+}
 
 fn reference(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
@@ -56,7 +78,11 @@ fn of_orders() -> Value {
     let maybe_time = json!({"type": ["string", "null"], "format": "date-time"});
     let endpoint = json!({
         "type": "object", "required": ["role", "device"], "additionalProperties": false,
-        "properties": {"role": text, "device": text, "attributes": any_object},
+        "properties": {
+            "role": {"type": "string", "minLength": 1},
+            "device": {"type": "string", "pattern": NAME, "maxLength": 128},
+            "attributes": any_object,
+        },
     });
     // Where the order is in its attempts, once it was tried again by itself; `at`: when that begins, until it has.
     let mut retry = object(json!({"attempt": number, "of": number, "at": maybe_time}));
@@ -65,7 +91,7 @@ fn of_orders() -> Value {
         "id": id, "kind": {"enum": OrderKind::ALL}, "definition": text, "definition_version": number,
         "service_id": id, "region": region(), "attributes": any_object, "endpoints": list(reference("Endpoint")),
         "devices": list(text.clone()), "priority": {"enum": Priority::ALL}, "external_id": or_null("string"),
-        "description": or_null("string"), "requester": text, "derived_from": or_null("string"),
+        "description": or_null("string"), "requester": text, "derived_from": or_null("string"), "superseded_by": or_null("string"),
         "state": {"enum": OrderState::ALL}, "schedule_revision": number, "scheduled_for": maybe_time,
         "generation": number, "retry": retry, "sequence": number, "errors": list(any_object.clone()),
         "waiting_for": list(object(json!({"device": text, "order": id}))),
@@ -97,13 +123,13 @@ fn of_orders() -> Value {
             "type": "object", "required": ["kind"], "additionalProperties": false,
             "properties": {
                 "kind": {"enum": OrderKind::ALL},
-                "definition": {"type": "string", "description": "Needed for a provision order"},
+                "definition": {"type": "string", "pattern": WORD, "maxLength": 64, "description": "Needed for a provision order"},
                 "service_id": {"type": "string", "format": "uuid", "description": "Needed for all kinds but provision"},
                 "attributes": any_object,
                 "endpoints": {"type": "array", "maxItems": MAX_ENDPOINTS, "items": reference("Endpoint")},
-                "schedule": {"type": "string", "description": "\"now\" or an RFC 3339 time; without it the order stays requested"},
-                "external_id": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "description": "Unique per requester"},
-                "description": {"type": "string", "minLength": 1, "maxLength": MAX_DESCRIPTION_CHARS},
+                "schedule": schedule("\"now\" or an RFC 3339 time; without it the order stays requested"),
+                "external_id": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": NO_CONTROL, "description": "Unique per requester; a request that differs from that of an Invalid order with this id corrects it"},
+                "description": free_text(MAX_DESCRIPTION_CHARS),
                 "priority": {"enum": Priority::ALL, "default": Priority::default()},
                 "definition_version": {"type": "integer", "minimum": 1, "description": "For provision and modify; without it the newest version, or the service's own"},
                 "approved_plan": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "The hash of a plan: nothing else is deployed, or the order becomes invalid"},
@@ -129,15 +155,15 @@ fn of_orders() -> Value {
         },
         "ScheduleRequest": {
             "type": "object", "additionalProperties": false,
-            "properties": {"at": {"type": "string", "description": "\"now\" (the default) or an RFC 3339 time"}},
+            "properties": {"at": schedule("\"now\" (the default) or an RFC 3339 time")},
         },
         "CancelRequest": {
             "type": "object", "additionalProperties": false,
-            "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 1024}},
+            "properties": {"reason": free_text(1024)},
         },
         "RecreateRequest": {
             "type": "object", "required": ["changes"], "additionalProperties": false,
-            "properties": {"changes": {"type": "object", "description": "Merge patch (RFC 7396) onto the order's request, which is without its external_id and schedule"}},
+            "properties": {"changes": {"type": "object", "minProperties": 1, "description": "Merge patch (RFC 7396) onto the order's request; the external id stays"}},
         },
         "Empty": {"type": "object", "additionalProperties": false},
         "Plan": plan(),
@@ -165,6 +191,7 @@ fn transcript() -> Value {
     });
     object(json!({
         "deployment": {"type": "string", "format": "uuid"},
+        "state": {"enum": DeploymentState::ALL},
         "items": list(object(json!({
             "attempt": number, "device": text, "worker": text, "at": time, "left_out": number,
             "exchanges": list(exchange),
@@ -214,23 +241,25 @@ fn of_devices() -> Value {
     let number = json!({"type": "integer"});
     let any_object = json!({"type": "object"});
     let time = json!({"type": "string", "format": "date-time"});
+    let mut device = object(json!({
+        "name": text, "region": text, "platform": text, "address": text, "port": number,
+        "host_key": or_null("string"), "fingerprint": or_null("string"), "credential": or_null("string"),
+        "description": or_null("string"), "created_at": time, "updated_at": time,
+    }));
+    // Left out in lists.
+    device["properties"]["same_host_key"] = json!({
+        "type": "array", "items": text, "description": "Other devices with the same host key",
+    });
     json!({
         "DeviceRequest": {
             "type": "object", "required": ["name", "region", "platform", "address"], "additionalProperties": false,
-            "properties": {
-                "name": text, "region": text, "platform": text,
-                "address": {"type": "string", "description": "Host name or IP address"},
-                "port": {"type": "integer", "minimum": 1, "maximum": 65535, "default": 830},
-                "host_key": {"type": "string", "description": "OpenSSH public key or SHA256: fingerprint; without it the device is not trusted"},
-                "credential": {"type": "string", "description": "Name of credentials in the workers' configuration"},
-                "description": text,
-            },
+            "properties": device_fields(false),
         },
-        "Device": object(json!({
-            "name": text, "region": text, "platform": text, "address": text, "port": number,
-            "host_key": or_null("string"), "credential": or_null("string"), "description": or_null("string"),
-            "created_at": time, "updated_at": time,
-        })),
+        "DevicePatch": {
+            "type": "object", "additionalProperties": false, "properties": device_fields(true),
+            "description": "Merge patch (RFC 7396): null removes a field that a device need not have",
+        },
+        "Device": device,
         "DeviceResults": object(json!({
             "items": list(json!({
                 "type": "object", "required": ["name", "status"],
@@ -243,10 +272,47 @@ fn of_devices() -> Value {
             "properties": {"fetch_yang": {"type": "boolean", "default": false, "description": "Also fetch the YANG modules that aren't known of the device's platform"}},
         },
         "Check": object(json!({
-            "device": text, "at": time, "worker": text, "check": or_null("object"),
+            "same_host_key": list(text.clone()), "device": text, "at": time, "worker": text, "check": or_null("object"),
             "failures": list(any_object.clone()), "schemas": list(text.clone()),
         })),
     })
+}
+
+/// The fields of a device as it is added, or as it is changed.
+fn device_fields(patch: bool) -> Value {
+    let or_removed = |mut schema: Value| {
+        if patch {
+            schema["type"] = json!([schema["type"], "null"]);
+        }
+        schema
+    };
+    let mut fields = json!({
+        "region": {"type": "string", "pattern": WORD, "maxLength": 40, "description": "A configured region"},
+        "platform": {
+            "type": "string", "pattern": WORD, "maxLength": 64,
+            "description": "A platform that turnup ships or a published definition has a template for",
+        },
+        "address": {
+            "type": "string", "minLength": 1, "maxLength": MAX_ADDRESS_BYTES,
+            "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"pattern": HOST_NAME}],
+            "description": "Host name or IP address; with the port it belongs to one device",
+        },
+        "port": or_removed(json!({"type": "integer", "minimum": 1, "maximum": 65535, "default": 830})),
+        "host_key": or_removed(json!({
+            "type": "string", "maxLength": 4096,
+            "pattern": "^(SHA256:[A-Za-z0-9+/]{43}|(ssh-|ecdsa-sha2-)[a-z0-9-]+ [A-Za-z0-9+/=]+( [ -~]+)?)$",
+            "description": "OpenSSH public key or SHA256: fingerprint; without it the device is not trusted",
+        })),
+        "credential": or_removed(json!({
+            "type": "string", "pattern": NAME, "maxLength": 64,
+            "description": "Name of credentials in the workers' configuration",
+        })),
+        "description": or_removed(free_text(MAX_DEVICE_DESCRIPTION_CHARS)),
+    });
+    if !patch {
+        fields["name"] = json!({"type": "string", "pattern": NAME, "maxLength": 128});
+    }
+    fields
 }
 
 fn of_the_catalogue() -> Value {
@@ -257,7 +323,7 @@ fn of_the_catalogue() -> Value {
     json!({
         "Bundle": {
             "type": "object", "required": ["files"], "additionalProperties": false,
-            "properties": {"files": {"type": "object", "additionalProperties": text, "description": "File name → content: definition.yaml and the files that it names"}},
+            "properties": {"files": {"type": "object", "required": ["definition.yaml"], "additionalProperties": text, "description": "File name → content: definition.yaml and the files that it names"}},
         },
         "Definition": definition(),
         "DefinitionFiles": {

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 use turnup_core::{audit::ConfigAudit, event, name::DeviceName, order::OrderKind, problem::Problem};
-use turnup_store::{OrderFilter, ServiceFilter, ServiceView};
+use turnup_store::{IdOf, OrderFilter, ServiceFilter, ServiceView};
 
 use super::{
     answer::{Answer, Refusal, ok},
     call::Call,
+    filter::check_names,
+    resolve,
 };
 use crate::refusal;
 
@@ -25,13 +27,20 @@ pub(super) async fn list(call: Call) -> Answer {
         limit: query.limit()?,
         before: query.parsed("cursor")?,
     };
-    ok(&call.app.store.services(&filter).await?)
+    let page = call.app.store.services(&filter).await?;
+    if page.items.is_empty() {
+        let (region, device) = (filter.region.as_deref(), filter.device.as_deref());
+        check_names(&call, region, device, filter.definition.as_deref()).await?;
+    }
+    ok(&page)
 }
 
 async fn find(call: &Call) -> Result<ServiceView, Refusal> {
-    let id = call.service_id()?;
-    let found = call.app.store.service(id).await?;
-    Ok(found.ok_or_else(|| Problem::not_found(format!("there is no service {id}")))?)
+    let id = resolve::service_id(call).await?;
+    match call.app.store.service(id).await? {
+        Some(service) => Ok(service),
+        None => Err(resolve::missing(call, IdOf::Service, id.0).await?.into()),
+    }
 }
 
 pub(super) async fn show(call: Call) -> Answer {

@@ -290,6 +290,7 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
             )
         },
         Route {
+            query: &["dry_run"],
             takes: Takes::Json("DeviceRequest"),
             status: 201,
             ..post(
@@ -302,7 +303,8 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
         },
         get("/v1/devices/{name}", device_read, "One device", Gives::Json("Device"), handler!(devices::show)),
         Route {
-            takes: Takes::MergePatch("DeviceRequest"),
+            query: &["dry_run"],
+            takes: Takes::MergePatch("DevicePatch"),
             ..route(
                 &Method::PATCH,
                 "/v1/devices/{name}",
@@ -387,7 +389,7 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
             )
         },
         Route {
-            query: &["after", "type", "subject", "limit"],
+            query: &["after", "type", "subject", "since", "newest", "limit"],
             ..get(
                 "/v1/events",
                 read,
@@ -418,7 +420,13 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
             handler!(system::readyz),
         ),
         get("/metrics", metrics, "Figures for Prometheus", Gives::Metrics, handler!(system::metrics)),
-        get("/openapi.json", read, "This description", Gives::Json("Any"), handler!(system::openapi)),
+        get(
+            "/openapi.json",
+            read,
+            "This description, with the regions and platforms known now",
+            Gives::Json("Any"),
+            handler!(system::openapi),
+        ),
     ]
 }
 

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 use lapin::BasicProperties;
-use turnup_intake::Settings;
+use turnup_intake::{Environment, Settings};
 
 use crate::support::{Foreign, Scope, eline, run_bare, store_at, wait};
 
@@ -24,7 +24,9 @@ fn child() {
         settings.amqp_grants.insert("guest".to_owned(), vec![turnup_core::policy::Role::Provisioner]);
         let shutdown = tokio_util::sync::CancellationToken::new();
         let library = crate::support::library(store.clone()).await;
-        turnup_intake::run(settings, store, broker, library, None, shutdown).await.unwrap();
+        let regions = crate::support::regions();
+        let environment = Environment { settings, regions, store, broker, library, metrics: None };
+        turnup_intake::run(environment, shutdown).await.unwrap();
     });
 }
 

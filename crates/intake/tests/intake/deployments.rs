@@ -43,7 +43,10 @@ fn a_deployment_is_shown_with_what_was_said_in_it() {
 
         let transcript = format!("{path}/transcript");
         let none = intake.show(&transcript).await;
-        assert_eq!((none.status, &none.body), (200, &json!({"deployment": DEPLOYMENT, "items": []})));
+        assert_eq!(
+            (none.status, &none.body),
+            (200, &json!({"deployment": DEPLOYMENT, "state": "in_doubt", "items": []}))
+        );
         let exchanges = json!([{"step": "commit", "at": "2026-01-02T03:04:05Z", "took_us": 7,
                                 "rpcs": [{"request": "<commit/>"}], "note": "no answer"}]);
         for device in ["sim-eu-1", "sim-eu-2"] {

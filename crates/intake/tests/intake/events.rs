@@ -34,6 +34,31 @@ fn events_are_listed_after_a_cursor() {
             "a poller keeps its place"
         );
         intake.show("/v1/events?after=x").await.is_problem(400, "unreadable");
+        intake.show("/v1/events?after=-1").await.is_problem(400, "unreadable");
+        intake.show("/v1/events?after=99999").await.is_problem(409, "unknown_cursor");
+        let ahead = intake
+            .get("/v1/events")
+            .header("accept", "text/event-stream")
+            .header("last-event-id", "99999999");
+        send(ahead).await.is_problem(409, "unknown_cursor");
+        let kinds = async |query: &str| -> Vec<String> {
+            let page = intake.show(&format!("/v1/events?{query}")).await.body;
+            let items = page["items"].as_array().unwrap_or_else(|| panic!("{page}")).clone();
+            items.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+        };
+        // The newest, the oldest of them first; the short form of a type; and since a time.
+        let newest = ["dev.turnup.order.requested.v1", "dev.turnup.order.scheduled.v1"];
+        assert_eq!(kinds("newest=true&limit=2").await, newest);
+        assert_eq!(kinds("type=order&newest=true&limit=1").await, newest[1..]);
+        assert_eq!(kinds(&format!("subject={subject}&newest=true&limit=1")).await, newest[1..]);
+        assert_eq!(kinds("type=device.added").await.len(), 5);
+        let created = order["created_at"].as_str().unwrap();
+        assert_eq!(kinds(&format!("since={created}")).await, newest);
+        assert_eq!(kinds("since=2020-01-01T00:00:00Z").await.len(), 7);
+        assert_eq!(kinds("since=2100-01-01T00:00:00Z").await.len(), 0);
+        let unknown = intake.show("/v1/events?type=order.complete%20d").await;
+        unknown.is_problem(400, "unreadable");
+        assert!(unknown.body["detail"].as_str().unwrap().contains("order.completed"), "{}", unknown.body);
         let resume =
             intake.get("/v1/events").header("accept", "text/event-stream").header("last-event-id", "x");
         send(resume).await.is_problem(400, "unreadable");

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{deployed, device, eline, given, run, send, with};
+use turnup_core::policy::Role;
+
+use crate::support::{Scope, deployed, device, eline, given, run, send, with};
 
 const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
 
@@ -216,44 +218,219 @@ fn an_order_is_controlled_within_its_life_cycle() {
     });
 }
 
+/// What the scheduler does with an order whose content a device refuses.
+async fn make_invalid(scope: &Scope, order: &Value) {
+    let id = order["id"].as_str().unwrap();
+    scope
+        .execute(&format!(
+            "UPDATE orders SET state = 'invalid', generation = 1, errors = '[{{\"class\": \"invalid\", \"phase\": \
+             \"edit-config\", \"message\": \"no\"}}]' WHERE id = '{id}'; DELETE FROM resources"
+        ))
+        .await;
+}
+
 #[test]
-fn an_invalid_order_is_created_again_with_corrections() {
+fn recreated_order_keeps_external_id_requester_and_time() {
     run(async |scope, intake| {
         let body = with(eline(), json!({"external_id": "CRM-8", "schedule": "now", "description": "x"}));
-        let order = intake.order(&body).await;
+        let request =
+            intake.request(reqwest::Method::POST, "/v1/orders").bearer_auth(scope.token(Role::Provisioner));
+        let order = send(request.json(&body)).await.body;
         let id = order["id"].as_str().unwrap();
         let path = format!("/v1/orders/{id}/recreate");
-        scope
-            .execute(&format!("UPDATE orders SET state = 'invalid', generation = 1, errors = '[{{\"class\": \"invalid\", \"phase\": \"edit-config\", \"message\": \"no\"}}]' WHERE id = '{id}'; DELETE FROM resources"))
-            .await;
-        let changes =
-            json!({"changes": {"attributes": {"mtu": 9000}, "description": null, "schedule": "now"}});
-        let made = send(intake.post(&path, &changes)).await;
-        assert_eq!(made.status, 201, "{}", made.body);
-        assert_eq!(made.body["derived_from"], id);
-        assert_eq!(made.body["state"], "scheduled");
-        assert_eq!(made.body["attributes"]["mtu"], 9000);
-        assert_eq!(made.body["attributes"]["vc_id"], order["attributes"]["vc_id"]);
-        assert_eq!(made.body["endpoints"], order["endpoints"]);
-        assert_eq!((&made.body["external_id"], &made.body["description"]), (&Value::Null, &Value::Null));
-        assert_ne!(made.body["service_id"], order["service_id"]);
-
-        let wrong = send(intake.post(&path, &json!({"changes": {"attributes": {"mtu": 1}}}))).await;
-        wrong.is_problem(422, "invalid");
+        make_invalid(scope, &order).await;
         send(intake.post(&path, &json!({}))).await.has_fault("/changes", "missing");
         send(intake.post(&path, &json!({"changes": 1}))).await.has_fault("/changes", "wrong_type");
-        // The first correction has the values of the invalid order by now.
-        let taken = send(intake.post(&path, &json!({"changes": {}}))).await;
-        taken.is_problem(409, "resource_taken");
-        let keyed = || {
-            let changes =
-                json!({"attributes": {"mtu": 2000, "vc_id": null}, "endpoints": eline()["endpoints"]});
-            intake.post(&path, &json!({"changes": changes})).header("Idempotency-Key", "again")
+        // Without a difference it would be Invalid again.
+        for same in [json!({}), json!({"description": "x"})] {
+            send(intake.post(&path, &json!({"changes": same}))).await.has_fault("/changes", "no_change");
+        }
+        let renamed = json!({"changes": {"external_id": "CRM-9"}});
+        send(intake.post(&path, &renamed)).await.has_fault("/changes/external_id", "not_allowed");
+        let wrong = send(intake.post(&path, &json!({"changes": {"attributes": {"mtu": 1}}}))).await;
+        wrong.is_problem(422, "invalid");
+
+        let changes = json!({"changes": {"attributes": {"mtu": 9000}, "description": null}});
+        let made = send(intake.post(&path, &changes)).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        let new = &made.body;
+        assert_eq!((&new["derived_from"], &new["state"]), (&json!(id), &json!("scheduled")));
+        assert_eq!((&new["external_id"], &new["description"]), (&json!("CRM-8"), &Value::Null));
+        assert_eq!((&new["requester"], &new["history"][0]["by"]), (&json!("provisioner"), &json!("admin")));
+        assert_eq!(new["attributes"]["mtu"], 9000);
+        assert_eq!(new["attributes"]["vc_id"], order["attributes"]["vc_id"]);
+        assert_eq!(new["endpoints"], order["endpoints"]);
+        assert_ne!(new["service_id"], order["service_id"]);
+        let found = intake.show("/v1/orders/external:CRM-8").await.body;
+        assert_eq!(found["id"], new["id"], "the upstream system's number finds the correction");
+        let old = intake.show(&format!("/v1/orders/{id}")).await.body;
+        assert_eq!((&old["superseded_by"], &old["actions"]), (&new["id"], &json!([])), "{old}");
+        scope.number_events().await;
+        let events =
+            intake.show(&format!("/v1/events?subject=orders/{}", new["id"].as_str().unwrap())).await.body;
+        assert_eq!(events["items"][0]["correlationid"], "CRM-8");
+        assert_eq!(events["items"][0]["data"]["derived_from"], id);
+
+        // The same again is the same order; another one is refused while the first lives.
+        let again = send(intake.post(&path, &changes)).await;
+        assert_eq!((again.status, &again.body["id"]), (200, &new["id"]), "{}", again.body);
+        let other = json!({"changes": {"attributes": {"mtu": 8000}}});
+        let refused = send(intake.post(&path, &other)).await;
+        refused.is_problem(409, "conflict");
+        let said = refused.body["detail"].as_str().unwrap();
+        assert!(said.contains(new["id"].as_str().unwrap()) && said.contains("turnup order cancel"), "{said}");
+        let cancel = format!("/v1/orders/{}/cancel", new["id"].as_str().unwrap());
+        assert_eq!(send(intake.post(&cancel, &json!({}))).await.status, 200);
+        let third = send(intake.post(&path, &other)).await;
+        assert_eq!((third.status, &third.body["external_id"]), (201, &json!("CRM-8")), "{}", third.body);
+        // An order of a time to come keeps it.
+        let later = intake.order(&with(eline(), json!({"schedule": "2040-01-31T22:00:00Z"}))).await;
+        make_invalid(scope, &later).await;
+        let path = format!("/v1/orders/{}/recreate", later["id"].as_str().unwrap());
+        let made = send(intake.post(&path, &json!({"changes": {"attributes": {"mtu": 9000}}}))).await;
+        assert_eq!(made.body["scheduled_for"], "2040-01-31T22:00:00.000Z", "{}", made.body);
+    });
+}
+
+#[test]
+fn order_with_the_external_id_of_an_invalid_one_corrects_it() {
+    run(async |scope, intake| {
+        let first = with(eline(), json!({"external_id": "CRM-9"}));
+        let invalid = intake.order(&first).await;
+        make_invalid(scope, &invalid).await;
+        // A repetition is the same order, faulty or not.
+        let again = send(intake.post("/v1/orders", &first)).await;
+        assert_eq!((again.status, &again.body["id"]), (200, &invalid["id"]));
+        // A second attempt with another fault is told its fault.
+        let faulty = with(first.clone(), json!({"attributes": {"mtu": 1}}));
+        send(intake.post("/v1/orders", &faulty)).await.is_problem(422, "invalid");
+        let corrected = with(first.clone(), json!({"attributes": {"mtu": 9000}}));
+        let many: Vec<_> = (0..4).map(|_| send(intake.post("/v1/orders", &corrected))).collect();
+        let answers = futures_util::future::join_all(many).await;
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+        assert!(statuses.iter().all(|status| matches!(status, 200 | 201)), "{statuses:?}");
+        let new = &answers[0].body;
+        assert_eq!((&new["derived_from"], &new["external_id"]), (&invalid["id"], &json!("CRM-9")), "{new}");
+        assert_eq!(scope.count("orders").await, 2);
+        // Late repetitions of both requests find their orders; a third request is another order's.
+        let late = send(intake.post("/v1/orders", &first)).await;
+        assert_eq!((late.status, &late.body["id"]), (200, &invalid["id"]));
+        let third = with(first.clone(), json!({"attributes": {"mtu": 8000}}));
+        let refused = send(intake.post("/v1/orders", &third)).await;
+        refused.is_problem(409, "key_reused");
+        assert!(
+            refused.body["detail"].as_str().unwrap().contains(new["id"].as_str().unwrap()),
+            "{}",
+            refused.body
+        );
+        // A key is of one request, and says how to correct it.
+        let keyed = intake.post("/v1/orders", &eline()).header("Idempotency-Key", "k");
+        let order = send(keyed).await.body;
+        make_invalid(scope, &order).await;
+        let other = intake.post("/v1/orders", &with(eline(), json!({"description": "x"})));
+        let refused = send(other.header("Idempotency-Key", "k")).await;
+        refused.is_problem(409, "key_reused");
+        assert!(
+            refused.body["detail"].as_str().unwrap().contains("turnup order recreate"),
+            "{}",
+            refused.body
+        );
+    });
+}
+
+#[test]
+fn ids_are_found_by_their_beginning_and_by_external_id() {
+    run(async |scope, intake| {
+        let order = intake.order(&with(given(), json!({"external_id": "DST/1"}))).await;
+        let service = deployed(scope, &order).await;
+        scope.execute("UPDATE services SET external_id = 'DST/1'").await;
+        let id = order["id"].as_str().unwrap();
+        for path in [&id[..13], &id[..35], &id.replace('-', "")[..20], "external:DST%2F1"] {
+            let found = intake.show(&format!("/v1/orders/{path}")).await;
+            assert_eq!((found.status, &found.body["id"]), (200, &order["id"]), "{path}: {}", found.body);
+            assert_eq!(intake.show(&format!("/v1/orders/{path}/explain")).await.status, 200);
+        }
+        for path in [&service[..35], "external:DST%2F1"] {
+            let found = intake.show(&format!("/v1/services/{path}/config")).await;
+            assert_eq!((found.status, &found.body["service_id"]), (200, &json!(service)), "{}", found.body);
+        }
+        // What names something else says what.
+        let said = async |path: String, code: &str| {
+            let answer = intake.show(&path).await;
+            answer.is_problem(404, code);
+            answer.body["detail"].as_str().unwrap().to_owned()
         };
-        let first = send(keyed()).await;
-        assert_eq!(first.status, 201);
-        let second = send(keyed()).await;
-        assert_eq!((second.status, &second.body["id"]), (200, &first.body["id"]));
+        for beginning in [id, &id[..35]] {
+            let text = said(format!("/v1/services/{beginning}"), "other_kind").await;
+            assert!(text.contains(&format!("{id} is an order of service {service}")), "{text}");
+        }
+        let text = said(format!("/v1/orders/{service}"), "other_kind").await;
+        assert!(text.contains(&format!("{service} is a service")), "{text}");
+        assert!(said("/v1/orders/DST-1".to_owned(), "not_found").await.contains("external:"));
+        assert!(said("/v1/orders/01a".to_owned(), "not_found").await.contains("8 characters"));
+        said("/v1/orders/ffffffff".to_owned(), "not_found").await;
+        said("/v1/orders/external:none".to_owned(), "not_found").await;
+
+        // A beginning that several have.
+        let other = intake.order(&eline()).await;
+        let common =
+            id.bytes().zip(other["id"].as_str().unwrap().bytes()).take_while(|(a, b)| a == b).count();
+        let several = intake.show(&format!("/v1/orders/{}", &id[..common.max(8)])).await;
+        if common >= 8 {
+            several.is_problem(409, "ambiguous_id");
+            assert!(several.body["detail"].as_str().unwrap().contains(other["id"].as_str().unwrap()));
+        }
+        let provisioner =
+            intake.request(reqwest::Method::POST, "/v1/orders").bearer_auth(scope.token(Role::Provisioner));
+        assert_eq!(send(provisioner.json(&with(eline(), json!({"external_id": "DST/1"})))).await.status, 201);
+        intake.show("/v1/orders/external:DST%2F1").await.is_problem(409, "ambiguous_id");
+
+        // One that was removed is not just unknown.
+        let removal = intake.order(&json!({"kind": "decommission", "service_id": service})).await;
+        let removal = removal["id"].as_str().unwrap();
+        scope.execute(&format!("UPDATE orders SET state = 'completed', generation = 1 WHERE id = '{removal}'; DELETE FROM services")).await;
+        let text = said(format!("/v1/services/{service}"), "removed").await;
+        assert!(text.contains(&format!("removed by order {removal} at ")), "{text}");
+    });
+}
+
+#[test]
+fn mistyped_names_in_filters_are_refused() {
+    run(async |_, intake| {
+        assert_eq!(intake.show("/v1/orders?region=us&device=sim-eu-1&definition=eline").await.status, 200);
+        assert_eq!(intake.show("/v1/services?region=multi").await.status, 200);
+        for (path, hint) in [
+            ("/v1/orders?region=e", "known: eu, us"),
+            ("/v1/orders?device=sim-eu-11", "did you mean sim-eu-1"),
+            ("/v1/services?definition=elin", "did you mean eline"),
+            ("/v1/devices?region=uss", "did you mean us?"),
+            ("/v1/orders?created_after=2026-11-30", "RFC 3339"),
+        ] {
+            let refused = intake.show(path).await;
+            refused.is_problem(400, "unreadable");
+            let said = refused.body["detail"].as_str().unwrap();
+            assert!(said.contains(hint), "{path}: {said}");
+        }
+    });
+}
+
+#[test]
+fn finished_order_has_no_plan() {
+    run(async |scope, intake| {
+        let order = intake.order(&given()).await;
+        deployed(scope, &order).await;
+        let id = order["id"].as_str().unwrap();
+        scope
+            .execute(&format!("UPDATE orders SET state = 'completed', generation = 1 WHERE id = '{id}'"))
+            .await;
+        let refused = intake.show(&format!("/v1/orders/{id}/plan")).await;
+        refused.is_problem(409, "conflict");
+        assert!(
+            refused.body["detail"].as_str().unwrap().contains("nothing left to plan"),
+            "{}",
+            refused.body
+        );
     });
 }
 
@@ -307,6 +484,7 @@ fn services_are_shown_with_orders_and_configuration() {
         let config = intake.show(&format!("/v1/services/{service}/config")).await;
         let devices = config.body["devices"].as_array().unwrap();
         assert_eq!((devices.len(), &devices[0]["device"]), (2, &json!("sim-eu-1")));
+        assert_eq!(devices[0]["strays"], json!([]), "as the description says");
         assert!(devices[0]["footprint"]["config"].as_str().unwrap().contains("<vc-id>1001</vc-id>"));
         intake.show(&format!("/v1/services/{NOBODY}")).await.is_problem(404, "not_found");
         intake.show(&format!("/v1/services/{NOBODY}/config")).await.is_problem(404, "not_found");

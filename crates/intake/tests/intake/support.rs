@@ -23,7 +23,7 @@ use turnup_core::{
     order::Endpoint,
     policy::Role,
 };
-use turnup_intake::Settings;
+use turnup_intake::{Environment, Settings};
 use turnup_library::Library;
 use turnup_plan::Catalogue;
 use turnup_store::{Device, NewToken, Store, testing::Database};
@@ -129,6 +129,11 @@ pub(crate) async fn library(store: Store) -> Library {
     Library::open(store, settings, true).await.unwrap()
 }
 
+/// The configured regions.
+pub(crate) fn regions() -> Vec<RegionName> {
+    ["eu", "us"].map(|name| RegionName::new(name).unwrap()).into()
+}
+
 /// A device as the inventory holds it.
 pub(crate) fn device(name: &str, region: &str, platform: &str) -> Device {
     let now = Timestamp::now();
@@ -136,7 +141,7 @@ pub(crate) fn device(name: &str, region: &str, platform: &str) -> Device {
         name: DeviceName::new(name).unwrap(),
         region: RegionName::new(region).unwrap(),
         platform: PlatformName::new(platform).unwrap(),
-        address: "127.0.0.1".to_owned(),
+        address: format!("{name}.example"),
         port: 830,
         host_key: None,
         credential: None,
@@ -230,8 +235,8 @@ impl Scope {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let library = library(store.clone()).await;
-        let running =
-            turnup_intake::run_on(listener, settings, store, broker, library, None, shutdown.clone());
+        let environment = Environment { settings, regions: regions(), store, broker, library, metrics: None };
+        let running = turnup_intake::run_on(listener, environment, shutdown.clone());
         let task = tokio::spawn(async move { running.await.unwrap() });
         let token = self.token(Role::Admin).to_owned();
         let intake = Intake { base, token, http: self.http.clone(), shutdown, task };
@@ -325,6 +330,11 @@ pub(crate) async fn send(request: RequestBuilder) -> Answer {
 }
 
 impl Intake {
+    /// The administrator's token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }

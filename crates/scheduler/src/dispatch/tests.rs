@@ -50,6 +50,7 @@ fn due(devices: &[&str]) -> DueOrder {
         description: None,
         requester: "crm".to_owned(),
         derived_from: None,
+        superseded_by: None,
         options: OrderOptions::default(),
         state: OrderState::Scheduled,
         schedule_revision: 1,
@@ -88,6 +89,7 @@ fn parts(devices: &[&str], changed: &[&str], text: &str) -> Parts {
         past_unknown: false,
         edits: changed.iter().map(|device| (name(device), edit(text))).collect(),
         audits: BTreeMap::new(),
+        checks: BTreeMap::new(),
         footprints: devices.iter().map(|device| json!({"device": device})).collect(),
     }
 }
@@ -151,7 +153,14 @@ fn an_audit_is_whole_in_each_region() {
     let work = AuditWork { config: None, checks: vec![] };
     let audits = devices.iter().map(|device| (name(device), work.clone())).collect();
     let (edits, footprints) = (BTreeMap::new(), vec![]);
-    let parts = Parts { purpose: Purpose::Audit, past_unknown: false, edits, audits, footprints };
+    let parts = Parts {
+        purpose: Purpose::Audit,
+        past_unknown: false,
+        edits,
+        audits,
+        checks: BTreeMap::new(),
+        footprints,
+    };
     let starts = begun(&devices, &parts).unwrap();
     assert_eq!(
         short(&starts),

@@ -127,9 +127,13 @@ async fn a_key_belongs_to_its_requester_and_goes_before_an_external_id() {
         answers,
         [Accepted::Known(one), Accepted::KeyReused(one), Accepted::Known(two), Accepted::KeyReused(one)]
     );
-    assert_eq!(store.known("crm", Some("k1"), Some("e2")).await.unwrap(), Some((one, [1; 32])));
-    assert_eq!(store.known("crm", None, Some("e2")).await.unwrap(), Some((two, [2; 32])));
-    assert_eq!(store.known("nobody", Some("k1"), Some("e1")).await.unwrap(), None);
+    let known = async |requester: &str, key: Option<&str>, external_id: &str, digest: u8| {
+        store.known(requester, key, Some(external_id), [digest; 32]).await.unwrap()
+    };
+    assert_eq!(known("crm", Some("k1"), "e2", 1).await, Some(Accepted::Known(one)));
+    assert_eq!(known("crm", None, "e2", 2).await, Some(Accepted::Known(two)));
+    assert_eq!(known("crm", None, "e2", 3).await, Some(Accepted::KeyReused(two)));
+    assert_eq!(known("nobody", Some("k1"), "e1", 1).await, None);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use turnup_core::name::{CredentialRef, RegionName};
-use turnup_store::{DeviceChange, EventFilter, Logged, testing::Database};
+use turnup_store::{Device, DeviceChange, EventFilter, Logged, testing::Database};
 
 use crate::support::{accept, add, count, device, name, now, order, settle, start};
 
@@ -104,4 +104,54 @@ async fn thousands_at_once_and_from_two_sides() {
     assert_eq!(added(a.unwrap()) + added(b.unwrap()), 2000);
     assert_eq!(count(&database, "SELECT count(*) FROM leases").await, 2000);
     assert_eq!(count(&database, "SELECT count(*) FROM events WHERE sequence = 1").await, 2000);
+}
+
+#[tokio::test]
+async fn address_is_refused_when_another_device_has_it() {
+    let database = Database::new().await;
+    let store = database.store();
+    let at = |device_name: &str, address: &str| Device { address: address.to_owned(), ..device(device_name) };
+    let answers = store.add_devices(&[at("d1", "a"), at("d2", "a"), at("d3", "b")], "anna").await.unwrap();
+    assert_eq!(answers, [DeviceChange::Done, DeviceChange::AddressTaken(name("d1")), DeviceChange::Done]);
+    let taken = DeviceChange::AddressTaken(name("d1"));
+    assert_eq!(store.update_device(&at("d3", "a"), "anna").await.unwrap(), taken);
+    // The constraint decides between two at the same moment.
+    let (one, other) = (at("e1", "c"), at("e2", "c"));
+    let (a, b) = tokio::join!(
+        store.add_devices(std::slice::from_ref(&one), "a"),
+        store.add_devices(std::slice::from_ref(&other), "b")
+    );
+    let done = [a.unwrap(), b.unwrap()].iter().flatten().filter(|a| **a == DeviceChange::Done).count();
+    assert_eq!(done, 1);
+    let (one, other) = (at("d1", "z"), at("d3", "z"));
+    let (a, b) = tokio::join!(store.update_device(&one, "a"), store.update_device(&other, "b"));
+    let done = [a.unwrap(), b.unwrap()].iter().filter(|a| **a == DeviceChange::Done).count();
+    assert_eq!(done, 1);
+}
+
+#[tokio::test]
+async fn put_off_order_leaves_the_queue_and_wakes_the_next() {
+    let database = Database::new().await;
+    let store = database.store();
+    add(store, &["d1", "d2"]).await;
+    let holder = accept(store, order(&["d1"])).await;
+    let started = start(store, &[(holder, 1)]).await;
+    let first = accept(store, order(&["d1", "d2"])).await;
+    let second = accept(store, order(&["d1"])).await;
+    start(store, &[(first, 1)]).await;
+    start(store, &[(second, 1)]).await;
+    let queued = "SELECT count(*) FROM lease_waits";
+    assert_eq!(count(&database, queued).await, 3);
+    settle(store, &started, &[]).await;
+    // The region of d2 is served no more.
+    let mut starting = store.begin_start(&[(first, 1)]).await.unwrap();
+    assert_eq!(starting.put_off(|device| device.name != name("d2")), [first]);
+    let session = database.session().await.unwrap();
+    session.batch_execute("DELETE FROM outbox").await.unwrap();
+    starting.finish(&[], &[], now()).await.unwrap();
+    assert_eq!(count(&database, queued).await, 1, "the next one stands alone");
+    let woken = session.query_one("SELECT order_id FROM outbox", &[]).await.unwrap();
+    assert_eq!(woken.get::<_, uuid::Uuid>(0), second.0);
+    let state = session.query_one("SELECT state FROM orders WHERE id = $1", &[&first.0]).await.unwrap();
+    assert_eq!(state.get::<_, String>(0), "scheduled");
 }

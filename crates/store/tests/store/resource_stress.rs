@@ -141,7 +141,10 @@ async fn never_twice_never_lost_and_all_free_at_the_end() {
                                     .push(new.facts.id);
                                 mine.push(new.facts.id);
                             }
-                            Accepted::Known(_) | Accepted::KeyReused(_) => {}
+                            Accepted::Known(_)
+                            | Accepted::KeyReused(_)
+                            | Accepted::Correctable(_)
+                            | Accepted::NotCorrectable(..) => {}
                             Accepted::ResourceTaken(clashes) => {
                                 assert!(clashes.iter().all(|clash| clash.service != new.facts.service_id));
                                 refused.fetch_add(1, Ordering::Relaxed);

@@ -9,9 +9,11 @@ use turnup_core::{
     message::{InForce, Stage},
     order::{OrderKind, Priority},
 };
-use turnup_store::{SCHEMA_VERSION, Settings, Store, StoreError, create_database, testing::Database};
+use turnup_store::{
+    Device, DeviceChange, SCHEMA_VERSION, Settings, Store, StoreError, create_database, testing::Database,
+};
 
-use crate::support::{accept, add, history, in_s, order};
+use crate::support::{accept, add, device, history, in_s, order};
 
 /// The quoted words of a constraint's definition.
 fn quoted(definition: &str) -> Vec<String> {
@@ -171,6 +173,63 @@ async fn migrating_twice_and_from_five_sides_at_once() {
     assert_eq!(before, [0, SCHEMA_VERSION, SCHEMA_VERSION, SCHEMA_VERSION, SCHEMA_VERSION]);
     store.check().await.unwrap();
     assert_eq!(store.migrate().await.unwrap(), (SCHEMA_VERSION, SCHEMA_VERSION));
+    let session = database.session().await.unwrap();
+    session.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+}
+
+/// Devices of one address, which were accepted before, stay; a further one is refused.
+#[tokio::test]
+async fn migration_keeps_devices_that_share_an_address() {
+    let database = Database::new().await;
+    let (name, store) = empty(&database).await;
+    let client = database.session_on(&name).await.unwrap();
+    let mut files: Vec<_> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    for file in &files[..6] {
+        client.batch_execute(&fs::read_to_string(file).unwrap()).await.unwrap();
+    }
+    client
+        .batch_execute(
+            "CREATE TABLE schema_version (version integer PRIMARY KEY, at timestamptz NOT NULL DEFAULT now());
+             INSERT INTO schema_version SELECT generate_series(1, 6);
+             INSERT INTO devices (name, region, platform, address, port, host_key, sequence, created_at, updated_at)
+             VALUES ('d1', 'eu', 'sim', 'PE1.example.', 830, NULL, 1, '2026-01-01', now()),
+                    ('d2', 'eu', 'sim', 'pe1.example', 830, 'ssh-ed25519 ???', 1, '2026-01-02', now()),
+                    ('d3', 'eu', 'sim', '2001:DB8::0:1', 830,
+                     'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g', 1, now(), now()),
+                    ('d4', 'eu', 'sim', 'not:an:address', 830, 'SHA256:abc', 1, now(), now()),
+                    ('d5', 'eu', 'sim', '::ffff:192.0.2.1', 830, NULL, 1, now(), now())",
+        )
+        .await
+        .unwrap();
+    store.migrate().await.unwrap();
+    let rows = client
+        .query("SELECT address, fingerprint, shares_address FROM devices ORDER BY name", &[])
+        .await
+        .unwrap();
+    let rows: Vec<(String, Option<String>, bool)> =
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let row =
+        |address: &str, print: Option<&str>, shares| (address.to_owned(), print.map(str::to_owned), shares);
+    let printed = "SHA256:mKqU+0K8OhKmA8bBQi9Rz0Q5l7/g160hIP+rJYSTNj4";
+    assert_eq!(
+        rows,
+        [
+            row("pe1.example", None, false),
+            row("pe1.example", None, true),
+            row("2001:db8::1", Some(printed), false),
+            row("not:an:address", Some("SHA256:abc"), false),
+            row("192.0.2.1", None, false),
+        ]
+    );
+    let third = Device { address: "pe1.example".to_owned(), ..device("d6") };
+    let answers = store.add_devices(&[third], "anna").await.unwrap();
+    let first = turnup_core::name::DeviceName::new("d1").unwrap();
+    assert_eq!(answers, [DeviceChange::AddressTaken(first)]);
+    drop(client);
     let session = database.session().await.unwrap();
     session.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
 }

@@ -46,7 +46,7 @@ pub(crate) fn device(device: &str) -> Device {
         name: name(device),
         region: RegionName::new("eu").unwrap(),
         platform: PlatformName::new("null").unwrap(),
-        address: "192.0.2.1".to_owned(),
+        address: format!("{device}.example"),
         port: 830,
         host_key: None,
         credential: None,

@@ -16,7 +16,7 @@ use turnup_device_sim::{
 
 use turnup_netconf::message::ErrorTag;
 
-use super::lab::{self, Lab, classes, in_force, reported, steps};
+use super::lab::{self, Lab, classes, in_force, steps};
 
 /// A check that passes while the interface has this description.
 fn check(value: &str) -> ChecksBeforeConfirm {

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::client::output::{field, fields, items, table, text};
+use crate::client::{
+    output::{field, fields, items, text},
+    table::{self, cut, whole},
+};
 
 /// The definition, line by line.
 pub(super) fn lines(definition: &Value) -> Vec<String> {
@@ -67,9 +70,14 @@ fn attributes(schema: &Value, resources: &Value) -> Vec<String> {
     if rows.is_empty() {
         return vec!["  none".to_owned()];
     }
-    let columns =
-        [("attribute", "/name"), ("type", "/type"), ("", "/how"), ("limits", "/limits"), ("title", "/title")];
-    table(&rows, &columns).lines().map(str::to_owned).collect()
+    let columns = [
+        whole(0, "attribute", "/name"),
+        whole(1, "type", "/type"),
+        cut(2, 12, "", "/how"),
+        cut(3, 12, "limits", "/limits"),
+        cut(4, 12, "title", "/title"),
+    ];
+    table::lines(&rows, &columns, table::width())
 }
 
 /// What a value must be beside its type.

@@ -10,6 +10,8 @@ use crate::client::{
 
 /// Most YANG modules that are listed by name.
 const MAX_MODULES: usize = 12;
+/// Most devices with the same host key that are listed by name.
+const MAX_TWINS: usize = 5;
 /// A clock that is this far off, in milliseconds, gets a word about it.
 const MUCH_SKEW_MS: i64 = 5_000;
 
@@ -27,6 +29,10 @@ pub(super) fn lines(answer: &Value, device: &Value, paint: Paint) -> Vec<String>
     let worker = answer["worker"].as_str().map(|worker| format!(" by worker {worker}")).unwrap_or_default();
     out.push(field("checked", format!("{}{worker}", text(answer.get("at")))));
     out.extend(host_key(&name, check, paint));
+    let twins = items(&answer["same_host_key"]);
+    if !twins.is_empty() {
+        out.push(field("warning", paint.notable(&self::twins(twins))));
+    }
     if let Some(method) = check["method"].as_str() {
         out.push(field("method", method));
     }
@@ -69,6 +75,17 @@ fn host_key(name: &str, check: &Value, paint: Paint) -> Vec<String> {
         out.push(format!("  turnup device trust {name} --fingerprint {key}"));
     }
     out
+}
+
+/// What to say of other devices with the same host key.
+pub(super) fn twins(devices: &[Value]) -> String {
+    let names: Vec<String> = devices.iter().take(MAX_TWINS).map(|name| text(Some(name))).collect();
+    let more = if devices.len() > MAX_TWINS { ", …" } else { "" };
+    format!(
+        "{}{more} have the same host key: either it is one device under several names, or the key was copied with an \
+         image or a backup; then give each device a key of its own",
+        names.join(", ")
+    )
 }
 
 fn clock(check: &Value, paint: Paint) -> Option<String> {
@@ -137,6 +154,14 @@ mod tests {
                 "  urn:ietf:params:netconf:base:1.1",
             ]
         );
+    }
+
+    #[test]
+    fn shared_host_key_is_warned_of() {
+        let mut answer = answer();
+        answer["same_host_key"] = json!(["pe7", "pe8"]);
+        let out = lines(&answer, &Value::Null, Paint::plain()).join("\n");
+        assert!(out.contains("warning      pe7, pe8 have the same host key"), "{out}");
     }
 
     #[test]

@@ -22,9 +22,9 @@ use crate::{
     client::{
         http::{Api, query},
         input,
-        output::{Format as Output, items, json as print_json, line, text, warn},
+        output::{Format as Output, counted, items, json as print_json, line, text, warn},
     },
-    failure::Failure,
+    failure::{Failure, describe},
 };
 
 /// Most devices that the API takes at once.
@@ -69,7 +69,7 @@ pub(crate) struct Defaults {
     /// NetBox's field that becomes the region: site, location, region, tenant, custom_fields.NAME …
     #[arg(long, value_name = "FIELD")]
     region_from: Option<String>,
-    /// Region for what --region-from reads, such as ams1=eu-west,fra2=eu-west; what is not named stays as it is
+    /// Region for what --region-from reads, such as ams1=eu-west,fra2=eu-west; then each value must be named
     #[arg(long, value_name = "FROM=REGION,…", value_delimiter = ',', requires = "region_from")]
     region_map: Vec<String>,
     /// Platform of the devices that the file gives none; of devices from NetBox, of those not in --platform-map
@@ -165,7 +165,12 @@ pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<()
     if refused.is_empty() {
         return Ok(());
     }
-    Err(Failure::Failed(format!("{} devices were refused", refused.len())))
+    Err(Failure::Failed(format!("{} refused", counted_were(refused.len()))))
+}
+
+/// How many devices were …
+fn counted_were(count: usize) -> String {
+    format!("{} {}", counted(count, "device"), if count == 1 { "was" } else { "were" })
 }
 
 fn entries(count: usize) -> String {
@@ -206,17 +211,19 @@ async fn carry_out(
             line(said);
         }
     }
-    if import.dry_run {
-        return Ok(refused);
-    }
     let new: Vec<&Row> = steps.iter().filter(|(_, step)| *step == Step::Add).map(|(row, _)| *row).collect();
     for some in new.chunks(MAX_AT_ONCE) {
         let body: Vec<Value> = some.iter().map(|row| row.device.clone()).collect();
-        let answer = api.post("/v1/devices", &Value::Array(body)).await.map_err(|failure| match failure {
-            Failure::Problem(problem) => apply::placed(*problem, some),
-            other => other,
-        })?;
-        for result in items(&answer["items"]).iter().filter(|result| result["status"] != 201) {
+        let dry_run = if import.dry_run { "?dry_run=true" } else { "" };
+        let answer =
+            api.post(&format!("/v1/devices{dry_run}"), &Value::Array(body)).await.map_err(|failure| {
+                match failure {
+                    Failure::Problem(problem) => apply::placed(*problem, some),
+                    other => other,
+                }
+            })?;
+        let is_refused = |result: &&Value| result["problem"].is_object();
+        for result in items(&answer["items"]).iter().filter(is_refused) {
             if format == Output::Table {
                 let why = result.pointer("/problem/detail");
                 line(format!("refused   {}: {}", text(result.get("name")), text(why)));
@@ -226,7 +233,19 @@ async fn carry_out(
     }
     for (row, step) in steps {
         if let (Step::Change(changes), true) = (step, import.update) {
-            api.patch(&super::path(row.name()), &apply::patch(changes)).await?;
+            let dry_run = if import.dry_run { "?dry_run=true" } else { "" };
+            let path = format!("{}{dry_run}", super::path(row.name()));
+            match api.patch(&path, &apply::patch(changes)).await {
+                Ok(_) => {}
+                // The others may be good.
+                Err(Failure::Problem(problem)) if matches!(problem.status, 404 | 409 | 422) => {
+                    if format == Output::Table {
+                        line(format!("refused   {}: {}", row.name(), describe(&problem)));
+                    }
+                    refused.push(json!({"name": row.name(), "status": problem.status, "problem": problem}));
+                }
+                Err(failure) => return Err(failure),
+            }
         }
     }
     Ok(refused)

@@ -16,7 +16,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(crate) struct Modify {
-    /// The service's id
+    /// The service: its id, at least the first 8 characters of it, or its external id
     service: String,
     /// ATTRIBUTE=VALUE, for an endpoint's ROLE:ATTRIBUTE=VALUE or endpoints.0.attributes.ATTRIBUTE=VALUE, and
     /// endpoints.0.device=NAME. The attribute's schema says whether 7 is a number or a text; lists and objects
@@ -26,7 +26,7 @@ pub(crate) struct Modify {
     /// Leave an attribute out, so that its default or a free value of its pool is taken; named as for --set
     #[arg(long, value_name = "ATTRIBUTE")]
     unset: Vec<String>,
-    /// Version of the definition that the service is to have; else the newest
+    /// Version of the definition that the service is to have; else it keeps its own
     #[arg(long, value_name = "N")]
     definition_version: Option<u32>,
     /// The upstream system's own id of the order
@@ -47,7 +47,8 @@ pub(crate) async fn run(api: &Api, format: Format, paint: Paint, modify: &Modify
             "nothing to change: give --set, --unset or --definition-version".to_owned(),
         ));
     }
-    let service = api.get(&format!("/v1/services/{}", encode(&modify.service))).await?;
+    let id = api.resolve("services", &modify.service).await?;
+    let service = api.get(&format!("/v1/services/{}", encode(&id))).await?;
     let schema = Schema::of_service(api, &service, modify.definition_version).await?;
     let mut order = wanted(&service, &modify.set, &modify.unset, &schema).map_err(Failure::Usage)?;
     if let Some(version) = modify.definition_version {

@@ -120,7 +120,7 @@ fn collisions(plan: &Value, paint: Paint) -> Vec<String> {
         let order = format!("order {} ({}){place}", text(other.get("order")), what.join(", "));
         let line = match (state, other["scheduled_for"].as_str()) {
             (Some(OrderState::Scheduled), Some(at)) => {
-                format!("waits behind {order}, scheduled for {at}, if that is earlier")
+                format!("{order} is to start at {at}, and goes first only if this one starts later")
             }
             (Some(OrderState::Scheduled | OrderState::InProgress) | None, _) => {
                 format!("waits behind {order}")
@@ -265,8 +265,8 @@ mod tests {
                 "  100 of pool vlan on pe1/ge-0/0/1: picked, /endpoints/0/attributes/vlan",
                 "  7 of pool vc: given, /attributes/vc_id",
                 "other orders",
-                "  waits behind order O1 (Provision, Scheduled) on devices pe1, pe2, scheduled for \
-                 2030-01-31T22:00:00Z, if that is earlier",
+                "  order O1 (Provision, Scheduled) on devices pe1, pe2 is to start at 2030-01-31T22:00:00Z, and goes \
+                 first only if this one starts later",
                 "  waits behind order O2 (Modify, In Progress) of the same service",
                 "  there is order O3 (Modify, Failed Deploy) of the same service, which has no time now",
                 "YANG",

@@ -53,7 +53,8 @@ pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
             ("scheduled", "/scheduled_for"),
             ("approved", "/approved_plan"),
             ("audit", "/audit"),
-            ("derived from", "/derived_from"),
+            ("corrects", "/derived_from"),
+            ("corrected by", "/superseded_by"),
             ("legal now", "/actions"),
         ],
     );
@@ -63,7 +64,9 @@ pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
         let place = format!("{} on {}", text(endpoint.get("role")), text(endpoint.get("device")));
         out.push(field("endpoint", format!("{place} {attributes}")));
     }
-    for resource in items(&order["resources"]) {
+    // Those of an order that is over are free again, or its service's.
+    let holds = !matches!(order["state"].as_str(), Some("cancelled" | "invalid"));
+    for resource in items(&order["resources"]).iter().filter(|_| holds) {
         let (value, pool) = (text(resource.get("value")), text(resource.get("pool")));
         out.push(field("resource", format!("{value} of pool {pool}{}", scope(&resource["scope"]))));
     }

@@ -1,7 +1,11 @@
 //! One service for people to read.
 
 use serde_json::Value;
-use turnup_core::{lifecycle::ServiceState, message::InForce};
+use turnup_core::{
+    audit::ConfigAudit,
+    lifecycle::{AuditState, ServiceState},
+    message::InForce,
+};
 
 use super::audit;
 use crate::client::{
@@ -14,8 +18,14 @@ use crate::client::{
 /// footprints are shown if `with_config`, what failed attempts may have left there always.
 pub(crate) fn lines(service: &Value, config: &Value, with_config: bool, paint: Paint) -> Vec<String> {
     let mut out = vec![field("service", text(service.get("id"))), field("state", state(service, paint))];
-    out.push(field("functional", audit::state(service.get("audit_state"), paint)));
-    out.push(field("config", audit::config(service.get("config_audit"), paint)));
+    let not_since = |known: String, word: &str, not_audited: &str| {
+        let changed = service[word] == not_audited && service["audited_at"].is_string();
+        if changed { "Not audited since the last change".to_owned() } else { known }
+    };
+    let functional = audit::state(service.get("audit_state"), paint);
+    out.push(field("functional", not_since(functional, "audit_state", AuditState::NotAudited.word())));
+    let config_audit = audit::config(service.get("config_audit"), paint);
+    out.push(field("config", not_since(config_audit, "config_audit", ConfigAudit::NotAudited.word())));
     fields(
         &mut out,
         service,

@@ -1,7 +1,7 @@
 //! What an import does with each device.
 
 use serde_json::{Map, Value, json};
-use turnup_core::problem::Problem;
+use turnup_core::{inventory::normalized_address, problem::Problem};
 
 use super::rows::Row;
 use crate::{client::output::text, failure::Failure};
@@ -24,10 +24,20 @@ pub(super) fn compare(wanted: &Value, present: Option<&Value>) -> Step {
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(field, value)| present.get(field.as_str()) != Some(*value))
+        .filter(|(field, value)| !is_same(field, present.get(field.as_str()), value))
         .map(|(field, value)| (field.clone(), present[field.as_str()].clone(), value.clone()))
         .collect();
     if changes.is_empty() { Step::Keep } else { Step::Change(changes) }
+}
+
+/// Whether a field has the value already. The inventory has an address in its one spelling.
+fn is_same(field: &str, present: Option<&Value>, wanted: &Value) -> bool {
+    if present == Some(wanted) {
+        return true;
+    }
+    let spelled =
+        wanted.as_str().filter(|_| field == "address").and_then(|text| normalized_address(text).ok());
+    spelled.is_some_and(|spelled| present.and_then(Value::as_str) == Some(spelled.as_str()))
 }
 
 /// The merge patch that makes the changes.

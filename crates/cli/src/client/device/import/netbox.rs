@@ -268,6 +268,9 @@ fn region(fields: &BTreeMap<String, &Value>, rules: &Rules) -> Result<Option<Str
             return Ok(Some(region.clone()));
         }
     }
+    if !rules.regions.is_empty() {
+        return Err(format!("its {from} {slug:?} is not in --region-map; add '{slug}=REGION'"));
+    }
     if RegionName::new(slug.as_str()).is_ok() {
         return Ok(Some(slug));
     }

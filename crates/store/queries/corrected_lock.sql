@@ -1,0 +1,1 @@
+SELECT id FROM orders WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE

@@ -1,0 +1,1 @@
+SELECT at FROM event_cursors WHERE cursor = $1
