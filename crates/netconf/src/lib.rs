@@ -17,6 +17,7 @@
 //! - All `rpc-error` of a reply are kept.
 
 pub mod capability;
+mod clean;
 pub mod compare;
 pub mod filter;
 pub mod framing;

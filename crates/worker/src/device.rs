@@ -41,6 +41,8 @@ mod trial;
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// Most lost sessions remembered.
 const MAX_LOST: usize = 32;
+/// Most notes kept for the report.
+const MAX_NOTES: usize = 20;
 /// Most steps kept for the report; the last ones say what happened.
 const MAX_STEPS: usize = 100;
 
@@ -322,6 +324,13 @@ impl<'a> Device<'a> {
         let took_us = self.note_step(step, began);
         if let Some(scribe) = &mut self.scribe {
             scribe.exchange(step, took_us, operations, &result);
+        }
+        for reply in result.iter().flatten() {
+            for note in classify::notes_of(step, reply) {
+                if self.notes.len() < MAX_NOTES && !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
+            }
         }
         match &result {
             Ok(_) if self.untried => {

@@ -246,6 +246,10 @@ fn shorten_failures(failures: &mut Vec<Failure>, bytes: usize) {
     for failure in failures {
         failure.message = cut(&failure.message, bytes.max(SHORTEST));
         failure.details.clear();
+        failure.error_info.truncate(1);
+        for info in &mut failure.error_info {
+            info.value = cut(&info.value, bytes.max(SHORTEST));
+        }
         for text in [&mut failure.error_tag, &mut failure.error_app_tag, &mut failure.path] {
             *text = text.take().map(|text| cut(&text, bytes)).filter(|text| !text.is_empty());
         }

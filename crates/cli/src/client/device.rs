@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use turnup_netconf::ssh::{Target, learn_host_key};
+use turnup_netconf::ssh::{SshAlgorithms, Target, learn_host_key};
 
 use self::import::Import;
 use super::{
@@ -193,7 +193,8 @@ async fn trust(
     let device = api.get(&path(name)).await?;
     let address = device["address"].as_str().unwrap_or_default();
     let port = device["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(830);
-    let presented = learn_host_key(&Target::new(address, port), Duration::from_secs(10))
+    let target = Target::new(address, port);
+    let presented = learn_host_key(&target, &SshAlgorithms::default(), Duration::from_secs(10))
         .await
         .map_err(|error| Failure::Unreachable(format!("{name}: {error}")))?;
     line(format!("{name} at {address}:{port} presents {}", presented.fingerprint()));

@@ -78,7 +78,7 @@ impl Device<'_> {
                 return self.find_out(step, failures, had_new).await;
             }
         };
-        let refused = (!changed.is_ok()).then(|| classify::of_reply(step, &changed));
+        let refused = (!classify::is_accepted(step, &changed)).then(|| classify::of_reply(step, &changed));
         let Some(data) = read.data().filter(|_| !read.is_error()) else {
             let failures = refused.unwrap_or_else(|| classify::of_reply(Step::Check, &read));
             return self.find_out(step, failures, had_new).await;

@@ -7,7 +7,11 @@ use turnup_core::{
     audit::{CheckResult, ConfigAudit, DeviceAudit, Difference},
     failure::{Failure, FailureClass},
 };
-use turnup_netconf::{capability::Capabilities, message::Reply, operation::Operation, xml::Element};
+use turnup_netconf::{
+    capability::Capabilities,
+    message::{DataError, Reply},
+    operation::Operation,
+};
 
 use super::Device;
 use crate::{
@@ -73,10 +77,11 @@ impl Device<'_> {
             unreachable: false,
         })?;
         let reply = self.inquire("get-config", true, |can| config.read(can)).await?;
-        if let Some(failure) = refusal(&reply) {
-            return Err(Unanswered { failure, unreachable: false });
-        }
-        Ok(config.compare(&reply.into_data().unwrap_or_else(|| Element::base("data"))))
+        let data = classify::required_data(Step::Check, reply, &[]).map_err(|failures| {
+            let unknown = || Failure::new(FailureClass::BrokenPeer, Step::Check.name(), "the device gave no data");
+            Unanswered { failure: failures.into_iter().next().unwrap_or_else(unknown), unreachable: false }
+        })?;
+        Ok(config.compare(&data))
     }
 
     async fn try_out(&mut self, check: &Question) -> Result<CheckResult, Unanswered> {
@@ -87,6 +92,9 @@ impl Device<'_> {
         let reply = self.inquire(test.ask.name(), test.repeatable, |_| test.ask.clone()).await?;
         Ok(match refusal(&reply) {
             Some(failure) => check.failed(&format!("the device refuses to answer: {}", failure.message)),
+            None if ["get", "get-config"].contains(&test.ask.name()) && reply.data().is_none() => {
+                check.failed(&DataError::Missing.to_string())
+            }
             None => test.judge(&check.name, &reply),
         })
     }

@@ -1,0 +1,3 @@
+//! What is known of a device platform.
+
+pub mod error_rule;
