@@ -20,10 +20,12 @@ pub fn line(text: &str, most: usize) -> String {
             out.push(' ');
             length += 1;
         }
-        length += 1;
-        match is_unsafe(c) {
-            true => out.extend(c.escape_unicode()),
-            false => out.push(c),
+        if is_unsafe(c) {
+            out.extend(c.escape_unicode());
+            length += c.escape_unicode().len();
+        } else {
+            out.push(c);
+            length += 1;
         }
     }
     out

@@ -17,10 +17,12 @@ pub(crate) fn line(text: &str, most: usize) -> String {
             out.push(' ');
             length += 1;
         }
-        length += 1;
-        match is_control(c) {
-            true => out.extend(c.escape_unicode()),
-            false => out.push(c),
+        if is_control(c) {
+            out.extend(c.escape_unicode());
+            length += c.escape_unicode().len();
+        } else {
+            out.push(c);
+            length += 1;
         }
     }
     out

@@ -30,12 +30,9 @@ fn hello_is_read_liberally() {
         let again = message(&hello.to_element().to_xml()).unwrap();
         assert_eq!(again, Message::Hello(hello));
     }
-    for text in [
-        "<hello/>",
-        "<hello><capabilities/><session-id>x</session-id></hello>",
-        "<goodbye/>",
-        "<rpc/>",
-    ] {
+    for text in
+        ["<hello/>", "<hello><capabilities/><session-id>x</session-id></hello>", "<goodbye/>", "<rpc/>"]
+    {
         assert!(matches!(message(text), Err(MessageError::NotNetconf { .. })), "{text}");
     }
 }

@@ -261,8 +261,14 @@ impl<'l> Builder<'l> {
         XmlError::NotUtf8InMarkup { at: fault.in_bytes, place }
     }
 
-    /// The open elements from the root on. List entries are told apart by their first leaf.
+    /// The open elements from the root on.
     fn path(&self) -> String {
+        self.path_to(false)
+    }
+
+    /// The same. List entries are told apart by their first leaf, the innermost only if something inside of
+    /// it is meant.
+    fn path_to(&self, inside: bool) -> String {
         let mut path = String::new();
         let skipped = self.open.len().saturating_sub(MAX_PATH_ELEMENTS);
         if skipped > 0 {
@@ -274,7 +280,8 @@ impl<'l> Builder<'l> {
             }
             path.push_str(&clean::line(&element.name, MAX_PATH_TEXT));
             let is_innermost = at + 1 == self.open.len();
-            let first = element.children().next().filter(|first| !is_innermost && first.is_leaf());
+            let first =
+                element.children().next().filter(|first| (inside || !is_innermost) && first.is_leaf());
             if let Some(key) = first {
                 let value = clean::line(&key.text(), MAX_PATH_TEXT);
                 path.push_str(&format!("[{}='{value}']", clean::line(&key.name, MAX_PATH_TEXT)));
@@ -301,7 +308,7 @@ impl<'l> Builder<'l> {
         if self.replaced.len() >= MAX_REPLACED_PLACES {
             return Ok(());
         }
-        let mut path = self.path();
+        let mut path = self.path_to(attribute.is_some());
         if let Some((element, attribute)) = attribute {
             if !path.is_empty() {
                 path.push('/');

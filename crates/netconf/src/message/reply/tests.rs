@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::{ErrorInfo, ErrorTag, ErrorType, Message};
+use crate::message::{ErrorInfo, ErrorTag, Message};
 use crate::xml::Limits;
 
 const NC: &str = r#"xmlns="urn:ietf:params:xml:ns:netconf:base:1.0""#;
