@@ -6,6 +6,7 @@
 mod algorithms;
 mod authenticate;
 mod connect;
+mod handler;
 mod host_key;
 mod session;
 

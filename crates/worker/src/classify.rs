@@ -113,7 +113,11 @@ fn general_class(step: Step, error: &RpcError, bad_element: Option<&str>) -> Fai
         {
             Invalid
         }
-        ErrorTag::OperationFailed | ErrorTag::Other(_) if content && blames_content(step, error, bad_element) => Invalid,
+        ErrorTag::OperationFailed | ErrorTag::Other(_)
+            if content && blames_content(step, error, bad_element) =>
+        {
+            Invalid
+        }
         // A candidate that someone has left changed can't be locked.
         ErrorTag::OperationFailed if step == Step::Lock => Busy,
         ErrorTag::UnknownNamespace
@@ -193,7 +197,10 @@ pub(crate) fn notes_of(step: &str, reply: &Reply) -> Vec<Failure> {
     noted
         .map(|replaced| {
             let text = shorten(&format!("{replaced}: correct the value on the device"));
-            Failure { path: Some(shorten(&replaced.path)), ..Failure::new(FailureClass::BrokenPeer, step, text) }
+            Failure {
+                path: Some(shorten(&replaced.path)),
+                ..Failure::new(FailureClass::BrokenPeer, step, text)
+            }
         })
         .collect()
 }
@@ -210,8 +217,11 @@ pub(crate) fn of_reply_by(rules: &[ErrorRule], step: Step, reply: &Reply) -> Vec
     if failures.is_empty() {
         let warnings: Vec<String> = reply.warnings().take(MAX_ERRORS).map(ToString::to_string).collect();
         let text = match warnings.is_empty() {
+            true if step == Step::Check => DataError::Missing.to_string(),
             true => "the device answered neither ok nor with an error".to_owned(),
-            false => format!("the device answered neither ok nor with an error, only: {}", warnings.join("; ")),
+            false => {
+                format!("the device answered neither ok nor with an error, only: {}", warnings.join("; "))
+            }
         };
         return vec![Failure::new(FailureClass::BrokenPeer, step.name(), shorten(&text))];
     }
@@ -229,10 +239,13 @@ fn of_error(step: Step, error: &RpcError, rules: &[ErrorRule]) -> Failure {
     let message = match (class, error.session_id()) {
         (FailureClass::Busy, Some(0)) => format!("{said} (held by something other than a NETCONF session)"),
         (FailureClass::Busy, Some(holder)) => format!("{said} (held by session {holder})"),
-        _ => match error_info.iter().find(|info| info.name.starts_with("bad-") && !said.contains(&info.value)) {
-            Some(bad) => format!("{said} ({} {})", bad.name, bad.value),
-            None => said.to_owned(),
-        },
+        _ => {
+            match error_info.iter().find(|info| info.name.starts_with("bad-") && !said.contains(&info.value))
+            {
+                Some(bad) => format!("{said} ({} {})", bad.name, bad.value),
+                None => said.to_owned(),
+            }
+        }
     };
     let text = |text: &Option<String>| text.as_deref().map(shorten);
     Failure {
@@ -325,7 +338,11 @@ mod tests {
             (Step::Validate, junos().with_path("[edit interfaces]"), Invalid),
             (Step::Commit, junos().with_info([Element::base("source-daemon").with_text("l2d")]), Invalid),
             (Step::Confirm, junos().with_path("[edit interfaces]"), BrokenPeer),
-            (Step::Commit, with_type(ErrorType::Rpc, "operation-failed").with_path("/rpc/commit"), BrokenPeer),
+            (
+                Step::Commit,
+                with_type(ErrorType::Rpc, "operation-failed").with_path("/rpc/commit"),
+                BrokenPeer,
+            ),
             (
                 Step::Commit,
                 error("invalid-value").with_info([Element::base("bad-element").with_text("persist-id")]),

@@ -112,7 +112,9 @@ impl TryFrom<Unchecked> for ErrorRule {
             return Err("an error rule needs at least one condition besides its class".to_owned());
         }
         if conditions.into_iter().flatten().any(|text| text.trim().is_empty()) {
-            return Err("a condition of an error rule is empty: leave it out, or say what to look for".to_owned());
+            return Err(
+                "a condition of an error rule is empty: leave it out, or say what to look for".to_owned()
+            );
         }
         if let Some(phase) = phase.as_deref().filter(|phase| !PHASES.contains(phase)) {
             return Err(format!("{phase:?} is no phase: give one of {}", PHASES.join(", ")));

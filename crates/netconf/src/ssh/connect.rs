@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use russh::client::{self, DisconnectReason, Handle, Msg};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelMsg, ChannelOpenFailure, Disconnect};
+use russh::client::{self, Handle, Msg};
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, Disconnect};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::algorithms::{NoCommonAlgorithm, SshAlgorithms, preferred};
 use super::authenticate::authenticate;
+use super::handler::Handler;
 use super::host_key::{PinnedHostKey, PresentedHostKey};
 use super::{ConnectError, Credentials, Options, Phase, Session, Target};
 use crate::clean;
@@ -19,7 +19,7 @@ use crate::session::{ClientSession, Event, ProtocolError};
 use crate::transport::{CutOnDrop, CutStream};
 
 /// Longest text of a device that is given, in characters.
-const MAX_WORDS: usize = 200;
+pub(super) const MAX_WORDS: usize = 200;
 /// Most bytes kept of the standard error of the subsystem.
 const MAX_STDERR_BYTES: usize = 2 << 10;
 /// How long hello may follow on another message.
@@ -173,56 +173,6 @@ impl Connection {
         if !cut.0.is_cut() {
             // Whether it was heard changes nothing.
             let _ = timeout_at(deadline, bye).await;
-        }
-    }
-}
-
-/// Callbacks of russh: the check of the host key, and news of the end.
-struct Handler {
-    pinned: Option<PinnedHostKey>,
-    presented: Arc<OnceLock<PublicKey>>,
-    closed: Arc<AtomicBool>,
-    refusal: Arc<OnceLock<String>>,
-}
-
-impl client::Handler for Handler {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, presented: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let key = presented.public_key();
-        let trusted = self.pinned.as_ref().is_none_or(|pinned| pinned.matches(&key));
-        // Certificates aren't offered, so there is one key per connection.
-        let _ = self.presented.set(key);
-        Ok(trusted)
-    }
-
-    async fn channel_close(&mut self, _: ChannelId, _: &mut client::Session) -> Result<(), russh::Error> {
-        self.closed.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    async fn channel_open_failure(
-        &mut self,
-        _: ChannelId,
-        _: ChannelOpenFailure,
-        description: &str,
-        _: &str,
-        _: &mut client::Session,
-    ) -> Result<(), russh::Error> {
-        let _ = self.refusal.set(clean::line(description, MAX_WORDS));
-        Ok(())
-    }
-
-    async fn channel_eof(&mut self, _: ChannelId, _: &mut client::Session) -> Result<(), russh::Error> {
-        self.closed.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
-        self.closed.store(true, Ordering::Release);
-        match reason {
-            DisconnectReason::ReceivedDisconnect(_) => Ok(()),
-            DisconnectReason::Error(error) => Err(error),
         }
     }
 }

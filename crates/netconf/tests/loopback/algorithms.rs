@@ -11,7 +11,7 @@ use turnup_netconf::ssh::{
     self, ConnectError, Credentials, SshAlgorithms, WeakAlgorithm, connect, learn_host_key, verify_host_key,
 };
 
-use crate::device::{PASSWORD, USER};
+use crate::device::{PASSWORD, USER, wait_until};
 use crate::ssh_server::{Policy, SshServer};
 
 fn allowing(extra: &[WeakAlgorithm]) -> ssh::Options {
@@ -161,5 +161,16 @@ async fn rsa_keys_sign_with_what_the_server_takes() {
             }
             (result, _) => panic!("{names:?}: {result:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn device_that_opens_channels_is_cut_off() {
+    let server =
+        SshServer::start(Preferred::DEFAULT, Policy { opens_channels: 3, ..Policy::default() }).await;
+    let credentials = Credentials::password(USER, SecretString::from(PASSWORD));
+    let options = ssh::Options::default();
+    if let Ok(session) = connect(&server.target, &credentials, &server.host_key, &options).await {
+        wait_until("the device is cut off", || !session.is_usable()).await;
     }
 }

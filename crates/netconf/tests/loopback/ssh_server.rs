@@ -18,6 +18,8 @@ pub(crate) struct Policy {
     pub(crate) channel: Option<ChannelOpenFailure>,
     /// Whether the subsystem is refused.
     pub(crate) no_subsystem: bool,
+    /// How many channels the server opens itself, once hello is sent.
+    pub(crate) opens_channels: usize,
     /// Signatures of client keys that are taken.
     pub(crate) takes: Vec<Algorithm>,
 }
@@ -111,6 +113,15 @@ impl server::Handler for Connection {
             return session.channel_failure(channel);
         }
         session.channel_success(channel)?;
-        session.data(channel, HELLO.as_bytes().to_vec())
+        session.data(channel, HELLO.as_bytes().to_vec())?;
+        let (handle, count) = (session.handle(), self.policy.opens_channels);
+        tokio::spawn(async move {
+            for _ in 0..count {
+                if handle.channel_open_session().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
     }
 }

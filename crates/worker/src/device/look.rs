@@ -78,7 +78,8 @@ impl Device<'_> {
         })?;
         let reply = self.inquire("get-config", true, |can| config.read(can)).await?;
         let data = classify::required_data(Step::Check, reply, &[]).map_err(|failures| {
-            let unknown = || Failure::new(FailureClass::BrokenPeer, Step::Check.name(), "the device gave no data");
+            let unknown =
+                || Failure::new(FailureClass::BrokenPeer, Step::Check.name(), "the device gave no data");
             Unanswered { failure: failures.into_iter().next().unwrap_or_else(unknown), unreachable: false }
         })?;
         Ok(config.compare(&data))
