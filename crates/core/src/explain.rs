@@ -370,6 +370,10 @@ fn said(failure: &Failure) -> String {
     {
         said = format!("{said}, at {}", line(path));
     }
+    let bad = failure.error_info.iter().find(|info| info.name == "bad-element");
+    if let Some(bad) = bad.filter(|bad| !bad.value.is_empty() && !said.contains(bad.value.as_str())) {
+        said = format!("{said}, at element {}", line(&bad.value));
+    }
     said
 }
 

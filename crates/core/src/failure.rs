@@ -77,9 +77,22 @@ pub struct Failure {
     /// RFC 6241 error-path, or the path in the order's own data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// RFC 6241 error-info: what the device adds, such as `bad-element`; also what it puts beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub error_info: Vec<ErrorInfo>,
     /// Texts to compare, such as the approved plan and the present one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<Detail>,
+}
+
+/// One element of error-info.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ErrorInfo {
+    /// The element's name: `bad-element`, `bad-attribute`, `bad-namespace`, `session-id` of RFC 6241, or one
+    /// of the device's own, such as `source-daemon`.
+    pub name: String,
+    /// Its text.
+    pub value: String,
 }
 
 /// A text that belongs to a failure.
@@ -103,6 +116,7 @@ impl Failure {
             error_tag: None,
             error_app_tag: None,
             path: None,
+            error_info: Vec::new(),
             details: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ pub mod across;
 pub mod ask;
 pub mod attempt;
 pub mod audit;
+pub mod clean;
 pub mod delay;
 pub mod event;
 pub mod explain;

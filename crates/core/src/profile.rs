@@ -4,10 +4,13 @@
 //! profiles are `config/platforms/*.toml`; a file of the same name in the operator's folder replaces one of them.
 //! Defaults describe a server that follows RFC 6241. [`Profile::parse`] reads a file.
 
+pub mod error_rule;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use self::error_rule::ErrorRule;
 use crate::{name::PlatformName, words::words};
 
 /// Largest profile file in bytes.
@@ -16,6 +19,8 @@ pub const MAX_BYTES: usize = 64 << 10;
 const MAX_SETTLE_MS: u64 = 5_000;
 /// Largest step of the confirm timer, in seconds.
 const MAX_CONFIRM_STEP_S: u32 = 600;
+/// Most rules for errors.
+const MAX_ERROR_RULES: usize = 100;
 /// Most SSH algorithms beyond the default.
 const MAX_SSH_ALGORITHMS: usize = 16;
 
@@ -156,6 +161,9 @@ pub struct Profile {
     /// SSH algorithms that are offered beyond the default ones, such as `diffie-hellman-group14-sha1`.
     #[serde(skip_serializing_if = "is_default")]
     pub ssh_algorithms: Vec<String>,
+    /// What errors of the platform mean where the general rules are wrong; consulted first, in this order.
+    #[serde(skip_serializing_if = "is_default")]
+    pub error_rules: Vec<ErrorRule>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -210,6 +218,9 @@ impl Profile {
         bounded("confirm_timeout_step_s", self.confirm_timeout_step_s.into(), MAX_CONFIRM_STEP_S.into())?;
         if self.ssh_algorithms.len() > MAX_SSH_ALGORITHMS {
             return Err(("ssh_algorithms", format!("at most {MAX_SSH_ALGORITHMS} can be named")));
+        }
+        if self.error_rules.len() > MAX_ERROR_RULES {
+            return Err(("[[error_rules]]", format!("at most {MAX_ERROR_RULES} can be given")));
         }
         match (self.startup == Startup::Rpc, self.save_rpc.trim().is_empty()) {
             (true, true) => Err(("startup", "\"rpc\" needs 'save_rpc', the content of <rpc>".to_owned())),

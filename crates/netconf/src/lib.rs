@@ -14,9 +14,11 @@
 //!   told apart any more.
 //! - "Not sent" and "sent, no answer" are different errors. Only the first may be repeated blindly.
 //! - Host keys are pinned. There is no way to connect with credentials to a host whose key isn't given.
-//! - All `rpc-error` of a reply are kept.
+//! - All `rpc-error` of a reply are kept, wherever they stand outside of data.
+//! - A text of a peer in an error is one bounded line without control characters.
 
 pub mod capability;
+mod clean;
 pub mod compare;
 pub mod filter;
 pub mod framing;

@@ -1,17 +1,17 @@
 //! NETCONF messages: `hello`, `rpc`, `rpc-reply`, `notification` (RFC 6241 §4, §8.1).
 
 mod error;
+mod reply;
 
 use thiserror::Error;
 
-pub use error::{ErrorTag, ErrorType, RpcError, RpcErrors, Severity};
+pub use error::{ErrorInfo, ErrorTag, ErrorType, RpcError, RpcErrors, Severity};
+pub(crate) use reply::MAX_PARTS;
+pub use reply::{DataError, Reply};
 
 use crate::capability::Capabilities;
-use crate::namespace;
-use crate::xml::{Attribute, Element, Limits, XmlError, parse};
-
-/// The longest `message-id` (RFC 6241 §4.1 allows 4095 characters).
-const MAX_MESSAGE_ID_BYTES: usize = 4095;
+use crate::xml::{Attribute, Element, Limits, XmlError, parse, parse_lenient};
+use crate::{clean, namespace};
 
 /// A message as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +47,24 @@ impl Message {
         Self::from_element(parse(bytes, limits)?)
     }
 
-    /// Recognises a message by its root element. A `hello` without namespace is accepted (there are such
-    /// servers); everything else must be in the base namespace.
+    /// Parses one message of a server without its framing. Values that hold what XML forbids are accepted,
+    /// see [`parse_lenient`] and [`Reply::replaced`].
+    pub fn parse_from_server(bytes: &[u8], limits: &Limits) -> Result<Self, MessageError> {
+        let (root, replaced) = parse_lenient(bytes, limits)?;
+        let mut message = Self::from_element(root)?;
+        if let Self::Reply(reply) = &mut message {
+            reply.note_replaced(replaced);
+        }
+        Ok(message)
+    }
+
+    /// Recognises a message by its root element. A `hello` or `rpc-reply` without namespace is accepted
+    /// (there are such servers); everything else must be in its RFC's namespace.
     pub fn from_element(root: Element) -> Result<Self, MessageError> {
         match (root.namespace(), root.name()) {
             (namespace::BASE | "", "hello") => Ok(Self::Hello(Hello::from_element(&root)?)),
             (namespace::BASE, "rpc") => Ok(Self::Rpc(Rpc::from_element(root)?)),
-            (namespace::BASE, "rpc-reply") => Ok(Self::Reply(Reply::from_element(root)?)),
+            (namespace::BASE | "", "rpc-reply") => Ok(Self::Reply(Reply::from_element(root)?)),
             (namespace::NOTIFICATION, "notification") => Ok(Self::Notification(root)),
             (namespace, name) => Err(MessageError::NotNetconf {
                 reason: format!("root element {{{}}}{}", shorten(namespace), shorten(name)),
@@ -126,129 +137,6 @@ impl Rpc {
     }
 }
 
-/// An answer, RFC 6241 §4.2.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reply {
-    attributes: Vec<Attribute>,
-    content: Vec<Element>,
-    errors: Vec<RpcError>,
-}
-
-impl Reply {
-    fn from_element(root: Element) -> Result<Self, MessageError> {
-        let attributes = root.attributes().to_vec();
-        if message_id(&attributes).is_some_and(|id| id.len() > MAX_MESSAGE_ID_BYTES) {
-            return Err(MessageError::NotNetconf { reason: "message-id that is too long".to_owned() });
-        }
-        let (mut content, mut errors) = (Vec::new(), Vec::new());
-        for child in root.into_children() {
-            if child.is(namespace::BASE, "rpc-error") {
-                errors.push(RpcError::from_element(&child));
-            } else {
-                content.push(child);
-            }
-        }
-        Ok(Self { attributes, content, errors })
-    }
-
-    /// `<ok/>`.
-    pub fn ok() -> Self {
-        Self::with_content([Element::base("ok")])
-    }
-
-    /// `<data>` with these elements.
-    pub fn with_data(data: impl IntoIterator<Item = Element>) -> Self {
-        Self::with_content([Element::base("data").with_children(data)])
-    }
-
-    /// Any elements, as answers of other operations have them.
-    pub fn with_content(content: impl IntoIterator<Item = Element>) -> Self {
-        Self { content: content.into_iter().collect(), ..Self::default() }
-    }
-
-    /// One or more `rpc-error`.
-    pub fn with_errors(errors: impl IntoIterator<Item = RpcError>) -> Self {
-        Self { errors: errors.into_iter().collect(), ..Self::default() }
-    }
-
-    /// With a further attribute, which is sent beside those of the request.
-    #[must_use]
-    pub fn with_attribute(mut self, name: impl Into<Box<str>>, value: impl Into<Box<str>>) -> Self {
-        self.attributes.push(Attribute { namespace: "".into(), name: name.into(), value: value.into() });
-        self
-    }
-
-    /// An attribute without namespace.
-    pub fn attribute(&self, name: &str) -> Option<&str> {
-        let own = |attribute: &&Attribute| attribute.namespace.is_empty() && &*attribute.name == name;
-        self.attributes.iter().find(own).map(|attribute| &*attribute.value)
-    }
-
-    /// The number of the request that this answers; servers may leave it out if they couldn't read it.
-    pub fn message_id(&self) -> Option<&str> {
-        message_id(&self.attributes)
-    }
-
-    /// All `rpc-error` of the reply, warnings included, in the order sent.
-    pub fn errors(&self) -> &[RpcError] {
-        &self.errors
-    }
-
-    /// The `rpc-error` of severity warning.
-    pub fn warnings(&self) -> impl Iterator<Item = &RpcError> {
-        self.errors.iter().filter(|error| error.severity == Severity::Warning)
-    }
-
-    /// Whether there is an `rpc-error` that isn't just a warning: the request failed.
-    pub fn is_error(&self) -> bool {
-        self.errors.iter().any(|error| error.severity == Severity::Error)
-    }
-
-    /// Whether the reply is `<ok/>`, perhaps with warnings.
-    pub fn is_ok(&self) -> bool {
-        !self.is_error() && self.content.iter().any(|child| child.is(namespace::BASE, "ok"))
-    }
-
-    /// The elements of the reply other than errors.
-    pub fn content(&self) -> &[Element] {
-        &self.content
-    }
-
-    /// The `<data>` element: in the base namespace for `get` and `get-config`, in that of RFC 6022 for
-    /// `get-schema`.
-    pub fn data(&self) -> Option<&Element> {
-        self.content.iter().find(|child| is_data(child))
-    }
-
-    /// Takes the `<data>` element out.
-    pub fn into_data(self) -> Option<Element> {
-        self.content.into_iter().find(is_data)
-    }
-
-    /// The reply as it is if it holds no error of severity error, else its errors.
-    pub fn into_result(self) -> Result<Self, RpcErrors> {
-        if self.is_error() { Err(RpcErrors(self.errors)) } else { Ok(self) }
-    }
-
-    /// The reply as XML, repeating the attributes of the request (RFC 6241 §4.2).
-    pub fn to_element(&self, request_attributes: &[Attribute]) -> Element {
-        let mut root = Element::base("rpc-reply");
-        for attribute in request_attributes.iter().chain(&self.attributes) {
-            root.set_attribute_ns(
-                attribute.namespace.clone(),
-                attribute.name.clone(),
-                attribute.value.clone(),
-            );
-        }
-        let errors = self.errors.iter().map(RpcError::to_element);
-        root.with_children(errors).with_children(self.content.iter().cloned())
-    }
-}
-
-fn is_data(element: &Element) -> bool {
-    element.name() == "data" && [namespace::BASE, namespace::MONITORING].contains(&element.namespace())
-}
-
 fn message_id(attributes: &[Attribute]) -> Option<&str> {
     let own = |a: &&Attribute| &*a.name == "message-id" && [namespace::BASE, ""].contains(&&*a.namespace);
     attributes.iter().find(own).map(|a| &*a.value)
@@ -256,7 +144,7 @@ fn message_id(attributes: &[Attribute]) -> Option<&str> {
 
 /// The beginning of a text from a peer, for error messages.
 fn shorten(text: &str) -> String {
-    text.chars().take(80).collect()
+    clean::line(text, 80)
 }
 
 #[cfg(test)]

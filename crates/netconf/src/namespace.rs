@@ -14,3 +14,5 @@ pub const YANG: &str = "urn:ietf:params:xml:ns:yang:1";
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
 /// The reserved prefix `xmlns`.
 pub(crate) const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+/// Huawei's extension of the base protocol, in which replies come in parts.
+pub const HUAWEI_BASE: &str = "http://www.huawei.com/netconf/capability/base/1.0";

@@ -1,6 +1,7 @@
 //! The protocol of a session without IO: bytes in, events out, bytes to send. Both sides.
 
 mod client;
+mod greeting;
 mod server;
 
 use thiserror::Error;
@@ -22,6 +23,18 @@ pub enum ProtocolError {
     /// A message can't be understood.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// The device opens no session that could be used, and says why.
+    #[error("the device opens no NETCONF session for this user: {words}")]
+    Restricted {
+        /// The device's words, cleaned and shortened.
+        words: String,
+    },
+    /// Other things than hello came first, and too much of them.
+    #[error("no hello is among the first 65536 bytes, which begin {words:?}: this is not NETCONF")]
+    NoHello {
+        /// The beginning, cleaned and shortened.
+        words: String,
+    },
     /// Something came before hello, or hello came twice.
     #[error("{got} came where {expected} was due: the peer breaks RFC 6241 §8.1")]
     OutOfOrder {

@@ -3,8 +3,10 @@
 //! [`connect`] gives a [`Session`]; [`learn_host_key`] fetches a host key for a person to judge,
 //! [`verify_host_key`] only compares it.
 
+mod algorithms;
 mod authenticate;
 mod connect;
+mod handler;
 mod host_key;
 mod session;
 
@@ -14,6 +16,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use thiserror::Error;
 
+pub use algorithms::{NoCommonAlgorithm, SshAlgorithms, WeakAlgorithm, WeakAlgorithmError};
 pub use connect::{connect, learn_host_key, verify_host_key};
 pub use host_key::{HostKeyError, PinnedHostKey, PresentedHostKey};
 pub use session::{Cause, RpcFailure, Session};
@@ -103,6 +106,8 @@ pub struct Options {
     pub offer_base_1_1: bool,
     /// Bounds for every message of the device.
     pub limits: Limits,
+    /// Weak SSH algorithms that are offered as well. Default none.
+    pub algorithms: SshAlgorithms,
 }
 
 impl Default for Options {
@@ -113,6 +118,7 @@ impl Default for Options {
             keepalive: Some(Duration::from_secs(30)),
             offer_base_1_1: true,
             limits: Limits::default(),
+            algorithms: SshAlgorithms::default(),
         }
     }
 }
@@ -161,7 +167,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// The time was up.
-    #[error("{target} didn't get beyond {phase} within {timeout_ms} ms: worth retrying")]
+    #[error("{target} didn't get beyond {phase} within {timeout_ms} ms{}: worth retrying", words(said))]
     Timeout {
         /// The device.
         target: Target,
@@ -169,7 +175,37 @@ pub enum ConnectError {
         phase: Phase,
         /// The time allowed, milliseconds.
         timeout_ms: u64,
+        /// The beginning of what it sent in place of hello, cleaned.
+        said: Option<String>,
     },
+    /// The device opens no further channel or subsystem. Routers answer so when all of their sessions are
+    /// taken, and also when NETCONF isn't enabled.
+    #[error(
+        "{target} has no free session, or does not allow NETCONF ({reason}): worth retrying; if it stays, \
+         NETCONF is not enabled there or not for this user: check the port and the device"
+    )]
+    NoSession {
+        /// The device.
+        target: Target,
+        /// In words.
+        reason: String,
+    },
+    /// The device lets the user log in but not use NETCONF, and says so.
+    #[error(
+        "{target} gives user {username} no usable NETCONF session; it says: {words:?}: check the user's rights \
+         on the device; don't retry"
+    )]
+    Restricted {
+        /// The device.
+        target: Target,
+        /// The user.
+        username: String,
+        /// The device's own words, cleaned and shortened.
+        words: String,
+    },
+    /// The two sides share no SSH algorithm of some kind.
+    #[error("{0}; don't retry")]
+    NoCommonAlgorithm(Box<NoCommonAlgorithm>),
     /// Another key than the pinned one: another device, or somebody in between.
     #[error(
         "the host key of {target} is {presented} and not {expected}: if the device's key was changed \
@@ -185,7 +221,8 @@ pub enum ConnectError {
     },
     /// The device refused the credentials.
     #[error(
-        "{target} refuses user {username} (tried: {tried}; offered: {offered}): check the credentials; don't retry"
+        "{target} refuses user {username} (tried: {tried}; offered: {offered}){}: check the credentials; don't retry",
+        remark(hint)
     )]
     AuthenticationFailed {
         /// The device.
@@ -196,6 +233,8 @@ pub enum ConnectError {
         tried: String,
         /// Methods the device offers.
         offered: String,
+        /// What else may be the reason, in words.
+        hint: Option<&'static str>,
     },
     /// The credentials can't be used on this side.
     #[error("the credentials for {target} can't be used ({reason}): fix them; don't retry")]
@@ -221,4 +260,13 @@ pub enum ConnectError {
         /// What is broken.
         error: ProtocolError,
     },
+}
+
+/// What a device said, for a message.
+fn words(said: &Option<String>) -> String {
+    said.as_ref().map_or_else(String::new, |said| format!("; it sent: {said:?}"))
+}
+
+fn remark(hint: &Option<&'static str>) -> String {
+    hint.map_or_else(String::new, |hint| format!("; {hint}"))
 }

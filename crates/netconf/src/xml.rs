@@ -6,16 +6,18 @@
 //!   may be cut out and sent elsewhere without losing them.
 //! - Comments, processing instructions and the white space between elements are not kept.
 //! - [`parse`] accepts no DTD and no entities but the five predefined ones, demands UTF-8, and is bounded
-//!   by [`Limits`].
+//!   by [`Limits`]. [`parse_lenient`] replaces what XML forbids in values, and says where.
 
 mod parse;
+mod replaced;
 mod serialize;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-pub use parse::{Limits, XmlError, parse, parse_str};
+pub use parse::{Limits, XmlError, parse, parse_lenient, parse_str};
+pub use replaced::Replaced;
 
 /// An XML element: namespace, local name, attributes, children.
 #[derive(Clone, PartialEq, Eq)]
@@ -174,6 +176,11 @@ impl Element {
             Node::Element(element) => Some(element),
             Node::Text(_) => None,
         })
+    }
+
+    /// Takes all children out of the element, text included.
+    pub fn into_nodes(self) -> Vec<Node> {
+        self.nodes
     }
 
     /// Takes the child elements out of the element.

@@ -1,14 +1,16 @@
 //! What an error of a device means (4-devices, "What a failure means").
 //!
-//! Never by error-tag alone: servers differ. The step at which it came, the app-tag and the path decide
-//! along with it.
+//! Never by error-tag alone: servers differ. The step at which it came, the app-tag, the path and
+//! error-info decide along with it, and before all of them the rules of the device's platform.
 
 use turnup_core::{
-    failure::{Failure, FailureClass},
+    clean,
+    failure::{ErrorInfo, Failure, FailureClass},
+    profile::error_rule::{ErrorFacts, ErrorRule, class_by},
     transaction::FUNCTIONAL_CHECK,
 };
 use turnup_netconf::{
-    message::{ErrorTag, ErrorType, Reply, RpcError, Severity},
+    message::{DataError, ErrorTag, ErrorType, Reply, RpcError, Severity},
     ssh::{Cause, ConnectError, RpcFailure},
     xml::Element,
 };
@@ -17,6 +19,8 @@ use turnup_netconf::{
 const MAX_ERRORS: usize = 20;
 /// Most characters of a text of a device that are reported.
 const MAX_TEXT: usize = 1_000;
+/// Most places of one reply that are reported for bytes that are no text.
+const MAX_NOTES: usize = 5;
 
 /// What was asked when the error came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,12 +81,25 @@ const CONTENT_APP_TAGS: [&str; 8] = [
     "when-violation",
 ];
 
-/// Class of an rpc-error.
-pub(crate) fn class_of(step: Step, error: &RpcError) -> FailureClass {
+/// Class of an rpc-error: what the first matching rule says, else what the error itself does.
+pub(crate) fn class_of(step: Step, error: &RpcError, rules: &[ErrorRule]) -> FailureClass {
+    let bad_element = error.bad_element();
+    let facts = ErrorFacts {
+        phase: step.name(),
+        error_tag: error.tag.as_str(),
+        error_app_tag: error.app_tag.as_deref(),
+        path: error.path.as_deref(),
+        message: error.message.as_deref(),
+        bad_element: bad_element.as_deref(),
+    };
+    class_by(rules, &facts).unwrap_or_else(|| general_class(step, error, bad_element.as_deref()))
+}
+
+fn general_class(step: Step, error: &RpcError, bad_element: Option<&str>) -> FailureClass {
     use FailureClass::{BrokenPeer, Busy, Distrusted, Invalid, Misconfigured};
     use Step::{Commit, Edit, Validate};
     let content = matches!(step, Edit | Validate | Commit);
-    if content && concerns_the_commit_itself(error) {
+    if content && concerns_the_commit_itself(error, bad_element) {
         return Misconfigured;
     }
     match &error.tag {
@@ -98,7 +115,11 @@ pub(crate) fn class_of(step: Step, error: &RpcError) -> FailureClass {
         {
             Invalid
         }
-        ErrorTag::OperationFailed | ErrorTag::Other(_) if content && blames_content(step, error) => Invalid,
+        ErrorTag::OperationFailed | ErrorTag::Other(_)
+            if content && blames_content(step, error, bad_element) =>
+        {
+            Invalid
+        }
         // A candidate that someone has left changed can't be locked.
         ErrorTag::OperationFailed if step == Step::Lock => Busy,
         ErrorTag::UnknownNamespace
@@ -111,62 +132,116 @@ pub(crate) fn class_of(step: Step, error: &RpcError) -> FailureClass {
     }
 }
 
-/// Whether a general error is about what was sent: while editing it is, unless the device says that the
-/// trouble is elsewhere; while committing only if something points into the data.
-fn blames_content(step: Step, error: &RpcError) -> bool {
+/// Whether a general error is about what was sent. It is if something points into the data: a path, which
+/// Junos writes as `[edit interfaces …]` and with layer protocol, a bad-element, or the daemon that rejects
+/// its part of a commit. While editing it is as well unless the device says that the trouble is elsewhere.
+fn blames_content(step: Step, error: &RpcError, bad_element: Option<&str>) -> bool {
     let tagged = error.app_tag.as_deref().is_some_and(|tag| CONTENT_APP_TAGS.contains(&tag));
-    let layer = matches!(error.error_type, None | Some(ErrorType::Application));
+    let in_data = matches!(error.error_type, None | Some(ErrorType::Application | ErrorType::Protocol));
+    let points = error.path.is_some() || bad_element.is_some() || names_daemon(error);
+    if tagged || (in_data && points) {
+        return true;
+    }
     match step {
         Step::Edit | Step::Validate => {
-            tagged || error.path.is_some() || (error.tag == ErrorTag::OperationFailed && layer)
+            let layer = matches!(error.error_type, None | Some(ErrorType::Application));
+            error.path.is_some() || (error.tag == ErrorTag::OperationFailed && layer)
         }
-        _ => tagged || (error.path.is_some() && layer),
+        _ => false,
     }
 }
 
-/// Whether the error is about a parameter of `commit` and not about the data.
-fn concerns_the_commit_itself(error: &RpcError) -> bool {
-    let path = error.path.as_deref().unwrap_or_default();
-    let last = path.rsplit('/').next().unwrap_or_default();
-    let name = last.rsplit(':').next().unwrap_or_default();
-    matches!(
-        name,
-        "confirm-timeout" | "persist" | "persist-id" | "confirmed" | "test-option" | "error-option"
-    )
+/// Whether a daemon of the device rejects its part of the configuration (Junos).
+fn names_daemon(error: &RpcError) -> bool {
+    error.error_info().iter().any(|info| info.name == "source-daemon")
+}
+
+/// Whether the error is about a parameter of the operation and not about the data.
+fn concerns_the_commit_itself(error: &RpcError, bad_element: Option<&str>) -> bool {
+    let last = |path: &str| {
+        let last = path.rsplit('/').next().unwrap_or_default();
+        last.rsplit(':').next().unwrap_or_default().to_owned()
+    };
+    let names = error.path.as_deref().into_iter().chain(bad_element).map(last);
+    names.into_iter().any(|name| {
+        matches!(
+            name.as_str(),
+            "confirm-timeout" | "persist" | "persist-id" | "confirmed" | "test-option" | "error-option"
+        )
+    })
+}
+
+/// Whether a reply says that the request was carried out.
+///
+/// A lock is held only after `<ok/>` itself. Warnings alone will do for what is verified by reading back
+/// afterwards (RFC 6241 §4.4 sends no `<ok/>` beside warnings); a confirm, a save or an undo needs more.
+pub(crate) fn is_accepted(step: Step, reply: &Reply) -> bool {
+    match step {
+        Step::Lock => reply.has_ok(),
+        Step::Edit | Step::Validate | Step::Commit => reply.is_ok() || reply.is_warnings_only(),
+        _ => reply.is_ok(),
+    }
+}
+
+/// The `<data>` of an answer to `get` or `get-config`; else why there is none. An answer without `<data>`
+/// never means that nothing is configured.
+pub(crate) fn required_data(step: Step, reply: Reply, rules: &[ErrorRule]) -> Result<Element, Vec<Failure>> {
+    let failures = of_reply_by(rules, step, &reply);
+    reply.required_data().map_err(|error| match error {
+        DataError::Refused(_) => failures,
+        DataError::Missing => vec![Failure::new(FailureClass::BrokenPeer, step.name(), error.to_string())],
+    })
+}
+
+/// What is to be reported of an answer whose values hold bytes that are no text: at most five places.
+pub(crate) fn remarks_of(reply: &Reply) -> Vec<String> {
+    let noted = reply.replaced().iter().take(MAX_NOTES);
+    noted.map(|replaced| shorten(&format!("{replaced}: correct the value on the device"))).collect()
 }
 
 /// The failures that a refused request means: one per rpc-error of severity error.
 pub(crate) fn of_reply(step: Step, reply: &Reply) -> Vec<Failure> {
+    of_reply_by(&[], step, reply)
+}
+
+/// The same on a platform with these rules.
+pub(crate) fn of_reply_by(rules: &[ErrorRule], step: Step, reply: &Reply) -> Vec<Failure> {
     let errors = reply.errors().iter().filter(|error| error.severity == Severity::Error);
-    let failures: Vec<Failure> = errors.take(MAX_ERRORS).map(|error| of_error(step, error)).collect();
+    let failures: Vec<Failure> = errors.take(MAX_ERRORS).map(|error| of_error(step, error, rules)).collect();
     if failures.is_empty() {
-        let text = "the device answered neither ok nor with an error";
-        return vec![Failure::new(FailureClass::BrokenPeer, step.name(), text)];
+        let warnings: Vec<String> = reply.warnings().take(MAX_ERRORS).map(ToString::to_string).collect();
+        let text = match warnings.is_empty() {
+            true if step == Step::Check => DataError::Missing.to_string(),
+            true => "the device answered neither ok nor with an error".to_owned(),
+            false => {
+                format!("the device answered neither ok nor with an error, only: {}", warnings.join("; "))
+            }
+        };
+        return vec![Failure::new(FailureClass::BrokenPeer, step.name(), shorten(&text))];
     }
     failures
 }
 
-/// The `<data>` of a reply to `get` or `get-config`. A reply without it is an error, never "nothing is configured"
-/// (RFC 6241 §7.1).
-pub(crate) fn data_of(step: Step, reply: Reply) -> Result<Element, Vec<Failure>> {
-    if reply.is_error() {
-        return Err(of_reply(step, &reply));
-    }
-    reply.into_data().ok_or_else(|| {
-        let text = "the device's reply to get-config has no <data>";
-        vec![Failure::new(FailureClass::BrokenPeer, step.name(), text)]
-    })
-}
-
-fn of_error(step: Step, error: &RpcError) -> Failure {
-    let class = class_of(step, error);
+fn of_error(step: Step, error: &RpcError, rules: &[ErrorRule]) -> Failure {
+    let class = class_of(step, error, rules);
     let said = error.message.as_deref().unwrap_or_else(|| error.tag.as_str());
+    let error_info: Vec<ErrorInfo> = error
+        .error_info()
+        .into_iter()
+        .map(|info| ErrorInfo { name: shorten(&info.name), value: shorten(&info.value) })
+        .collect();
     let message = match (class, error.session_id()) {
         (FailureClass::Busy, Some(0)) => format!("{said} (held by something other than a NETCONF session)"),
         (FailureClass::Busy, Some(holder)) if !said.contains(&format!("session {holder}")) => {
             format!("{said} (held by session {holder})")
         }
-        _ => said.to_owned(),
+        _ => {
+            match error_info.iter().find(|info| info.name.starts_with("bad-") && !said.contains(&info.value))
+            {
+                Some(bad) => format!("{said} ({} {})", bad.name, bad.value),
+                None => said.to_owned(),
+            }
+        }
     };
     let text = |text: &Option<String>| text.as_deref().map(shorten);
     Failure {
@@ -174,6 +249,7 @@ fn of_error(step: Step, error: &RpcError) -> Failure {
         error_tag: Some(shorten(error.tag.as_str())),
         error_app_tag: text(&error.app_tag),
         path: text(&error.path),
+        error_info,
         ..Failure::new(class, step.name(), shorten(&message))
     }
 }
@@ -182,10 +258,11 @@ fn of_error(step: Step, error: &RpcError) -> Failure {
 pub(crate) fn of_connect(error: &ConnectError) -> Failure {
     let class = match error {
         ConnectError::Unreachable { .. } | ConnectError::Timeout { .. } => FailureClass::Unreachable,
-        ConnectError::HostKeyMismatch { .. } | ConnectError::AuthenticationFailed { .. } => {
-            FailureClass::Distrusted
-        }
-        ConnectError::Credentials { .. } => FailureClass::Misconfigured,
+        ConnectError::NoSession { .. } => FailureClass::Busy,
+        ConnectError::HostKeyMismatch { .. }
+        | ConnectError::AuthenticationFailed { .. }
+        | ConnectError::Restricted { .. } => FailureClass::Distrusted,
+        ConnectError::Credentials { .. } | ConnectError::NoCommonAlgorithm(_) => FailureClass::Misconfigured,
         _ => FailureClass::BrokenPeer,
     };
     Failure::new(class, Step::Connect.name(), shorten(&error.to_string()))
@@ -205,12 +282,9 @@ pub(crate) fn in_doubt(step: Step, failure: &RpcFailure) -> Failure {
     Failure::new(FailureClass::InDoubt, step.name(), shorten(&failure.to_string()))
 }
 
-/// The beginning of a text.
+/// The beginning of a text, without control characters.
 pub(crate) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
-        None => text.to_owned(),
-        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
-    }
+    clean::lines(text, MAX_TEXT)
 }
 
 #[cfg(test)]
@@ -222,6 +296,10 @@ mod tests {
 
     fn error(tag: &str) -> RpcError {
         RpcError::new(ErrorType::Application, tag.into())
+    }
+
+    fn junos() -> RpcError {
+        RpcError::new(ErrorType::Protocol, ErrorTag::OperationFailed)
     }
 
     #[test]
@@ -250,6 +328,22 @@ mod tests {
                 Misconfigured,
             ),
             (Step::Edit, with_type(ErrorType::Protocol, "operation-failed"), BrokenPeer),
+            // Junos: layer protocol, and yet about the content.
+            (Step::Edit, junos().with_info([Element::base("bad-element").with_text("encap")]), Invalid),
+            (Step::Commit, junos().with_path("[edit interfaces ge-0/0/1 unit 5]"), Invalid),
+            (Step::Validate, junos().with_path("[edit interfaces]"), Invalid),
+            (Step::Commit, junos().with_info([Element::base("source-daemon").with_text("l2d")]), Invalid),
+            (Step::Confirm, junos().with_path("[edit interfaces]"), BrokenPeer),
+            (
+                Step::Commit,
+                with_type(ErrorType::Rpc, "operation-failed").with_path("/rpc/commit"),
+                BrokenPeer,
+            ),
+            (
+                Step::Commit,
+                error("invalid-value").with_info([Element::base("bad-element").with_text("persist-id")]),
+                Misconfigured,
+            ),
             (Step::Edit, error("vendor-tag"), BrokenPeer),
             // Others at it.
             (Step::Lock, RpcError::lock_denied(4), Busy),
@@ -265,7 +359,7 @@ mod tests {
             (Step::Commit, error("rollback-failed"), BrokenPeer),
         ];
         for (step, error, wanted) in cases {
-            assert_eq!(class_of(step, &error), wanted, "{step:?} {error}");
+            assert_eq!(class_of(step, &error, &[]), wanted, "{step:?} {error}");
         }
     }
 
@@ -288,6 +382,64 @@ mod tests {
     }
 
     #[test]
+    fn platform_rules_come_before_the_general_ones() {
+        let rule: ErrorRule = serde_json::from_str(
+            r#"{"phase": "lock", "error_tag": "operation-failed", "message_contains": "maintenance", "class": "misconfigured"}"#,
+        )
+        .unwrap();
+        let denied = error("operation-failed").with_message("In Maintenance mode");
+        let reply = Reply::with_errors([denied.clone(), error("operation-failed")]);
+        let classes: Vec<FailureClass> =
+            of_reply_by(&[rule], Step::Lock, &reply).into_iter().map(|failure| failure.class).collect();
+        assert_eq!(classes, [Misconfigured, Busy]);
+        assert_eq!(class_of(Step::Lock, &denied, &[]), Busy);
+    }
+
+    #[test]
+    fn error_info_is_kept_and_shown() {
+        let error = junos()
+            .with_message("syntax error")
+            .with_info([Element::base("bad-element").with_text("encapsulaton\u{1b}[2J")]);
+        let failure = of_reply(Step::Edit, &Reply::with_errors([error])).remove(0);
+        assert_eq!(failure.class, Invalid);
+        assert_eq!(failure.message, "syntax error (bad-element encapsulaton\\u{1b}[2J)");
+        assert_eq!((failure.error_info[0].name.as_str(), failure.error_info.len()), ("bad-element", 1));
+    }
+
+    #[test]
+    fn reply_counts_as_the_step_demands() {
+        let warnings = Reply::with_errors([error("operation-failed").as_warning().with_message("licence")]);
+        let results = Reply::with_content([Element::base("commit-results")]);
+        for (step, warnings_do, results_do) in [
+            (Step::Lock, false, false),
+            (Step::Edit, true, true),
+            (Step::Validate, true, true),
+            (Step::Commit, true, true),
+            (Step::Confirm, false, true),
+            (Step::Save, false, true),
+            (Step::Undo, false, true),
+        ] {
+            assert_eq!(is_accepted(step, &warnings), warnings_do, "{step:?}");
+            assert_eq!(is_accepted(step, &results), results_do, "{step:?}");
+            assert!(is_accepted(step, &Reply::ok()));
+            assert!(!is_accepted(step, &Reply::default()));
+        }
+        let failure = of_reply(Step::Confirm, &warnings).remove(0);
+        assert!(failure.class == BrokenPeer && failure.message.contains("licence"), "{failure:?}");
+    }
+
+    #[test]
+    fn data_that_is_missing_is_a_failure() {
+        for reply in [Reply::default(), Reply::ok()] {
+            let failures = required_data(Step::Check, reply, &[]).unwrap_err();
+            assert!(failures[0].class == BrokenPeer && failures[0].message.contains("no <data>"));
+        }
+        let denied = Reply::with_errors([error("access-denied")]);
+        assert_eq!(required_data(Step::Check, denied, &[]).unwrap_err()[0].class, Distrusted);
+        assert!(required_data(Step::Check, Reply::with_data([]), &[]).unwrap().is_empty());
+    }
+
+    #[test]
     fn connections() {
         let target = Target::new("192.0.2.1", 830);
         let text = || "x".to_owned();
@@ -297,7 +449,12 @@ mod tests {
                 FailureClass::Unreachable,
             ),
             (
-                ConnectError::Timeout { target: target.clone(), phase: Phase::Hello, timeout_ms: 1 },
+                ConnectError::Timeout {
+                    target: target.clone(),
+                    phase: Phase::Hello,
+                    timeout_ms: 1,
+                    said: None,
+                },
                 FailureClass::Unreachable,
             ),
             (
@@ -310,9 +467,15 @@ mod tests {
                     username: text(),
                     tried: text(),
                     offered: text(),
+                    hint: None,
                 },
                 Distrusted,
             ),
+            (
+                ConnectError::Restricted { target: target.clone(), username: text(), words: text() },
+                Distrusted,
+            ),
+            (ConnectError::NoSession { target: target.clone(), reason: text() }, Busy),
             (ConnectError::Credentials { target: target.clone(), reason: text() }, Misconfigured),
             (ConnectError::NotNetconf { target, reason: text() }, BrokenPeer),
         ];

@@ -21,7 +21,7 @@ use crate::{
     device::{Device, Job, is_null},
     drive::{Begin, drive},
     progress::Progress,
-    report::{Ending, Parts, Reporter},
+    report::{Ending, FailedLine, Parts, Reporter},
     serve::Shared,
     settings::Transcripts,
     work::Work,
@@ -357,6 +357,10 @@ impl Run<'_> {
         metrics::histogram!("turnup_worker_deployment_seconds").record(self.began.elapsed().as_secs_f64());
         for failure in ending.devices.iter().flat_map(|report| &report.failures) {
             metrics::counter!("turnup_worker_failures_total", "class" => failure.class.word()).increment(1);
+        }
+        if let Some(FailedLine { orders, phase, device, class, words, failures }) = ending.failed_line() {
+            let deployment = self.deployment.deployment;
+            tracing::info!(%deployment, attempt, outcome, %orders, %phase, %device, class, %words, failures, "a deployment failed");
         }
         let smooth = ending.event == DeploymentEvent::Committed
             && ending.devices.iter().all(|device| device.failures.is_empty());

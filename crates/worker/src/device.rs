@@ -304,6 +304,7 @@ impl<'a> Device<'a> {
         let options = Options {
             connect_timeout: limit.min(by.saturating_duration_since(Instant::now())),
             settle: Duration::from_millis(self.asked.profile.settle_ms),
+            algorithms: self.work.algorithms.clone(),
             ..Options::default()
         };
         let opened = Box::pin(connect(&identity.target, &credentials, &identity.host_key, &options)).await;
@@ -359,6 +360,9 @@ impl<'a> Device<'a> {
         let took_us = self.note_step(step, began);
         if let Some(scribe) = &mut self.scribe {
             scribe.exchange(step, took_us, operations, &result);
+        }
+        for reply in result.iter().flatten() {
+            classify::remarks_of(reply).into_iter().for_each(|remark| self.remark(remark));
         }
         match &result {
             Ok(_) if self.untried => {

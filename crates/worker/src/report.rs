@@ -7,6 +7,7 @@ use turnup_broker::{Headers, Names, Outgoing};
 use turnup_core::{
     across,
     audit::DeviceAudit,
+    clean,
     failure::{Failure, FailureClass},
     id::DeploymentId,
     lifecycle::DeploymentEvent,
@@ -73,7 +74,53 @@ pub(crate) struct Seen {
     pub(crate) steps: Vec<Step>,
 }
 
+/// What the log says of a deployment in which something failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FailedLine {
+    /// The orders that failed, at most ten.
+    pub(crate) orders: String,
+    /// The failure that decides, and how many there are in all.
+    pub(crate) phase: String,
+    pub(crate) device: String,
+    pub(crate) class: &'static str,
+    /// The device's words, or ours.
+    pub(crate) words: String,
+    pub(crate) failures: usize,
+}
+
+/// Most orders named in a line of the log, and most characters of what a device said.
+const LOGGED_ORDERS: usize = 10;
+const LOGGED_WORDS: usize = 300;
+
 impl Ending {
+    /// One line on the failures of its orders; `None` if all orders are deployed.
+    pub(crate) fn failed_line(&self) -> Option<FailedLine> {
+        let failed: Vec<&OrderReport> =
+            self.orders.iter().filter(|order| !order.failures.is_empty()).collect();
+        let failures = || failed.iter().flat_map(|order| &order.failures);
+        let rank = |failure: &&Failure| match failure.class {
+            FailureClass::Invalid => 0,
+            FailureClass::Undone => 2,
+            _ => 1,
+        };
+        let gravest = failures().min_by_key(rank)?;
+        let mut orders: Vec<String> =
+            failed.iter().take(LOGGED_ORDERS).map(|report| report.order.to_string()).collect();
+        if failed.len() > LOGGED_ORDERS {
+            orders.push(format!("and {} more", failed.len() - LOGGED_ORDERS));
+        }
+        let info = gravest.error_info.iter().map(|info| format!(" [{} {}]", info.name, info.value));
+        let said = format!("{}{}", gravest.message, info.collect::<String>());
+        Some(FailedLine {
+            orders: orders.join(", "),
+            phase: gravest.phase.clone(),
+            device: gravest.device.as_ref().map(ToString::to_string).unwrap_or_default(),
+            class: gravest.class.word(),
+            words: clean::line(&said, LOGGED_WORDS),
+            failures: failures().count(),
+        })
+    }
+
     /// Judges by what is known.
     pub(crate) fn of(deployment: &Deployment, phase: &'static str, known: Vec<Known>) -> Self {
         let committed = known.iter().all(|device| device.in_force == InForce::New);
@@ -272,6 +319,10 @@ fn shorten_failures(failures: &mut Vec<Failure>, bytes: usize) {
     for failure in failures {
         failure.message = cut(&failure.message, bytes.max(SHORTEST));
         failure.details.clear();
+        failure.error_info.truncate(1);
+        for info in &mut failure.error_info {
+            info.value = cut(&info.value, bytes.max(SHORTEST));
+        }
         for text in [&mut failure.error_tag, &mut failure.error_app_tag, &mut failure.path] {
             *text = text.take().map(|text| cut(&text, bytes)).filter(|text| !text.is_empty());
         }
@@ -432,6 +483,7 @@ impl Reporter {
 mod tests {
     use turnup_core::{
         audit::{CheckResult, ConfigAudit, Difference, Drift},
+        failure::ErrorInfo,
         id::OrderId,
         message::{Condition, DeviceEdit, Limits},
         name::{PlatformName, RegionName},
@@ -439,6 +491,43 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn failed_deployment_leaves_one_line_with_the_device_and_its_words() {
+        let mut denied = Failure::new(FailureClass::Invalid, "edit-config", "syntax\nerror\u{1b}[2J");
+        denied.error_info = vec![ErrorInfo { name: "bad-element".to_owned(), value: "encap".to_owned() }];
+        let device = DeviceName::new("pe1").unwrap();
+        let undone =
+            Failure::new(FailureClass::Undone, "edit-config", "undone").at(DeviceName::new("pe2").unwrap());
+        let order = |order, failures| OrderReport { order, failures, in_force: BTreeMap::new() };
+        let mut ending = Ending {
+            event: DeploymentEvent::Rejected,
+            phase: "prepare",
+            devices: Vec::new(),
+            orders: vec![order(A, vec![undone, denied.at(device)]), order(B, Vec::new())],
+            confirm_by: None,
+        };
+        let line = ending.failed_line().unwrap();
+        assert_eq!(line.orders, A.to_string());
+        assert_eq!(
+            (line.device.as_str(), line.phase.as_str(), line.class),
+            ("pe1", "edit-config", "invalid")
+        );
+        assert_eq!(line.words, "syntax error\\u{1b}[2J [bad-element encap]");
+        assert_eq!(line.failures, 2);
+        ending.orders = (0..30)
+            .map(|n| {
+                order(
+                    OrderId(Uuid::from_u128(n)),
+                    vec![Failure::new(FailureClass::Busy, "lock", "x".repeat(9_000))],
+                )
+            })
+            .collect();
+        let line = ending.failed_line().unwrap();
+        assert!(line.orders.ends_with("and 20 more") && line.words.chars().count() <= 301);
+        ending.orders.clear();
+        assert_eq!(ending.failed_line(), None);
+    }
 
     const A: OrderId = OrderId(Uuid::from_u128(1));
     const B: OrderId = OrderId(Uuid::from_u128(2));

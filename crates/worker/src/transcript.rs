@@ -93,6 +93,12 @@ impl<'a> Scribe<'a> {
             }
             Err(failure @ RpcFailure::NotSent { .. }) => (&[][..], Some(failure.to_string())),
         };
+        let replaced: Vec<String> =
+            replies.iter().flat_map(Reply::replaced).map(ToString::to_string).collect();
+        let note = match replaced.is_empty() {
+            true => note,
+            false => Some(note.into_iter().chain(replaced).collect::<Vec<_>>().join("; ")),
+        };
         let mut replies = replies.iter();
         let mut rpcs = Vec::with_capacity(operations.len());
         for operation in operations {

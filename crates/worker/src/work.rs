@@ -9,7 +9,7 @@ use turnup_netconf::{
     operation::{
         ConfirmedCommit, Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, Operation, TestOption,
     },
-    ssh::{HostKeyError, PinnedHostKey, Target},
+    ssh::{HostKeyError, PinnedHostKey, SshAlgorithms, Target, WeakAlgorithmError},
     xml::{Element, Limits, XmlError, parse_str},
 };
 
@@ -25,6 +25,9 @@ pub(crate) enum BadWork {
     /// A part is no XML.
     #[error("the {part} of order {order} is no configuration: {error}")]
     Xml { part: &'static str, order: String, error: XmlError },
+    /// The profile allows an SSH algorithm that is none.
+    #[error("'ssh_algorithms' of the platform profile: {0}")]
+    Algorithm(#[from] WeakAlgorithmError),
     /// The platform's RPC for saving is no XML.
     #[error("'save_rpc' of the platform profile is no XML: {0}")]
     SaveRpc(XmlError),
@@ -39,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) target: Target,
     /// None: nobody has said that this device is to be trusted.
     pub(crate) host_key: Option<PinnedHostKey>,
+    /// Weak SSH algorithms that the platform is allowed.
+    pub(crate) algorithms: SshAlgorithms,
     /// The platform's RPC that keeps running over a reboot, if it has one.
     pub(crate) save_rpc: Option<Element>,
     edit: Vec<Element>,
@@ -85,6 +90,8 @@ impl Work {
     /// Parses and checks everything.
     pub(crate) fn new(work: &DeviceWork) -> Result<Self, BadWork> {
         let host_key = work.host_key.as_deref().map(str::parse).transpose()?;
+        let extra = work.profile.ssh_algorithms.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        let algorithms = SshAlgorithms { extra };
         let save_rpc = parse(&work.profile.save_rpc).map_err(BadWork::SaveRpc)?.into_children().next();
         let (mut forward, mut inverse, mut filter) = (Vec::new(), Vec::new(), Vec::new());
         let mut goals = Vec::with_capacity(work.edits.len());
@@ -117,6 +124,7 @@ impl Work {
         Ok(Self {
             target: Target::new(work.address.clone(), work.port),
             host_key,
+            algorithms,
             save_rpc,
             edit: forward,
             inverse,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use turnup_core::failure::FailureClass;
-use turnup_netconf::ssh::{Target, learn_host_key};
+use turnup_netconf::ssh::{SshAlgorithms, Target, WeakAlgorithm, learn_host_key};
 
 use self::import::Import;
 use super::{
@@ -57,6 +57,10 @@ pub(crate) enum DeviceCommand {
         /// Pin whatever key it presents
         #[arg(long)]
         yes: bool,
+        /// A weak SSH algorithm that the device needs, such as ssh-rsa; may be repeated. The workers take those of the
+        /// platform's profile
+        #[arg(long = "ssh-algorithm", value_name = "NAME")]
+        ssh_algorithms: Vec<WeakAlgorithm>,
     },
     /// Remove a device on which nothing is
     Remove { name: String },
@@ -203,8 +207,9 @@ pub(crate) async fn run(
         }
         DeviceCommand::Set(set) => show(format, &api.patch(&path(&set.name), &set.patch()?).await?),
         DeviceCommand::Show { name } => show(format, &api.get(&path(&name)).await?),
-        DeviceCommand::Trust { name, fingerprint, yes } => {
-            trust(api, format, &name, fingerprint.as_deref(), yes).await
+        DeviceCommand::Trust { name, fingerprint, yes, ssh_algorithms } => {
+            let algorithms = SshAlgorithms { extra: ssh_algorithms };
+            trust(api, format, &name, fingerprint.as_deref(), yes, &algorithms).await
         }
         DeviceCommand::Check { name, fetch_yang, last } => {
             run_check(api, format, paint, &name, fetch_yang, last).await
@@ -283,11 +288,13 @@ async fn trust(
     name: &str,
     fingerprint: Option<&str>,
     yes: bool,
+    algorithms: &SshAlgorithms,
 ) -> Result<(), Failure> {
     let device = api.get(&path(name)).await?;
     let address = device["address"].as_str().unwrap_or_default();
     let port = device["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(830);
-    let presented = learn_host_key(&Target::new(address, port), Duration::from_secs(10))
+    let target = Target::new(address, port);
+    let presented = learn_host_key(&target, algorithms, Duration::from_secs(10))
         .await
         .map_err(|error| Failure::Unreachable(format!("{name}: {error}")))?;
     let said = format!("{name} at {address} port {port} presents {}", presented.fingerprint());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::namespace;
+use crate::clean;
 use crate::xml::Element;
 
 /// One `rpc-error`. Servers differ in what they fill in; nothing that was sent is lost.
@@ -22,7 +22,24 @@ pub struct RpcError {
     pub message: Option<String>,
     /// The `error-info` element, raw.
     pub info: Option<Element>,
+    /// Elements that RFC 6241 doesn't know, raw, such as `source-daemon`.
+    pub other: Vec<Element>,
 }
+
+/// A leaf of what a server adds to an error: of `error-info` (`bad-element`, `session-id`) or beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorInfo {
+    /// Local name.
+    pub name: String,
+    /// Value.
+    pub value: String,
+}
+
+/// Most leaves of one error that are given, and most characters of a value or name.
+const MAX_INFO: usize = 16;
+const MAX_INFO_TEXT: usize = 256;
+/// Deeper elements of `error-info` are not looked at.
+const MAX_INFO_DEPTH: usize = 4;
 
 /// Layer of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +173,7 @@ impl RpcError {
             path: None,
             message: None,
             info: None,
+            other: Vec::new(),
         }
     }
 
@@ -207,24 +225,94 @@ impl RpcError {
         id.text().parse().ok()
     }
 
-    pub(super) fn from_element(element: &Element) -> Self {
-        let text = |name: &str| {
-            let found = element.child(namespace::BASE, name)?.text();
-            (!found.is_empty()).then(|| found.into_owned())
-        };
-        let severity = match text("error-severity").as_deref() {
-            Some("warning") => Severity::Warning,
-            _ => Severity::Error,
-        };
-        Self {
-            error_type: text("error-type").as_deref().and_then(ErrorType::parse),
-            tag: text("error-tag").as_deref().map_or(ErrorTag::OperationFailed, ErrorTag::from),
-            severity,
-            app_tag: text("error-app-tag"),
-            path: text("error-path"),
-            message: text("error-message"),
-            info: element.child(namespace::BASE, "error-info").cloned(),
+    /// The leaves of `error-info` and of what the server adds beside it, in the order sent; at most 16.
+    pub fn error_info(&self) -> Vec<ErrorInfo> {
+        let mut leaves = Vec::new();
+        for element in self.info.iter().flat_map(Element::children).chain(&self.other) {
+            add_leaves(element, 0, &mut leaves);
         }
+        leaves
+    }
+
+    /// The value of the first leaf of [`RpcError::error_info`] with this name.
+    fn info_of(&self, name: &str) -> Option<String> {
+        self.error_info().into_iter().find(|leaf| leaf.name == name).map(|leaf| leaf.value)
+    }
+
+    /// `bad-element` of `error-info`: the name of the element at fault (RFC 6241 Appendix A).
+    pub fn bad_element(&self) -> Option<String> {
+        self.info_of("bad-element")
+    }
+
+    /// Reads an `rpc-error` whose children are in whatever namespace: servers leave it out or inherit a
+    /// wrong one.
+    pub(super) fn from_element(element: &Element) -> Self {
+        let mut error = Self {
+            error_type: None,
+            tag: ErrorTag::OperationFailed,
+            severity: Severity::Error,
+            app_tag: None,
+            path: None,
+            message: None,
+            info: None,
+            other: Vec::new(),
+        };
+        for child in element.children() {
+            let text = child.text();
+            let known = match child.name() {
+                "error-info" if error.info.is_none() => {
+                    error.info = Some(child.clone());
+                    continue;
+                }
+                "error-type" | "error-tag" | "error-severity" => true,
+                "error-app-tag" => error.app_tag.is_none(),
+                "error-path" => error.path.is_none(),
+                "error-message" => error.message.is_none(),
+                _ => false,
+            };
+            if !known {
+                error.other.push(child.clone());
+                continue;
+            }
+            if text.is_empty() {
+                continue;
+            }
+            match child.name() {
+                "error-type" => error.error_type = ErrorType::parse(&text),
+                "error-tag" => error.tag = ErrorTag::from(&*text),
+                "error-severity" if text == "warning" => error.severity = Severity::Warning,
+                "error-app-tag" => error.app_tag = Some(text.into_owned()),
+                "error-path" => error.path = Some(text.into_owned()),
+                "error-message" => error.message = Some(text.into_owned()),
+                _ => {}
+            }
+        }
+        error
+    }
+
+    /// Reads `error` or `warning` of the Junos XML protocol, which Junos uses in some results instead of
+    /// `rpc-error`.
+    pub(super) fn from_junos(element: &Element) -> Self {
+        let mut error = Self::from_element(element);
+        if element.name() == "warning" {
+            error.severity = Severity::Warning;
+        }
+        let other = std::mem::take(&mut error.other);
+        for child in other {
+            let place = match child.name() {
+                "message" => &mut error.message,
+                "edit-path" => &mut error.path,
+                _ => {
+                    error.other.push(child);
+                    continue;
+                }
+            };
+            match place {
+                None if !child.text().is_empty() => *place = Some(child.text().into_owned()),
+                _ => error.other.push(child),
+            }
+        }
+        error
     }
 
     /// The error as XML.
@@ -245,10 +333,24 @@ impl RpcError {
                 element.push(Element::base(name).with_text(value.as_str()));
             }
         }
-        match &self.info {
+        let element = match &self.info {
             Some(info) => element.with_child(info.clone()),
             None => element,
-        }
+        };
+        element.with_children(self.other.iter().cloned())
+    }
+}
+
+fn add_leaves(element: &Element, depth: usize, leaves: &mut Vec<ErrorInfo>) {
+    if leaves.len() >= MAX_INFO || depth > MAX_INFO_DEPTH {
+        return;
+    }
+    if element.is_leaf() {
+        let name = clean::line(element.name(), MAX_INFO_TEXT);
+        leaves.push(ErrorInfo { name, value: clean::line(&element.text(), MAX_INFO_TEXT) });
+    }
+    for child in element.children() {
+        add_leaves(child, depth + 1, leaves);
     }
 }
 
@@ -267,8 +369,12 @@ impl fmt::Display for RpcError {
         if let Some(message) = &self.message {
             write!(f, ": {message}")?;
         }
-        if let Some(session) = self.session_id() {
-            write!(f, " [session {session}]")?;
+        for ErrorInfo { name, value } in self.error_info() {
+            match name.as_str() {
+                "session-id" => write!(f, " [session {value}]")?,
+                _ if value.is_empty() => write!(f, " [{name}]")?,
+                _ => write!(f, " [{name} {value}]")?,
+            }
         }
         Ok(())
     }

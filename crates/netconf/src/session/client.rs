@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::ProtocolError;
+use super::greeting::Greeting;
 use crate::capability::{BASE_1_0, BASE_1_1, Capabilities};
 use crate::framing::{Decoder, Framing};
 use crate::message::{Hello, Message, Reply};
@@ -32,12 +33,16 @@ pub enum Event {
 /// reply without message-id (§4.3 allows it for requests the server couldn't read) counts as its answer.
 #[derive(Debug)]
 pub struct ClientSession {
+    /// Until hello is there.
+    greeting: Greeting,
     decoder: Decoder,
     limits: Limits,
     offer_base_1_1: bool,
     server: Option<Hello>,
     next_message_id: u64,
     waiting: VecDeque<u64>,
+    /// Bytes of all messages since hello.
+    message_bytes: u64,
 }
 
 impl ClientSession {
@@ -45,12 +50,14 @@ impl ClientSession {
     /// from the server.
     pub fn new(limits: Limits, offer_base_1_1: bool) -> Self {
         Self {
+            greeting: Greeting::default(),
             decoder: Decoder::new(limits.max_bytes),
             limits,
             offer_base_1_1,
             server: None,
             next_message_id: 1,
             waiting: VecDeque::new(),
+            message_bytes: 0,
         }
     }
 
@@ -65,22 +72,62 @@ impl ClientSession {
 
     /// Hands over received bytes.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        if self.server.is_none() {
+            self.greeting.push(bytes);
+            return Ok(());
+        }
         Ok(self.decoder.push(bytes)?)
     }
 
     /// The next event, or `None` if more bytes are needed.
     pub fn next_event(&mut self) -> Result<Option<Event>, ProtocolError> {
+        if self.server.is_none() {
+            let Some(greeted) = self.greeting.next(&self.limits)? else { return Ok(None) };
+            let event = self.established(greeted.hello)?;
+            self.decoder.push(&greeted.rest)?;
+            return Ok(Some(event));
+        }
         let Some(bytes) = self.decoder.next_message()? else { return Ok(None) };
-        let message = Message::parse(&bytes, &self.limits)?;
-        let event = match (message, self.server.is_some()) {
-            (Message::Hello(hello), false) => self.established(hello)?,
-            (Message::Hello(_), true) => return Err(out_of_order("a second hello", "a reply")),
-            (Message::Reply(reply), true) => self.answered(reply)?,
-            (Message::Notification(notification), true) => Event::Notification(notification),
-            (Message::Rpc(_), _) => return Err(out_of_order("a request", "a message of a server")),
-            (_, false) => return Err(out_of_order("another message", "hello")),
+        self.message_bytes = self.message_bytes.saturating_add(bytes.len() as u64);
+        let event = match Message::parse_from_server(&bytes, &self.limits)? {
+            Message::Hello(_) => return Err(out_of_order("a second hello", "a reply")),
+            Message::Reply(reply) => self.answered(reply)?,
+            Message::Notification(notification) => Event::Notification(notification),
+            Message::Rpc(_) => return Err(out_of_order("a request", "a message of a server")),
         };
         Ok(Some(event))
+    }
+
+    /// The beginning of what the server sent before its hello, cleaned; `None` if nothing came.
+    pub fn said_before_hello(&self) -> Option<String> {
+        self.greeting.said()
+    }
+
+    /// The server's words if what it sent instead of hello refuses a session.
+    pub fn refused_before_hello(&self) -> Option<String> {
+        self.greeting.refused()
+    }
+
+    /// The words of a text beside the protocol if they refuse a session.
+    pub(crate) fn refusal_in(text: &[u8]) -> Option<String> {
+        let mut greeting = Greeting::default();
+        greeting.push(text);
+        greeting.refused()
+    }
+
+    /// Whether a message has ended before any hello began.
+    pub fn has_other_message_before_hello(&self) -> bool {
+        self.greeting.has_other_message()
+    }
+
+    /// The bounds of every message.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Bytes of all messages received since hello, without framing.
+    pub(crate) fn message_bytes(&self) -> u64 {
+        self.message_bytes
     }
 
     fn established(&mut self, hello: Hello) -> Result<Event, ProtocolError> {

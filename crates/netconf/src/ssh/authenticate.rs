@@ -5,11 +5,11 @@ use std::sync::Arc;
 use russh::client::{AuthResult, Handle, Handler, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::{HashAlg, PrivateKeyWithHashAlg, decode_secret_key};
+use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, decode_secret_key};
 use russh::{MethodKind, MethodSet};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Authentication, ConnectError, Credentials, Phase, Target};
+use super::{Authentication, ConnectError, Credentials, Phase, SshAlgorithms, Target, WeakAlgorithm};
 
 /// Rounds of prompts answered in keyboard-interactive before giving up.
 const MAX_PROMPT_ROUNDS: usize = 8;
@@ -21,9 +21,17 @@ pub(super) async fn authenticate<H: Handler>(
     handle: &mut Handle<H>,
     target: &Target,
     credentials: &Credentials,
+    algorithms: &SshAlgorithms,
 ) -> Result<(), ConnectError> {
-    let mut login =
-        Login { handle, target, username: &credentials.username, offered: None, tried: Vec::new() };
+    let mut login = Login {
+        handle,
+        target,
+        username: &credentials.username,
+        allows_ssh_rsa: algorithms.has(WeakAlgorithm::SshRsa),
+        offered: None,
+        tried: Vec::new(),
+        hint: None,
+    };
     for method in &credentials.methods {
         if login.by(method).await? {
             return Ok(());
@@ -34,6 +42,7 @@ pub(super) async fn authenticate<H: Handler>(
         username: credentials.username.clone(),
         tried: login.tried.join(", "),
         offered: login.offered.as_ref().map_or_else(|| "unknown".to_owned(), names),
+        hint: login.hint,
     })
 }
 
@@ -41,14 +50,34 @@ fn names(methods: &MethodSet) -> String {
     methods.iter().map(<&str>::from).collect::<Vec<_>>().join(", ")
 }
 
+/// What a server made of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    Accepted,
+    Refused,
+    /// It was right, and another one is needed (RFC 4252 §5.1).
+    OneOfSeveral,
+}
+
 struct Login<'a, H: Handler> {
     handle: &'a mut Handle<H>,
     target: &'a Target,
     username: &'a str,
+    /// Whether RSA signatures may be made with SHA-1.
+    allows_ssh_rsa: bool,
     /// What the server said last about how one may go on.
     offered: Option<MethodSet>,
     tried: Vec<&'static str>,
+    /// What else may be the reason of a refusal.
+    hint: Option<&'static str>,
 }
+
+/// The device took none of the RSA signatures tried, and did not say which it takes.
+const MAY_BE_SHA_1: &str = "the device took none of rsa-sha2-256/512; it may know SHA-1 only (ssh-rsa), which has to \
+                            be allowed for it explicitly (SSH algorithms of its platform)";
+/// The device says that it takes RSA keys with SHA-1 only.
+const IS_SHA_1: &str = "the device takes RSA keys with SHA-1 only (ssh-rsa), which has to be allowed for it \
+                        explicitly (SSH algorithms of its platform), or use an Ed25519 key";
 
 impl<H: Handler> Login<'_, H> {
     async fn by(&mut self, method: &Authentication) -> Result<bool, ConnectError> {
@@ -82,11 +111,18 @@ impl<H: Handler> Login<'_, H> {
         self.offered.as_ref().is_none_or(|offered| offered.contains(&method))
     }
 
-    fn lost(&self, error: impl std::fmt::Display) -> ConnectError {
+    fn lost(&self, error: russh::Error) -> ConnectError {
+        let reason = match error {
+            // What russh says when its task has ended with the connection.
+            russh::Error::SendError | russh::Error::RecvError | russh::Error::Disconnect => {
+                "the device closed the connection".to_owned()
+            }
+            error => error.to_string(),
+        };
         ConnectError::Unreachable {
             target: self.target.clone(),
             phase: Phase::Authentication,
-            reason: error.to_string(),
+            reason: format!("{reason}{}", super::remark(&self.hint)),
         }
     }
 
@@ -95,11 +131,15 @@ impl<H: Handler> Login<'_, H> {
     }
 
     fn note(&mut self, result: AuthResult) -> bool {
+        self.judge(result) == Judged::Accepted
+    }
+
+    fn judge(&mut self, result: AuthResult) -> Judged {
         match result {
-            AuthResult::Success => true,
-            AuthResult::Failure { remaining_methods, .. } => {
+            AuthResult::Success => Judged::Accepted,
+            AuthResult::Failure { remaining_methods, partial_success } => {
                 self.offered = Some(remaining_methods);
-                false
+                if partial_success { Judged::OneOfSeveral } else { Judged::Refused }
             }
         }
     }
@@ -153,16 +193,43 @@ impl<H: Handler> Login<'_, H> {
         self.tried.push("publickey");
         let key = decode_secret_key(key.expose_secret(), passphrase.map(ExposeSecret::expose_secret))
             .map_err(|e| self.unusable(format!("private key: {e}")))?;
-        let hash = if key.algorithm().is_rsa() { self.rsa_hash().await? } else { None };
-        let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
-        let result = self.handle.authenticate_publickey(self.username, key).await;
-        result.map(|result| self.note(result)).map_err(|e| self.lost(e))
+        let key = Arc::new(key);
+        for hash in self.hashes(&key.algorithm()).await? {
+            let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
+            let result = self.handle.authenticate_publickey(self.username, key).await;
+            match self.judge(result.map_err(|e| self.lost(e))?) {
+                Judged::Accepted => return Ok(true),
+                Judged::Refused => {}
+                Judged::OneOfSeveral => break,
+            }
+        }
+        Ok(false)
     }
 
-    /// The hash for RSA signatures: what the server says it takes, else SHA-256.
-    async fn rsa_hash(&mut self) -> Result<Option<HashAlg>, ConnectError> {
+    /// The hashes to sign with, in the order in which they are tried. For RSA what the server says it takes
+    /// (RFC 8332 §3.3); if it says nothing, SHA-2 in both lengths. SHA-1 only where it is allowed.
+    async fn hashes(&mut self, algorithm: &Algorithm) -> Result<Vec<Option<HashAlg>>, ConnectError> {
+        if !algorithm.clone().is_rsa() {
+            return Ok(vec![None]);
+        }
         let best = self.handle.best_supported_rsa_hash().await.map_err(|e| self.lost(e))?;
-        Ok(best.unwrap_or(Some(HashAlg::Sha256)))
+        Ok(match best {
+            // OpenSSH names what it knows, and not only what it is set to take.
+            Some(Some(hash)) if self.allows_ssh_rsa => vec![Some(hash), None],
+            Some(Some(hash)) => vec![Some(hash)],
+            Some(None) if self.allows_ssh_rsa => vec![None],
+            Some(None) => {
+                self.hint = Some(IS_SHA_1);
+                Vec::new()
+            }
+            // Servers that know SHA-1 only say nothing, and some end the connection at anything else. So
+            // where SHA-1 is allowed it comes first.
+            None if self.allows_ssh_rsa => vec![None, Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
+            None => {
+                self.hint = Some(MAY_BE_SHA_1);
+                vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)]
+            }
+        })
     }
 
     async fn agent(&mut self, socket: Option<&std::path::Path>) -> Result<bool, ConnectError> {
@@ -176,10 +243,17 @@ impl<H: Handler> Login<'_, H> {
             agent.request_identities().await.map_err(|e| self.unusable(format!("SSH agent: {e}")))?;
         for identity in identities.into_iter().take(MAX_AGENT_KEYS) {
             let AgentIdentity::PublicKey { key, .. } = identity else { continue };
-            let hash = if key.algorithm().is_rsa() { self.rsa_hash().await? } else { None };
-            let result = self.handle.authenticate_publickey_with(self.username, key, hash, &mut agent).await;
-            if result.map(|result| self.note(result)).map_err(|e| self.unusable(format!("SSH agent: {e}")))? {
-                return Ok(true);
+            for hash in self.hashes(&key.algorithm()).await? {
+                let result = self
+                    .handle
+                    .authenticate_publickey_with(self.username, key.clone(), hash, &mut agent)
+                    .await;
+                let result = result.map_err(|e| self.unusable(format!("SSH agent: {e}")))?;
+                match self.judge(result) {
+                    Judged::Accepted => return Ok(true),
+                    Judged::Refused => {}
+                    Judged::OneOfSeveral => break,
+                }
             }
         }
         Ok(false)

@@ -1,21 +1,29 @@
 //! Opening sessions.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use russh::client::{self, DisconnectReason, Handle, Msg};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelMsg, Disconnect, Preferred};
+use russh::client::{self, Handle};
+use russh::{ChannelMsg, ChannelOpenFailure, ChannelReadHalf, Disconnect};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::algorithms::{NoCommonAlgorithm, SshAlgorithms, preferred};
 use super::authenticate::authenticate;
+use super::handler::Handler;
 use super::host_key::{PinnedHostKey, PresentedHostKey};
 use super::{ConnectError, Credentials, Options, Phase, Session, Target};
+use crate::clean;
 use crate::session::{ClientSession, Event, ProtocolError};
 use crate::transport::{CutOnDrop, CutStream};
+
+/// Longest text of a device that is given, in characters.
+pub(super) const MAX_WORDS: usize = 200;
+/// Most bytes kept of the standard error of the subsystem.
+const MAX_STDERR_BYTES: usize = 2 << 10;
+/// How long hello may follow on another message.
+const HELLO_GRACE: Duration = Duration::from_secs(2);
 
 /// Opens a session: TCP, SSH with this host key and these credentials, subsystem `netconf`, hello in both
 /// directions, settling; all within [`Options::connect_timeout`]. Credentials are sent only after the host
@@ -26,18 +34,65 @@ pub async fn connect(
     host_key: &PinnedHostKey,
     options: &Options,
 ) -> Result<Session, ConnectError> {
-    let mut phase = Phase::Tcp;
-    let opening = Box::pin(open(target, credentials, host_key, options, &mut phase));
+    let mut progress = Progress::new(options);
+    let opening = Box::pin(open(target, credentials, host_key, options, &mut progress));
     match timeout(options.connect_timeout, opening).await {
         Ok(result) => result,
-        Err(_) => Err(timed_out(target, phase, options.connect_timeout)),
+        Err(_) => Err(match progress.refused() {
+            Some(words) => restricted(target, credentials, words),
+            None => timed_out(target, progress.phase, options.connect_timeout, progress.said()),
+        }),
     }
+}
+
+/// How far a connection has got, and what has been received by then.
+struct Progress {
+    phase: Phase,
+    protocol: ClientSession,
+    stderr: Vec<u8>,
+}
+
+impl Progress {
+    fn new(options: &Options) -> Self {
+        let protocol = ClientSession::new(options.limits, options.offer_base_1_1);
+        Self { phase: Phase::Tcp, protocol, stderr: Vec::new() }
+    }
+
+    fn note_stderr(&mut self, bytes: &[u8]) {
+        let room = MAX_STDERR_BYTES.saturating_sub(self.stderr.len());
+        self.stderr.extend(bytes.iter().take(room));
+    }
+
+    /// What the device said in place of hello.
+    fn said(&self) -> Option<String> {
+        let stderr = clean::bytes(&self.stderr, MAX_WORDS);
+        match (self.protocol.said_before_hello(), stderr.is_empty()) {
+            (Some(said), true) => Some(said),
+            (Some(said), false) => Some(format!("{said} {stderr}")),
+            (None, false) => Some(stderr),
+            (None, true) => None,
+        }
+    }
+
+    /// The same if it says that there is no session for this user.
+    fn refused(&self) -> Option<String> {
+        let refused = self.protocol.refused_before_hello();
+        refused.or_else(|| ClientSession::refusal_in(&self.stderr))
+    }
+}
+
+fn restricted(target: &Target, credentials: &Credentials, words: String) -> ConnectError {
+    ConnectError::Restricted { target: target.clone(), username: credentials.username.clone(), words }
 }
 
 /// Fetches the host key that a device presents, within `limit`. Nothing is sent but the key exchange; no
 /// credentials. Whether the key is to be trusted is for a person to judge.
-pub async fn learn_host_key(target: &Target, limit: Duration) -> Result<PresentedHostKey, ConnectError> {
-    exchange_keys(target, None, limit).await
+pub async fn learn_host_key(
+    target: &Target,
+    algorithms: &SshAlgorithms,
+    limit: Duration,
+) -> Result<PresentedHostKey, ConnectError> {
+    exchange_keys(target, None, algorithms, limit).await
 }
 
 /// Whether a device presents this host key, within `limit`. Nothing is sent but the key exchange; no
@@ -48,19 +103,22 @@ pub async fn learn_host_key(target: &Target, limit: Duration) -> Result<Presente
 pub async fn verify_host_key(
     target: &Target,
     pinned: &PinnedHostKey,
+    algorithms: &SshAlgorithms,
     limit: Duration,
 ) -> Result<PresentedHostKey, ConnectError> {
-    exchange_keys(target, Some(pinned), limit).await
+    exchange_keys(target, Some(pinned), algorithms, limit).await
 }
 
 async fn exchange_keys(
     target: &Target,
     pinned: Option<&PinnedHostKey>,
+    algorithms: &SshAlgorithms,
     limit: Duration,
 ) -> Result<PresentedHostKey, ConnectError> {
     let mut phase = Phase::Tcp;
+    let options = Options { algorithms: algorithms.clone(), ..Options::default() };
     let learning = async {
-        let result = Box::pin(dial(target, pinned, &Options::default(), &mut phase)).await;
+        let result = Box::pin(dial(target, pinned, &options, &mut phase)).await;
         result.map(|(connection, presented)| {
             connection.cut();
             presented
@@ -68,13 +126,13 @@ async fn exchange_keys(
     };
     match timeout(limit, learning).await {
         Ok(result) => result,
-        Err(_) => Err(timed_out(target, phase, limit)),
+        Err(_) => Err(timed_out(target, phase, limit, None)),
     }
 }
 
-fn timed_out(target: &Target, phase: Phase, limit: Duration) -> ConnectError {
+fn timed_out(target: &Target, phase: Phase, limit: Duration, said: Option<String>) -> ConnectError {
     let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    ConnectError::Timeout { target: target.clone(), phase, timeout_ms }
+    ConnectError::Timeout { target: target.clone(), phase, timeout_ms, said }
 }
 
 /// An SSH connection. Dropping it ends it.
@@ -82,6 +140,8 @@ fn timed_out(target: &Target, phase: Phase, limit: Duration) -> ConnectError {
 pub(super) struct Connection {
     handle: HandleDebug,
     closed: Arc<AtomicBool>,
+    /// The device's description of why it refused a channel.
+    refusal: Arc<OnceLock<String>>,
     cut: CutOnDrop,
 }
 
@@ -117,43 +177,6 @@ impl Connection {
     }
 }
 
-/// Callbacks of russh: the check of the host key, and news of the end.
-struct Handler {
-    pinned: Option<PinnedHostKey>,
-    presented: Arc<OnceLock<PublicKey>>,
-    closed: Arc<AtomicBool>,
-}
-
-impl client::Handler for Handler {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, presented: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let key = presented.public_key();
-        let trusted = self.pinned.as_ref().is_none_or(|pinned| pinned.matches(&key));
-        // Certificates aren't offered, so there is one key per connection.
-        let _ = self.presented.set(key);
-        Ok(trusted)
-    }
-
-    async fn channel_close(&mut self, _: ChannelId, _: &mut client::Session) -> Result<(), russh::Error> {
-        self.closed.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    async fn channel_eof(&mut self, _: ChannelId, _: &mut client::Session) -> Result<(), russh::Error> {
-        self.closed.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
-        self.closed.store(true, Ordering::Release);
-        match reason {
-            DisconnectReason::ReceivedDisconnect(_) => Ok(()),
-            DisconnectReason::Error(error) => Err(error),
-        }
-    }
-}
-
 /// TCP and the key exchange. Without `pinned`, any key is taken (and nothing more may be sent).
 async fn dial(
     target: &Target,
@@ -174,7 +197,13 @@ async fn dial(
     let cut = CutOnDrop(cut);
     let presented = Arc::new(OnceLock::new());
     let closed = Arc::new(AtomicBool::new(false));
-    let handler = Handler { pinned: pinned.cloned(), presented: presented.clone(), closed: closed.clone() };
+    let refusal = Arc::new(OnceLock::new());
+    let handler = Handler {
+        pinned: pinned.cloned(),
+        presented: presented.clone(),
+        closed: closed.clone(),
+        refusal: refusal.clone(),
+    };
     let config = Arc::new(ssh_config(pinned, options));
     let result = client::connect_stream(config, stream, handler).await;
     match (result, presented.get(), pinned) {
@@ -184,21 +213,23 @@ async fn dial(
             presented: PresentedHostKey::new(key.clone()).fingerprint(),
         }),
         (Ok(handle), Some(key), _) => {
-            let connection = Connection { handle: HandleDebug(handle), closed, cut };
+            let connection = Connection { handle: HandleDebug(handle), closed, refusal, cut };
             Ok((connection, PresentedHostKey::new(key.clone())))
         }
         (Ok(_), None, _) => Err(unreachable(Phase::KeyExchange, "no host key presented".to_owned())),
-        (Err(error), _, _) => Err(unreachable(Phase::KeyExchange, error.to_string())),
+        (Err(russh::Error::NoCommonAlgo { kind, ours, theirs }), _, _) => {
+            let error = NoCommonAlgorithm::new(target, &kind, &ours, &theirs);
+            Err(ConnectError::NoCommonAlgorithm(Box::new(error)))
+        }
+        (Err(error), _, _) => {
+            Err(unreachable(Phase::KeyExchange, clean::line(&error.to_string(), MAX_WORDS)))
+        }
     }
 }
 
 fn ssh_config(pinned: Option<&PinnedHostKey>, options: &Options) -> client::Config {
-    let mut keys = Preferred::DEFAULT.key.into_owned();
-    if let Some(pinned) = pinned {
-        pinned.prefer(&mut keys);
-    }
     client::Config {
-        preferred: Preferred { key: Cow::Owned(keys), ..Preferred::DEFAULT },
+        preferred: preferred(&options.algorithms, pinned),
         keepalive_interval: options.keepalive,
         nodelay: true,
         ..client::Config::default()
@@ -210,34 +241,50 @@ async fn open(
     credentials: &Credentials,
     host_key: &PinnedHostKey,
     options: &Options,
-    phase: &mut Phase,
+    progress: &mut Progress,
 ) -> Result<Session, ConnectError> {
-    let (mut connection, presented) = dial(target, Some(host_key), options, phase).await?;
-    *phase = Phase::Authentication;
-    authenticate(&mut connection.handle.0, target, credentials).await?;
-    *phase = Phase::Subsystem;
-    let lost = |phase: Phase, error: russh::Error| ConnectError::Unreachable {
+    let (mut connection, presented) = dial(target, Some(host_key), options, &mut progress.phase).await?;
+    progress.phase = Phase::Authentication;
+    authenticate(&mut connection.handle.0, target, credentials, &options.algorithms).await?;
+    progress.phase = Phase::Subsystem;
+    let lost = |error: russh::Error| ConnectError::Unreachable {
         target: target.clone(),
-        phase,
+        phase: Phase::Subsystem,
         reason: error.to_string(),
     };
     let channel = match connection.handle.0.channel_open_session().await {
         Ok(channel) => channel,
         Err(russh::Error::ChannelOpenFailure(reason)) => {
-            let reason = format!("channel refused: {reason:?}");
-            return Err(ConnectError::NotNetconf { target: target.clone(), reason });
+            let description = connection.refusal.get().map(String::as_str).unwrap_or_default();
+            return Err(no_channel(target, reason, description));
         }
-        Err(error) => return Err(lost(Phase::Subsystem, error)),
+        Err(error) => return Err(lost(error)),
     };
-    let mut protocol = ClientSession::new(options.limits, options.offer_base_1_1);
-    // Our hello needs no answer to go out, so it saves a round trip to send it along.
-    channel.request_subsystem(true, "netconf").await.map_err(|e| lost(Phase::Subsystem, e))?;
-    channel.data_bytes(protocol.hello()).await.map_err(|e| lost(Phase::Subsystem, e))?;
-    let channel = greet(channel, &mut protocol, target, phase).await?;
+    channel.request_subsystem(true, "netconf").await.map_err(lost)?;
+    let (mut reader, writer) = channel.split();
+    // Our hello needs no answer to go out, so it saves a round trip to send it along. A server may give no
+    // window until the subsystem runs, so the answer to the request is read at the same time.
+    let hello = progress.protocol.hello();
+    {
+        let (send, greeting) = (writer.data_bytes(hello), greet(&mut reader, progress, target, credentials));
+        tokio::pin!(send, greeting);
+        tokio::select! {
+            biased;
+            result = &mut send => {
+                result.map_err(lost)?;
+                greeting.await?;
+            }
+            greeted = &mut greeting => {
+                greeted?;
+                send.await.map_err(lost)?;
+            }
+        }
+    }
     if !options.settle.is_zero() {
         tokio::time::sleep(options.settle).await;
     }
-    let (reader, writer) = channel.split();
+    let protocol =
+        std::mem::replace(&mut progress.protocol, ClientSession::new(options.limits, options.offer_base_1_1));
     Ok(Session {
         target: target.clone(),
         protocol,
@@ -249,36 +296,80 @@ async fn open(
     })
 }
 
+/// A channel that the device refused (RFC 4254 §5.1).
+fn no_channel(target: &Target, reason: ChannelOpenFailure, description: &str) -> ConnectError {
+    let target = target.clone();
+    let mut reason_text = format!("SSH channel refused: {reason:?}");
+    if !description.is_empty() {
+        reason_text.push_str(&format!(", {description:?}"));
+    }
+    match reason {
+        ChannelOpenFailure::UnknownChannelType => ConnectError::NotNetconf { target, reason: reason_text },
+        // Devices use the other reasons without distinction when their sessions are taken.
+        _ => ConnectError::NoSession { target, reason: reason_text },
+    }
+}
+
 /// Waits for the subsystem and the server's hello.
 async fn greet(
-    mut channel: Channel<Msg>,
-    protocol: &mut ClientSession,
+    reader: &mut ChannelReadHalf,
+    progress: &mut Progress,
     target: &Target,
-    phase: &mut Phase,
-) -> Result<Channel<Msg>, ConnectError> {
-    let not_netconf =
-        |reason: &str| ConnectError::NotNetconf { target: target.clone(), reason: reason.to_owned() };
+    credentials: &Credentials,
+) -> Result<(), ConnectError> {
+    let not_netconf = |reason: String| ConnectError::NotNetconf { target: target.clone(), reason };
+    // Set once a message came that is no hello.
+    let mut hello_by: Option<Instant> = None;
     loop {
-        match channel.wait().await {
-            Some(ChannelMsg::Success) => *phase = Phase::Hello,
-            Some(ChannelMsg::Failure) => return Err(not_netconf("the subsystem netconf is refused")),
+        let message = match hello_by {
+            None => reader.wait().await,
+            Some(by) => match timeout_at(by, reader.wait()).await {
+                Ok(message) => message,
+                Err(_) => {
+                    return Err(match (progress.refused(), progress.said()) {
+                        (Some(words), _) => restricted(target, credentials, words),
+                        (None, said) => not_netconf(format!("it sent {:?}", said.unwrap_or_default())),
+                    });
+                }
+            },
+        };
+        match message {
+            Some(ChannelMsg::Success) => progress.phase = Phase::Hello,
+            Some(ChannelMsg::Failure) => {
+                let reason = "it refuses the subsystem netconf".to_owned();
+                return Err(ConnectError::NoSession { target: target.clone(), reason });
+            }
             Some(ChannelMsg::Data { data }) => {
+                let protocol = &mut progress.protocol;
                 let event = protocol.receive(&data).and_then(|()| protocol.next_event());
                 match event {
-                    Ok(Some(Event::Established)) => return Ok(channel),
+                    Ok(Some(Event::Established)) => return Ok(()),
+                    Ok(_) if hello_by.is_none() && protocol.has_other_message_before_hello() => {
+                        hello_by = Some(Instant::now() + HELLO_GRACE);
+                    }
                     Ok(_) => {}
-                    Err(ProtocolError::Message(error)) => return Err(not_netconf(&error.to_string())),
+                    Err(ProtocolError::Restricted { words }) => {
+                        return Err(restricted(target, credentials, words));
+                    }
+                    Err(error @ (ProtocolError::Message(_) | ProtocolError::NoHello { .. })) => {
+                        return Err(not_netconf(error.to_string()));
+                    }
                     Err(error) => {
                         return Err(ConnectError::ProtocolBroken { target: target.clone(), error });
                     }
                 }
             }
+            Some(ChannelMsg::ExtendedData { data, .. }) => progress.note_stderr(&data),
             // Also what sshd does when the NETCONF server behind it is down.
             Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
+                if let Some(words) = progress.refused() {
+                    return Err(restricted(target, credentials, words));
+                }
+                let said = super::words(&progress.said());
                 return Err(ConnectError::Unreachable {
                     target: target.clone(),
-                    phase: *phase,
-                    reason: "the device closed the channel".to_owned(),
+                    phase: progress.phase,
+                    reason: format!("the device closed the channel{said}"),
                 });
             }
             Some(_) => {}

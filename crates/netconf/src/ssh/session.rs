@@ -1,5 +1,7 @@
 //! An open session with a device.
 
+use std::time::Duration;
+
 use russh::ChannelMsg;
 use russh::client::Msg;
 use russh::{ChannelReadHalf, ChannelWriteHalf};
@@ -11,9 +13,13 @@ use super::connect::Connection;
 use super::host_key::PresentedHostKey;
 use crate::capability::Capabilities;
 use crate::framing::Framing;
-use crate::message::Reply;
+use crate::message::{MAX_PARTS, Reply};
 use crate::operation::Operation;
 use crate::session::{ClientSession, Event, ProtocolError};
+use crate::xml::Element;
+
+/// Beyond every deadline.
+const FAR_AWAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An open NETCONF session. Dropping it closes the connection at once; [`Session::close`] does so politely.
 ///
@@ -135,7 +141,10 @@ impl Session {
             self.protocol.request(operation, &mut bytes);
         }
         let mut exchange = Exchange { written: false, replies: Vec::with_capacity(operations.len()) };
-        let run = self.exchange(bytes, operations.len(), first_by, &mut exchange);
+        let run = async {
+            self.exchange(bytes, operations.len(), first_by, &mut exchange).await?;
+            self.fetch_rest(&mut exchange.replies).await
+        };
         let cause = match timeout_at(deadline, run).await {
             Ok(Ok(())) => {
                 self.usable = true;
@@ -145,6 +154,12 @@ impl Session {
             Err(_) => Cause::Deadline,
         };
         self.connection.cut();
+        for reply in &mut exchange.replies {
+            // Nothing may be concluded from a part.
+            if reply.set_id().is_some() {
+                *reply = Reply::incomplete(&cause.to_string());
+            }
+        }
         tracing::debug!(target = %self.target, %cause, "NETCONF session failed");
         // The end of a message is handed to SSH last, so of a single request that wasn't written to its end
         // the device has at most a part. Of several, some may be there as a whole.
@@ -153,6 +168,54 @@ impl Session {
         } else {
             Err(RpcFailure::NoAnswer { cause, answered: exchange.replies, sent: operations.len() })
         }
+    }
+
+    /// Completes replies of which the device gave only the first part. It may have sent later answers of the
+    /// pipeline before it reads `get-next`, so those are all taken before.
+    async fn fetch_rest(&mut self, replies: &mut [Reply]) -> Result<(), Cause> {
+        for reply in replies.iter_mut().filter(|reply| reply.set_id().is_some()) {
+            if reply.is_error() {
+                // Refused as a whole: there is nothing to go on with.
+                continue;
+            }
+            if let Err(reason) = self.fetch_rest_of(reply).await? {
+                *reply = Reply::incomplete(&reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// The inner error: the device doesn't give the rest, but the session is in order.
+    async fn fetch_rest_of(&mut self, reply: &mut Reply) -> Result<Result<(), String>, Cause> {
+        let (limits, before) = (*self.protocol.limits(), self.protocol.message_bytes());
+        let mut nodes = reply.data().map_or(0, Element::count);
+        for _ in 1..MAX_PARTS {
+            let next = match reply.get_next() {
+                Ok(next) => next,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            let mut bytes = Vec::new();
+            self.protocol.request(&next, &mut bytes);
+            let mut exchange = Exchange { written: false, replies: Vec::with_capacity(1) };
+            // The caller's deadline holds for all parts together.
+            let never = Instant::now() + FAR_AWAY;
+            self.exchange(bytes, 1, never, &mut exchange).await?;
+            let Some(part) = exchange.replies.pop() else { return Err(Cause::Closed) };
+            nodes += part.data().map_or(0, Element::count);
+            if nodes > limits.max_nodes {
+                return Ok(Err(format!("all parts together have more than {} nodes", limits.max_nodes)));
+            }
+            if self.protocol.message_bytes() - before > limits.max_bytes as u64 {
+                return Ok(Err(format!("all parts together have more than {} bytes", limits.max_bytes)));
+            }
+            if let Err(reason) = reply.append(part) {
+                return Ok(Err(reason));
+            }
+            if reply.set_id().is_none() {
+                return Ok(Ok(()));
+            }
+        }
+        Ok(Err(format!("there are more than {MAX_PARTS} parts")))
     }
 
     /// Writes and reads at the same time: a device may stop reading until its answers are read.

@@ -263,3 +263,97 @@ proptest! {
         let _ = parse(&bytes, &Limits::default());
     }
 }
+
+mod lenient {
+    use super::*;
+
+    fn lenient(bytes: &[u8]) -> Result<(Element, Vec<Replaced>), XmlError> {
+        parse_lenient(bytes, &Limits::default())
+    }
+
+    #[test]
+    fn bytes_in_markup_remain_an_error_with_element_and_byte() {
+        for (bytes, at, place) in [
+            (&b"<a><b><c\xff/></b></a>"[..], 8, "a/b"),
+            (b"<a><b \xff='1'/></a>", 6, "of a"),
+            (b"<a><b x='1' \xff/></a>", 12, "of a"),
+            (b"<a><b></b\xff></a>", 9, "a/b"),
+            (b"<a>\xe9<b xmlns='urn:\xff'/></a>", 18, "of a"),
+            (b"<a>&am\xff;</a>", 6, "of a"),
+            (b"<\xff/>", 1, "outside"),
+        ] {
+            match lenient(bytes) {
+                Err(XmlError::NotUtf8InMarkup { at: found, place: said }) => {
+                    assert_eq!(found, at, "{}", String::from_utf8_lossy(bytes));
+                    assert!(said.contains(place), "{said}");
+                }
+                other => panic!("{}: {other:?}", String::from_utf8_lossy(bytes)),
+            }
+        }
+        for text in
+            ["<a><b\u{8}/></a>", "<a><b xmlns='&#8;'/></a>", "<a>&x;</a>", "<a>&#x;</a>", "<a b='&#zz;'/>"]
+        {
+            assert!(matches!(lenient(text.as_bytes()), Err(XmlError::Malformed { .. })), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_are_replaced_and_named() {
+        let (root, replaced) = lenient(
+            b"\xef\xbb\xbf<a xmlns:p='urn:p'><k>1</k><b x='ok' p:y=\"a\xff&#8;&amp;\x01'\xfe\"/></a>",
+        )
+        .unwrap();
+        let b = root.children().nth(1).unwrap();
+        assert_eq!(
+            (b.attribute("x"), b.attribute_ns("urn:p", "y")),
+            (Some("ok"), Some("a\u{fffd}\u{fffd}&\u{fffd}'\u{fffd}"))
+        );
+        assert_eq!(replaced, [Replaced { path: "a[k='1']/b/@p:y".to_owned(), not_utf8: 2, forbidden: 2 }]);
+    }
+
+    #[test]
+    fn comments_and_foreign_declarations_do_no_harm() {
+        let (root, replaced) =
+            lenient(b"<?xml version='1.0' encoding='ISO-8859-1'?><!-- \xff --><a>x<!-- \xff --></a>")
+                .unwrap();
+        assert_eq!((root.text().as_ref(), replaced.len()), ("x", 0));
+    }
+
+    #[test]
+    fn replacements_are_bounded() {
+        let many = [b"<a>", &b"\xff".repeat(10_001)[..], b"</a>"].concat();
+        assert!(matches!(lenient(&many), Err(XmlError::NotUtf8 { .. })));
+        let many = format!("<a>{}</a>", "&#8;".repeat(10_001));
+        assert!(matches!(lenient(many.as_bytes()), Err(XmlError::TooLarge { .. })));
+        let some = format!("<a>{}</a>", "&#8;".repeat(9_000));
+        assert_eq!(lenient(some.as_bytes()).unwrap().1[0].forbidden, 9_000);
+    }
+
+    #[test]
+    fn error_texts_hold_no_control_characters() {
+        let error = parse_str("<a><ok></o\0k></a>", &Limits::default()).unwrap_err().to_string();
+        assert!(!error.chars().any(char::is_control) && error.contains("\\u{0}"), "{error}");
+        assert!(error.contains("inside of a"), "{error}");
+    }
+
+    #[test]
+    fn replaced_values_equal_no_wanted_value() {
+        let (root, _) = lenient(b"<d>Stra\xdfe</d>").unwrap();
+        assert!(!root.same_value(&Element::new("", "d").with_text("Straße")));
+        assert!(!root.same_value(&Element::new("", "d").with_text("Strae")));
+    }
+
+    proptest! {
+        #[test]
+        fn strict_and_lenient_agree_on_what_is_well_formed(text in "(<a>|</a>|<b x='1'/>|x|&amp;|é|<!-- -->| ){0,12}") {
+            let strict = parse(text.as_bytes(), &Limits::default());
+            prop_assert_eq!(strict, lenient(text.as_bytes()).map(|(root, replaced)| { assert!(replaced.is_empty()); root }));
+        }
+
+        #[test]
+        fn never_panics_on_bytes(bytes in proptest::collection::vec(prop_oneof![Just(b'<'), Just(b'>'), Just(b'a'), Just(b'"'), Just(b'='), Just(b'/'), Just(b'&'), Just(b';'), Just(b'#'), any::<u8>()], 0..60)) {
+            let _ = lenient(&bytes);
+            let _ = lenient(&[b"<a b=\"", &bytes[..], b"\">", &bytes, b"</a>"].concat());
+        }
+    }
+}

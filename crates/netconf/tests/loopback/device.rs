@@ -1,6 +1,6 @@
 //! A device for tests: what it answers is scripted by the requests themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,6 +35,10 @@ pub(crate) struct TestDevice {
     pub(crate) calls: Mutex<BTreeMap<String, usize>>,
     /// Releases `wait`.
     pub(crate) release: Notify,
+    /// What is answered to `scripted`, `get-config` and `get-next`, in this order.
+    pub(crate) script: Mutex<VecDeque<Outcome>>,
+    /// Those requests, as XML.
+    pub(crate) asked: Mutex<Vec<String>>,
     /// Open sessions and who opened them.
     pub(crate) sessions: Mutex<BTreeMap<u32, String>>,
 }
@@ -50,6 +54,8 @@ impl Default for TestDevice {
             applied: AtomicU32::new(0),
             calls: Mutex::new(BTreeMap::new()),
             release: Notify::new(),
+            script: Mutex::new(VecDeque::new()),
+            asked: Mutex::new(Vec::new()),
             sessions: Mutex::new(BTreeMap::new()),
         }
     }
@@ -118,6 +124,10 @@ impl Device for TestDevice {
                     RpcError::lock_denied(42),
                     tagged(ErrorTag::Other("own-tag".to_owned())).as_warning(),
                 ]))
+            }
+            "scripted" | "get-config" | "get-next" => {
+                self.asked.lock().unwrap().push(operation.to_xml());
+                self.script.lock().unwrap().pop_front().unwrap_or(Outcome::Silence)
             }
             "silence" => Outcome::Silence,
             "drop-before" => Outcome::Drop,

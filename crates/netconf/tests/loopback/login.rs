@@ -8,8 +8,8 @@ use russh::keys::{Algorithm, PrivateKey, agent};
 use secrecy::SecretString;
 use turnup_netconf::server::{HostKeyPair, Login, Options};
 use turnup_netconf::ssh::{
-    Authentication, ConnectError, Credentials, PinnedHostKey, Session, Target, connect, learn_host_key,
-    verify_host_key,
+    Authentication, ConnectError, Credentials, PinnedHostKey, Session, SshAlgorithms, Target, connect,
+    learn_host_key, verify_host_key,
 };
 
 use crate::device::{PASSWORD, Served, TestDevice, USER, later, operation};
@@ -44,15 +44,19 @@ async fn refuses_a_changed_host_key_before_sending_credentials() {
 #[tokio::test]
 async fn learns_a_host_key_without_logging_in() {
     let served = Served::start().await;
-    let learned = learn_host_key(&served.target(), Duration::from_secs(10)).await.unwrap();
+    let learned =
+        learn_host_key(&served.target(), &SshAlgorithms::default(), Duration::from_secs(10)).await.unwrap();
     assert_eq!(learned.fingerprint(), served.device.key.lock().unwrap().fingerprint());
     assert_eq!(learned.algorithm(), "ssh-ed25519");
     assert_eq!(learned.to_openssh().trim(), served.device.key.lock().unwrap().public_key().trim());
     let limit = Duration::from_secs(10);
-    let verified = verify_host_key(&served.target(), &served.host_key(), limit).await.unwrap();
+    let verified = verify_host_key(&served.target(), &served.host_key(), &SshAlgorithms::default(), limit)
+        .await
+        .unwrap();
     assert_eq!(verified, learned);
     let other: PinnedHostKey = HostKeyPair::from_seed(&[8; 32]).public_key().parse().unwrap();
-    let error = verify_host_key(&served.target(), &other, limit).await.unwrap_err();
+    let error =
+        verify_host_key(&served.target(), &other, &SshAlgorithms::default(), limit).await.unwrap_err();
     assert!(matches!(error, ConnectError::HostKeyMismatch { .. }), "{error}");
     assert!(!served.device.saw_password.load(Ordering::SeqCst));
     let credentials = Credentials::password(USER, secret(PASSWORD));

@@ -26,9 +26,10 @@ pub(super) async fn check(
     by: Instant,
 ) -> (Option<DeviceCheck>, Vec<Failure>) {
     let limit = by.saturating_duration_since(Instant::now()).min(KEY_EXCHANGE);
+    let algorithms = &work.algorithms;
     let shown = match &work.host_key {
-        None => learn_host_key(&work.target, limit).await.map(|key| (key.fingerprint(), None)),
-        Some(pinned) => match verify_host_key(&work.target, pinned, limit).await {
+        None => learn_host_key(&work.target, algorithms, limit).await.map(|key| (key.fingerprint(), None)),
+        Some(pinned) => match verify_host_key(&work.target, pinned, algorithms, limit).await {
             Ok(key) => Ok((key.fingerprint(), Some(true))),
             Err(ConnectError::HostKeyMismatch { presented, .. }) => Ok((presented, Some(false))),
             Err(error) => Err(error),

@@ -42,8 +42,9 @@ impl Device<'_> {
         let replies = self.send(Step::Edit.name(), &[test], by).await;
         let replies = replies.map_err(|failure| vec![classify::of_silence(Step::Edit, &failure)])?;
         let refused = replies.iter().filter(|reply| reply.is_error());
-        let failures: Vec<Failure> =
-            refused.flat_map(|reply| classify::of_reply(Step::Edit, reply)).collect();
+        let failures: Vec<Failure> = refused
+            .flat_map(|reply| classify::of_reply_by(&self.asked.profile.error_rules, Step::Edit, reply))
+            .collect();
         if failures.iter().any(|f| matches!(f.class, FailureClass::Invalid | FailureClass::Distrusted)) {
             let unlocks = self.unlocks();
             self.let_go(&unlocks, by).await;
@@ -70,15 +71,20 @@ impl Device<'_> {
             }
             Err(failure) => {
                 let failures = match super::phases::answered_first(&failure).filter(|_| is_change) {
-                    Some(refused) if refused.is_error() => classify::of_reply(step, &refused),
+                    Some(refused) if refused.is_error() => {
+                        classify::of_reply_by(&self.asked.profile.error_rules, step, &refused)
+                    }
                     _ => vec![classify::in_doubt(step, &failure)],
                 };
                 return self.find_out(step, failures, had_new).await;
             }
         };
-        let refused = (!changed.is_ok()).then(|| classify::of_reply(step, &changed));
+        let refused = (!classify::is_accepted(step, &changed))
+            .then(|| classify::of_reply_by(&self.asked.profile.error_rules, step, &changed));
         let Some(data) = read.data().filter(|_| !read.is_error()) else {
-            let failures = refused.unwrap_or_else(|| classify::of_reply(Step::Check, &read));
+            let failures = refused.unwrap_or_else(|| {
+                classify::of_reply_by(&self.asked.profile.error_rules, Step::Check, &read)
+            });
             return self.find_out(step, failures, had_new).await;
         };
         match refused {
@@ -140,7 +146,7 @@ impl Device<'_> {
         let replies = replies.map_err(|failure| vec![classify::of_silence(step, &failure)])?;
         let mut replies = replies.into_iter();
         match (replies.next(), replies.next().and_then(Reply::into_data)) {
-            (Some(changed), Some(data)) if changed.is_ok() => Ok(data),
+            (Some(changed), Some(data)) if classify::is_accepted(step, &changed) => Ok(data),
             // It stays a part; the way forward overwrites it, and going back is by what was planned.
             (_, now) => Ok(now.unwrap_or(data)),
         }

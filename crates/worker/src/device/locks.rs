@@ -6,7 +6,7 @@
 
 use turnup_core::{
     failure::{Failure, FailureClass},
-    profile::{Locks, Profile},
+    profile::{Locks, Profile, error_rule::ErrorRule},
 };
 use turnup_netconf::{
     message::{Reply, RpcError},
@@ -75,16 +75,16 @@ pub(super) enum LockOutcome {
 
 /// Judges the replies to the lock requests of `set`, on the session with this number. A lock is held only after
 /// `<ok/>` (RFC 6241 §7.5).
-pub(super) fn judge(set: LockSet, replies: &[Reply], own_session: u32) -> LockOutcome {
-    if replies.len() == set.datastores().len() && replies.iter().all(Reply::is_ok) {
+pub(super) fn judge(set: LockSet, replies: &[Reply], own_session: u32, rules: &[ErrorRule]) -> LockOutcome {
+    if replies.len() == set.datastores().len() && replies.iter().all(Reply::has_ok) {
         return LockOutcome::Held;
     }
     let refused: Vec<(Datastore, &Reply)> =
-        set.datastores().iter().copied().zip(replies).filter(|(_, reply)| !reply.is_ok()).collect();
+        set.datastores().iter().copied().zip(replies).filter(|(_, reply)| !reply.has_ok()).collect();
     let failures: Vec<Failure> = refused
         .iter()
         .flat_map(|(datastore, reply)| {
-            let failures = classify::of_reply(Step::Lock, reply).into_iter();
+            let failures = classify::of_reply_by(rules, Step::Lock, reply).into_iter();
             failures.map(|failure| Failure {
                 message: format!("lock of {}: {}", datastore.as_str(), failure.message),
                 ..failure
@@ -94,7 +94,7 @@ pub(super) fn judge(set: LockSet, replies: &[Reply], own_session: u32) -> LockOu
     let is_own = |reply: &Reply| reply.errors().iter().any(|error| error.session_id() == Some(own_session));
     match (set, refused.as_slice()) {
         (LockSet::RunningAndCandidate, [(_, reply)]) if is_own(reply) => LockOutcome::CandidateOnly,
-        (LockSet::RunningAndCandidate, [(Datastore::Running, reply)]) if is_not_lockable(reply) => {
+        (LockSet::RunningAndCandidate, [(Datastore::Running, reply)]) if is_not_lockable(reply, rules) => {
             LockOutcome::CandidateOnly
         }
         (_, [(Datastore::Candidate, reply)]) if reply.is_error() && !has_holder(reply) => {
@@ -105,10 +105,10 @@ pub(super) fn judge(set: LockSet, replies: &[Reply], own_session: u32) -> LockOu
 }
 
 /// Whether the lock was refused for another reason than that it is held or not permitted.
-pub(super) fn is_not_lockable(reply: &Reply) -> bool {
+pub(super) fn is_not_lockable(reply: &Reply, rules: &[ErrorRule]) -> bool {
     reply.is_error()
         && !has_holder(reply)
-        && classify::of_reply(Step::Lock, reply).iter().all(|failure| {
+        && classify::of_reply_by(rules, Step::Lock, reply).iter().all(|failure| {
             !matches!(failure.class, FailureClass::Distrusted)
                 && failure.error_tag.as_deref().is_none_or(|tag| !is_held(tag))
         })
@@ -142,32 +142,32 @@ mod tests {
 
     #[test]
     fn lock_is_held_only_after_ok() {
-        assert_eq!(judge(BOTH, &[Reply::ok(), Reply::ok()], 9), LockOutcome::Held);
-        assert_eq!(judge(LockSet::Candidate, &[Reply::ok()], 9), LockOutcome::Held);
+        assert_eq!(judge(BOTH, &[Reply::ok(), Reply::ok()], 9, &[]), LockOutcome::Held);
+        assert_eq!(judge(LockSet::Candidate, &[Reply::ok()], 9, &[]), LockOutcome::Held);
         for silent in [Reply::default(), Reply::with_data([])] {
-            let outcome = judge(BOTH, &[Reply::ok(), silent], 9);
+            let outcome = judge(BOTH, &[Reply::ok(), silent], 9, &[]);
             assert!(matches!(outcome, LockOutcome::Refused(_)), "{outcome:?}");
         }
-        assert!(matches!(judge(BOTH, &[Reply::ok()], 9), LockOutcome::Refused(_)));
+        assert!(matches!(judge(BOTH, &[Reply::ok()], 9, &[]), LockOutcome::Refused(_)));
     }
 
     #[test]
     fn candidate_lock_suffices_where_running_has_none() {
         for tag in ["operation-failed", "operation-not-supported", "unknown-element", "invalid-value"] {
-            assert_eq!(judge(BOTH, &[error(tag), Reply::ok()], 9), LockOutcome::CandidateOnly, "{tag}");
+            assert_eq!(judge(BOTH, &[error(tag), Reply::ok()], 9, &[]), LockOutcome::CandidateOnly, "{tag}");
         }
         for held in [denied(4), denied(0), error("in-use"), error("resource-denied"), error("access-denied")]
         {
-            let outcome = judge(BOTH, &[held, Reply::ok()], 9);
+            let outcome = judge(BOTH, &[held, Reply::ok()], 9, &[]);
             assert!(matches!(outcome, LockOutcome::Refused(_)), "{outcome:?}");
         }
     }
 
     #[test]
     fn lock_denied_by_the_own_session_is_not_busy() {
-        assert_eq!(judge(BOTH, &[Reply::ok(), denied(9)], 9), LockOutcome::CandidateOnly);
-        assert_eq!(judge(BOTH, &[denied(9), Reply::ok()], 9), LockOutcome::CandidateOnly);
-        assert!(matches!(judge(BOTH, &[Reply::ok(), denied(8)], 9), LockOutcome::Refused(_)));
+        assert_eq!(judge(BOTH, &[Reply::ok(), denied(9)], 9, &[]), LockOutcome::CandidateOnly);
+        assert_eq!(judge(BOTH, &[denied(9), Reply::ok()], 9, &[]), LockOutcome::CandidateOnly);
+        assert!(matches!(judge(BOTH, &[Reply::ok(), denied(8)], 9, &[]), LockOutcome::Refused(_)));
     }
 
     #[test]
@@ -175,10 +175,10 @@ mod tests {
         for set in
             [(BOTH, vec![Reply::ok(), error("operation-failed")]), (LockSet::Candidate, vec![denied(0)])]
         {
-            let outcome = judge(set.0, &set.1, 9);
+            let outcome = judge(set.0, &set.1, 9, &[]);
             assert!(matches!(outcome, LockOutcome::DirtyCandidate(_)), "{outcome:?}");
         }
-        let outcome = judge(LockSet::Candidate, &[denied(3)], 9);
+        let outcome = judge(LockSet::Candidate, &[denied(3)], 9, &[]);
         let LockOutcome::Refused(failures) = outcome else { panic!("{outcome:?}") };
         assert!(failures[0].message.starts_with("lock of candidate:"), "{failures:?}");
     }

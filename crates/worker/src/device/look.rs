@@ -7,7 +7,11 @@ use turnup_core::{
     audit::{CheckResult, ConfigAudit, DeviceAudit, Difference},
     failure::{Failure, FailureClass},
 };
-use turnup_netconf::{capability::Capabilities, message::Reply, operation::Operation};
+use turnup_netconf::{
+    capability::Capabilities,
+    message::{DataError, Reply},
+    operation::Operation,
+};
 
 use super::{Device, phases::answers_missing};
 use crate::{
@@ -73,10 +77,8 @@ impl Device<'_> {
             unreachable: false,
         })?;
         let reply = self.inquire("get-config", true, |can| config.read(can)).await?;
-        if let Some(failure) = refusal(&reply) {
-            return Err(Unanswered { failure, unreachable: false });
-        }
-        let data = classify::data_of(Step::Check, reply).map_err(|failures| Unanswered {
+        let rules = &self.asked.profile.error_rules;
+        let data = classify::required_data(Step::Check, reply, rules).map_err(|failures| Unanswered {
             failure: failures.into_iter().next().unwrap_or_else(|| answers_missing(Step::Check)),
             unreachable: false,
         })?;
@@ -91,6 +93,9 @@ impl Device<'_> {
         let reply = self.inquire(test.ask.name(), test.repeatable, |_| test.ask.clone()).await?;
         Ok(match refusal(&reply) {
             Some(failure) => check.failed(&format!("the device refuses to answer: {}", failure.message)),
+            None if ["get", "get-config"].contains(&test.ask.name()) && reply.data().is_none() => {
+                check.failed(&DataError::Missing.to_string())
+            }
             None => test.judge(&check.name, &reply),
         })
     }

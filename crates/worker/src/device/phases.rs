@@ -224,27 +224,30 @@ impl Device<'_> {
             self.note_cancelled(&tokens, &cancelled);
             let Some(read) = replies.pop() else { return Err(vec![answers_missing(Step::Lock)]) };
             let own_session = self.session.as_ref().map(Session::session_id).unwrap_or_default();
-            let (dirty, failures) = match locks::judge(locks, &replies, own_session) {
-                LockOutcome::Held => match classify::data_of(Step::Check, read) {
-                    Ok(data) => return Ok(data),
-                    Err(failures) => {
-                        let unlocks = self.unlocks();
-                        self.let_go(&unlocks, by).await;
-                        return Err(failures);
+            let (dirty, failures) =
+                match locks::judge(locks, &replies, own_session, &self.asked.profile.error_rules) {
+                    LockOutcome::Held => {
+                        match classify::required_data(Step::Check, read, &self.asked.profile.error_rules) {
+                            Ok(data) => return Ok(data),
+                            Err(failures) => {
+                                let unlocks = self.unlocks();
+                                self.let_go(&unlocks, by).await;
+                                return Err(failures);
+                            }
+                        }
                     }
-                },
-                LockOutcome::CandidateOnly => {
-                    self.remark(
+                    LockOutcome::CandidateOnly => {
+                        self.remark(
                         "running can't be locked together with the candidate; the candidate's lock is used",
                     );
-                    let unlocks = held(locks, &replies);
-                    self.let_go(&unlocks, by).await;
-                    self.locks = LockSet::Candidate;
-                    continue;
-                }
-                LockOutcome::DirtyCandidate(failures) => (true, failures),
-                LockOutcome::Refused(failures) => (false, failures),
-            };
+                        let unlocks = held(locks, &replies);
+                        self.let_go(&unlocks, by).await;
+                        self.locks = LockSet::Candidate;
+                        continue;
+                    }
+                    LockOutcome::DirtyCandidate(failures) => (true, failures),
+                    LockOutcome::Refused(failures) => (false, failures),
+                };
             let mut give_back = held(locks, &replies);
             if dirty && may_discard {
                 give_back.insert(0, Operation::discard_changes());
@@ -329,10 +332,14 @@ impl Device<'_> {
         let asks: Vec<Operation> = discard.into_iter().chain([edit]).collect();
         match self.send(Step::Edit.name(), &asks, by).await {
             Err(failure) => Err(vec![classify::of_silence(Step::Edit, &failure)]),
-            Ok(replies) if replies.iter().all(Reply::is_ok) => Ok(()),
+            Ok(replies) if replies.iter().all(|reply| classify::is_accepted(Step::Edit, reply)) => Ok(()),
             Ok(replies) => {
-                let refused = replies.iter().filter(|reply| !reply.is_ok());
-                let failures = refused.flat_map(|reply| classify::of_reply(Step::Edit, reply)).collect();
+                let refused = replies.iter().filter(|reply| !classify::is_accepted(Step::Edit, reply));
+                let failures = refused
+                    .flat_map(|reply| {
+                        classify::of_reply_by(&self.asked.profile.error_rules, Step::Edit, reply)
+                    })
+                    .collect();
                 let give_back = self.give_back();
                 self.let_go(&give_back, by).await;
                 Err(failures)
@@ -356,7 +363,9 @@ impl Device<'_> {
                 return Answer::Failed { failures, touched: false };
             }
             Err(failure) => match answered_first(&failure) {
-                Some(reply) if reply.is_ok() || reply.is_error() => (Some(reply), None),
+                Some(reply) if classify::is_accepted(Step::Commit, &reply) || reply.is_error() => {
+                    (Some(reply), None)
+                }
                 _ => {
                     let failures = vec![classify::in_doubt(Step::Commit, &failure)];
                     return Answer::Failed { failures, touched: true };
@@ -364,8 +373,8 @@ impl Device<'_> {
             },
         };
         let committed = committed.unwrap_or_default();
-        if !committed.is_ok() {
-            let failures = classify::of_reply(Step::Commit, &committed);
+        if !classify::is_accepted(Step::Commit, &committed) {
+            let failures = classify::of_reply_by(&self.asked.profile.error_rules, Step::Commit, &committed);
             let is_undone = self.end_refused_commit(read.as_ref()).await;
             return Answer::Failed { failures, touched: !is_undone };
         }
@@ -374,7 +383,7 @@ impl Device<'_> {
             let text = "the connection was lost before the change could be read back";
             return failed(vec![Failure::new(FailureClass::Unreachable, Step::Check.name(), text)]);
         };
-        let data = match classify::data_of(Step::Check, read) {
+        let data = match classify::required_data(Step::Check, read, &self.asked.profile.error_rules) {
             Ok(data) => data,
             Err(failures) => return failed(failures),
         };
@@ -461,7 +470,8 @@ impl Device<'_> {
         };
         let confirmed = replies.get(1).cloned().unwrap_or_default();
         if !confirmed.is_ok() {
-            let failures = classify::of_reply(Step::Confirm, &confirmed).into_iter();
+            let failures =
+                classify::of_reply_by(&self.asked.profile.error_rules, Step::Confirm, &confirmed).into_iter();
             let doubts = failures.map(|failure| Failure { class: FailureClass::InDoubt, ..failure });
             return Answer::Failed { failures: doubts.collect(), touched: true };
         }
@@ -511,11 +521,13 @@ impl Device<'_> {
         };
         if !confirmed.is_ok() {
             // Whatever the device's reason, it may have rolled back before.
-            let failures = classify::of_reply(Step::Confirm, &confirmed);
+            let failures = classify::of_reply_by(&self.asked.profile.error_rules, Step::Confirm, &confirmed);
             self.drop_session();
             return in_doubt(failures);
         }
-        let in_force = match read.map(|read| classify::data_of(Step::Check, read)) {
+        let in_force = match read
+            .map(|read| classify::required_data(Step::Check, read, &self.asked.profile.error_rules))
+        {
             Some(Ok(data)) if self.work.after(&data) => Ok(()),
             Some(Ok(data)) => {
                 let difference = classify::shorten(&self.work.difference(&data));
@@ -568,7 +580,9 @@ impl Device<'_> {
                 self.clean = replies.iter().skip(1).all(|reply| !reply.is_error());
                 let saved = replies.first().is_some_and(Reply::is_ok);
                 let first = replies.first().filter(|_| !saved);
-                first.map(|reply| classify::of_reply(Step::Save, reply)).unwrap_or_default()
+                first
+                    .map(|reply| classify::of_reply_by(&self.asked.profile.error_rules, Step::Save, reply))
+                    .unwrap_or_default()
             }
             Err(failure) => vec![classify::of_silence(Step::Save, &failure)],
         };
@@ -660,7 +674,7 @@ pub(super) fn answered_first(failure: &RpcFailure) -> Option<Reply> {
 
 /// Unlocks the datastores whose lock requests were answered by ok.
 fn held(locks: LockSet, replies: &[Reply]) -> Vec<Operation> {
-    let held = locks.datastores().iter().zip(replies).filter(|(_, reply)| reply.is_ok());
+    let held = locks.datastores().iter().zip(replies).filter(|(_, reply)| reply.has_ok());
     held.rev().map(|(datastore, _)| Operation::unlock(*datastore)).collect()
 }
 

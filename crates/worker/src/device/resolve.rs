@@ -103,14 +103,15 @@ impl Device<'_> {
         let set = if probe == Datastore::Running { LockSet::Running } else { LockSet::Candidate };
         if set == LockSet::Running
             && self.locks == LockSet::RunningAndCandidate
-            && locks::is_not_lockable(&lock)
+            && locks::is_not_lockable(&lock, &self.asked.profile.error_rules)
         {
             // Asked again at once, by the lock that this device has.
             self.locks = LockSet::Candidate;
             return Box::pin(self.question(step, operations, by)).await;
         }
-        let data = classify::data_of(Step::Check, read).map_err(lost)?;
-        let lock = match lock.is_ok() {
+        let data =
+            classify::required_data(Step::Check, read, &self.asked.profile.error_rules).map_err(lost)?;
+        let lock = match lock.has_ok() {
             true => Lock::Granted,
             false => Lock::Denied(lock.errors().iter().find_map(RpcError::session_id)),
         };
@@ -380,11 +381,11 @@ impl Device<'_> {
         })?;
         let mut replies = replies.into_iter();
         let changed = if is_change { replies.next().unwrap_or_default() } else { Reply::ok() };
-        if !changed.is_ok() {
+        if !classify::is_accepted(step, &changed) {
             // What is in the candidate goes with the session; of an edit of running a part may stay.
             *touched |= step == Step::Edit;
             self.drop_session();
-            return Err(classify::of_reply(step, &changed));
+            return Err(classify::of_reply_by(&self.asked.profile.error_rules, step, &changed));
         }
         *touched = true;
         let data = replies.next().and_then(Reply::into_data);

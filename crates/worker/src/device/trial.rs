@@ -2,10 +2,7 @@
 
 use tokio::time::Instant;
 use turnup_core::failure::Failure;
-use turnup_netconf::{
-    message::Reply,
-    operation::{Datastore, Operation},
-};
+use turnup_netconf::operation::{Datastore, Operation};
 
 use super::Device;
 use crate::{
@@ -42,8 +39,11 @@ impl Device<'_> {
         }
         let validate = [Operation::validate(Datastore::Candidate)];
         match self.send(Step::Validate.name(), &validate, by).await {
-            Ok(replies) if replies.iter().all(Reply::is_ok) => Ok(()),
-            Ok(replies) => Err(replies.iter().flat_map(|r| classify::of_reply(Step::Validate, r)).collect()),
+            Ok(replies) if replies.iter().all(|r| classify::is_accepted(Step::Validate, r)) => Ok(()),
+            Ok(replies) => Err(replies
+                .iter()
+                .flat_map(|r| classify::of_reply_by(&self.asked.profile.error_rules, Step::Validate, r))
+                .collect()),
             Err(failure) => Err(vec![classify::of_silence(Step::Validate, &failure)]),
         }
     }

@@ -175,10 +175,12 @@ pub(crate) fn failure(error: &Value) -> String {
     let mut parts = Vec::new();
     parts.extend(error["device"].as_str().map(|device| format!("{device}:")));
     parts.push(text(error.get("message")));
-    let tags: Vec<String> = ["class", "phase", "error_tag", "error_app_tag", "path"]
+    let fields = ["class", "phase", "error_tag", "error_app_tag", "path"].iter();
+    let fields = fields.filter_map(|field| error[field].as_str().map(|value| format!("{field} {value}")));
+    let info = items(&error["error_info"])
         .iter()
-        .filter_map(|field| error[field].as_str().map(|value| format!("{field} {value}")))
-        .collect();
+        .map(|info| format!("{} {}", text(info.get("name")), text(info.get("value"))));
+    let tags: Vec<String> = fields.chain(info).collect();
     format!("{} ({})", parts.join(" "), tags.join(", "))
 }
 

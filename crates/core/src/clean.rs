@@ -1,0 +1,72 @@
+//! Texts from outside, as they may stand in failures, logs and at a terminal.
+
+/// A text as one line of at most `most` characters: white space becomes one space, control characters and
+/// those that change the direction of the text are written as escapes (`\u{1b}`). Database, terminal and
+/// log take the result as it is.
+#[must_use]
+pub fn line(text: &str, most: usize) -> String {
+    let mut out = String::new();
+    let (mut length, mut pending_space) = (0, false);
+    for c in text.chars() {
+        if c.is_whitespace() {
+            pending_space = !out.is_empty();
+            continue;
+        }
+        if length + usize::from(pending_space) >= most {
+            out.push('…');
+            return out;
+        }
+        if std::mem::take(&mut pending_space) {
+            out.push(' ');
+            length += 1;
+        }
+        if is_unsafe(c) {
+            out.extend(c.escape_unicode());
+            length += c.escape_unicode().len();
+        } else {
+            out.push(c);
+            length += 1;
+        }
+    }
+    out
+}
+
+/// The same of a text of several lines, whose line breaks stay.
+#[must_use]
+pub fn lines(text: &str, most: usize) -> String {
+    let mut out = String::new();
+    for (length, c) in text.chars().enumerate() {
+        if length >= most {
+            out.push('…');
+            return out;
+        }
+        match is_unsafe(c) && !matches!(c, '\n' | '\t') {
+            true => out.extend(c.escape_unicode()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_has_no_control_characters_and_a_bounded_length() {
+        assert_eq!(line("  a\r\n\tb \u{1b}[31m\0 ", 100), "a b \\u{1b}[31m\\u{0}");
+        assert_eq!((line("abcdef", 3), line("abc   ", 3)), ("abc…".to_owned(), "abc".to_owned()));
+        assert_eq!(line("a\u{202e}b", 10), "a\\u{202e}b");
+    }
+
+    #[test]
+    fn lines_keep_their_breaks() {
+        assert_eq!(lines("a\n  b\0\r", 100), "a\n  b\\u{0}\\u{d}");
+        assert_eq!(lines("abcdef", 3), "abc…");
+    }
+}
