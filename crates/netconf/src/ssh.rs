@@ -181,7 +181,8 @@ pub enum ConnectError {
     /// The device opens no further channel or subsystem. Routers answer so when all of their sessions are
     /// taken, and also when NETCONF isn't enabled.
     #[error(
-        "{target} has no free session, or does not allow NETCONF ({reason}): worth retrying; if it stays,          NETCONF is not enabled there or not for this user: check the port and the device"
+        "{target} has no free session, or does not allow NETCONF ({reason}): worth retrying; if it stays, \
+         NETCONF is not enabled there or not for this user: check the port and the device"
     )]
     NoSession {
         /// The device.
@@ -191,7 +192,8 @@ pub enum ConnectError {
     },
     /// The device lets the user log in but not use NETCONF, and says so.
     #[error(
-        "{target} gives user {username} no usable NETCONF session; it says: {words}. Check the user's rights          on the device; don't retry"
+        "{target} gives user {username} no usable NETCONF session; it says: {words:?}: check the user's rights \
+         on the device; don't retry"
     )]
     Restricted {
         /// The device.

@@ -40,7 +40,8 @@ pub enum WeakAlgorithm {
     DiffieHellmanGroup14Sha1,
     /// Key exchange `diffie-hellman-group-exchange-sha1` (RFC 4419).
     DiffieHellmanGroupExchangeSha1,
-    /// Host key and client key signatures `ssh-rsa`, which are made with SHA-1 (RFC 4253 §6.6).
+    /// Host key and client key signatures `ssh-rsa`, which are made with SHA-1 (RFC 4253 §6.6). A client key
+    /// signs with it first if the server doesn't name the signatures that it takes.
     SshRsa,
     /// Message authentication `hmac-sha1` (RFC 4253 §6.4).
     HmacSha1,

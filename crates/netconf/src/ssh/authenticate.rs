@@ -111,11 +111,18 @@ impl<H: Handler> Login<'_, H> {
         self.offered.as_ref().is_none_or(|offered| offered.contains(&method))
     }
 
-    fn lost(&self, error: impl std::fmt::Display) -> ConnectError {
+    fn lost(&self, error: russh::Error) -> ConnectError {
+        let reason = match error {
+            // What russh says when its task has ended with the connection.
+            russh::Error::SendError | russh::Error::RecvError | russh::Error::Disconnect => {
+                "the device closed the connection".to_owned()
+            }
+            error => error.to_string(),
+        };
         ConnectError::Unreachable {
             target: self.target.clone(),
             phase: Phase::Authentication,
-            reason: error.to_string(),
+            reason: format!("{reason}{}", super::remark(&self.hint)),
         }
     }
 
@@ -207,19 +214,20 @@ impl<H: Handler> Login<'_, H> {
         }
         let best = self.handle.best_supported_rsa_hash().await.map_err(|e| self.lost(e))?;
         Ok(match best {
+            // OpenSSH names what it knows, and not only what it is set to take.
+            Some(Some(hash)) if self.allows_ssh_rsa => vec![Some(hash), None],
             Some(Some(hash)) => vec![Some(hash)],
             Some(None) if self.allows_ssh_rsa => vec![None],
             Some(None) => {
                 self.hint = Some(IS_SHA_1);
                 Vec::new()
             }
+            // Servers that know SHA-1 only say nothing, and some end the connection at anything else. So
+            // where SHA-1 is allowed it comes first.
+            None if self.allows_ssh_rsa => vec![None, Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
             None => {
-                let mut hashes = vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)];
-                match self.allows_ssh_rsa {
-                    true => hashes.push(None),
-                    false => self.hint = Some(MAY_BE_SHA_1),
-                }
-                hashes
+                self.hint = Some(MAY_BE_SHA_1);
+                vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)]
             }
         })
     }

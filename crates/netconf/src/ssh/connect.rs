@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use russh::client::{self, Handle, Msg};
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, Disconnect};
+use russh::client::{self, Handle};
+use russh::{ChannelMsg, ChannelOpenFailure, ChannelReadHalf, Disconnect};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -260,14 +260,29 @@ async fn open(
         }
         Err(error) => return Err(lost(error)),
     };
-    // Our hello needs no answer to go out, so it saves a round trip to send it along.
     channel.request_subsystem(true, "netconf").await.map_err(lost)?;
-    channel.data_bytes(progress.protocol.hello()).await.map_err(lost)?;
-    let channel = greet(channel, progress, target, credentials).await?;
+    let (mut reader, writer) = channel.split();
+    // Our hello needs no answer to go out, so it saves a round trip to send it along. A server may give no
+    // window until the subsystem runs, so the answer to the request is read at the same time.
+    let hello = progress.protocol.hello();
+    {
+        let (send, greeting) = (writer.data_bytes(hello), greet(&mut reader, progress, target, credentials));
+        tokio::pin!(send, greeting);
+        tokio::select! {
+            biased;
+            result = &mut send => {
+                result.map_err(lost)?;
+                greeting.await?;
+            }
+            greeted = &mut greeting => {
+                greeted?;
+                send.await.map_err(lost)?;
+            }
+        }
+    }
     if !options.settle.is_zero() {
         tokio::time::sleep(options.settle).await;
     }
-    let (reader, writer) = channel.split();
     let protocol =
         std::mem::replace(&mut progress.protocol, ClientSession::new(options.limits, options.offer_base_1_1));
     Ok(Session {
@@ -297,18 +312,18 @@ fn no_channel(target: &Target, reason: ChannelOpenFailure, description: &str) ->
 
 /// Waits for the subsystem and the server's hello.
 async fn greet(
-    mut channel: Channel<Msg>,
+    reader: &mut ChannelReadHalf,
     progress: &mut Progress,
     target: &Target,
     credentials: &Credentials,
-) -> Result<Channel<Msg>, ConnectError> {
+) -> Result<(), ConnectError> {
     let not_netconf = |reason: String| ConnectError::NotNetconf { target: target.clone(), reason };
     // Set once a message came that is no hello.
     let mut hello_by: Option<Instant> = None;
     loop {
         let message = match hello_by {
-            None => channel.wait().await,
-            Some(by) => match timeout_at(by, channel.wait()).await {
+            None => reader.wait().await,
+            Some(by) => match timeout_at(by, reader.wait()).await {
                 Ok(message) => message,
                 Err(_) => {
                     return Err(match (progress.refused(), progress.said()) {
@@ -328,7 +343,7 @@ async fn greet(
                 let protocol = &mut progress.protocol;
                 let event = protocol.receive(&data).and_then(|()| protocol.next_event());
                 match event {
-                    Ok(Some(Event::Established)) => return Ok(channel),
+                    Ok(Some(Event::Established)) => return Ok(()),
                     Ok(_) if hello_by.is_none() && protocol.has_other_message_before_hello() => {
                         hello_by = Some(Instant::now() + HELLO_GRACE);
                     }
