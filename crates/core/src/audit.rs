@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{lifecycle::AuditState, name::DeviceName, words::words};
+use crate::{lifecycle::AuditState, name::DeviceName, nodes::NodeFacts, words::words};
 
 /// Most differences kept of one device.
 pub const MAX_DIFFERENCES: usize = 100;
@@ -45,6 +45,10 @@ words!(
         Changed = "changed" / "changed",
         /// On the device inside of what the service owns, and not wanted.
         Extra = "extra" / "extra",
+        /// On the device, but marked by it as not in force.
+        Inactive = "inactive" / "deactivated",
+        /// Its entries are on the device in another order, which counts.
+        Order = "order" / "in another order",
     }
 );
 
@@ -96,8 +100,11 @@ pub struct ConfigWork {
     /// Canonical paths of the nodes that are the service's alone: what is in them and not in the
     /// footprint is extra.
     pub owned: Vec<String>,
-    /// Keys of the lists, by list name.
+    /// Keys of the lists, by path or list name.
     pub keys: BTreeMap<String, Vec<String>>,
+    /// What else is known of its nodes.
+    #[serde(default, skip_serializing_if = "NodeFacts::is_empty")]
+    pub nodes: NodeFacts,
 }
 
 /// A functional check at one device.
@@ -234,6 +241,13 @@ impl std::fmt::Display for Difference {
             }
             (Drift::Missing, Some(wanted), _) => write!(f, "{} is missing (wanted {wanted:?})", self.path),
             (Drift::Extra, _, Some(found)) => write!(f, "{} is extra ({found:?})", self.path),
+            // Other marks than that of being inactive say something else, such as that nothing may be changed.
+            (Drift::Inactive, _, Some(mark)) if !mark.starts_with("inactive") => {
+                write!(f, "{} is marked {mark}", self.path)
+            }
+            (Drift::Order, Some(wanted), Some(found)) => {
+                write!(f, "the order of {} differs: {found} instead of {wanted}", self.path)
+            }
             (drift, ..) => write!(f, "{} is {}", self.path, drift.title()),
         }
     }

@@ -20,6 +20,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod message;
 pub mod name;
+pub mod nodes;
 pub mod order;
 pub mod platforms;
 pub mod policy;

@@ -12,6 +12,7 @@ use crate::{
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
     name::{CredentialRef, DeviceName, PlatformName, RegionName},
+    nodes::NodeFacts,
     profile::Profile,
     words::words,
 };
@@ -251,8 +252,12 @@ pub struct DeviceEdit {
     pub after: Condition,
     /// Held before the edit.
     pub before: Condition,
-    /// Keys of the lists in the configuration, by list name: which elements identify an entry.
+    /// Keys of the lists in the configuration: which elements identify an entry. By path of local names,
+    /// or by the list's name for all lists of that name; a path wins.
     pub keys: BTreeMap<String, Vec<String>>,
+    /// What else is known of its nodes.
+    #[serde(default, skip_serializing_if = "NodeFacts::is_empty")]
+    pub nodes: NodeFacts,
     /// What the order adds together with others of the deployment, and nobody held before. The inverse leaves
     /// it: whoever undoes the edit removes it as well, unless another of these orders is in force there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,6 +1,7 @@
 //! Subtree filtering, RFC 6241 §6, as a function on trees.
 
-use crate::keys::ListKeys;
+use crate::model::{Model, child_path, entry_keys};
+use crate::spelling::{self, Kinds};
 use crate::xml::{Element, Node};
 
 /// What `filter` selects from `data`.
@@ -8,14 +9,14 @@ use crate::xml::{Element, Node};
 /// `filter` is the `<filter type="subtree">` element and `data` the element that holds the top-level nodes
 /// of the data model (`<data>`); only the children of both are looked at. The result is an element of the
 /// same name as `data`. A filter without children selects nothing (§6.4.2). A filter element without
-/// namespace matches any namespace. With `keys`, the key leaves of a list entry are returned along with
+/// namespace matches any namespace. With a `model`, the key leaves of a list entry are returned along with
 /// what was selected in it (allowed by §6.2.5 and needed to make sense of the answer).
-pub fn subtree(data: &Element, filter: &Element, keys: &dyn ListKeys) -> Element {
+pub fn subtree(data: &Element, filter: &Element, model: &dyn Model) -> Element {
     let mut selected = Element::new(data.namespace_shared(), data.name());
     let Some(specs) = non_empty(filter.children().collect()) else { return selected };
     for node in data.children() {
         let matching: Vec<&Element> = specs.iter().copied().filter(|spec| names_match(node, spec)).collect();
-        if let Some(kept) = select(node, &matching, keys) {
+        if let Some(kept) = select(node, &matching, model, node.name()) {
             selected.push(kept);
         }
     }
@@ -23,12 +24,12 @@ pub fn subtree(data: &Element, filter: &Element, keys: &dyn ListKeys) -> Element
 }
 
 /// What the filter nodes `specs`, all of which match `data` by name and attributes, select of it.
-fn select(data: &Element, specs: &[&Element], keys: &dyn ListKeys) -> Option<Element> {
+fn select(data: &Element, specs: &[&Element], model: &dyn Model, path: &str) -> Option<Element> {
     let mut containments = Vec::new();
     for spec in specs {
         match kind(spec) {
             Kind::Selection => return Some(data.clone()),
-            Kind::ContentMatch if data.is_leaf() && data.same_value(spec) => return Some(data.clone()),
+            Kind::ContentMatch if data.is_leaf() && matches(data, spec) => return Some(data.clone()),
             Kind::ContentMatch => {}
             Kind::Containment => containments.push(*spec),
         }
@@ -43,11 +44,11 @@ fn select(data: &Element, specs: &[&Element], keys: &dyn ListKeys) -> Option<Ele
     for attribute in data.attributes() {
         kept.set_attribute_ns(attribute.namespace.clone(), attribute.name.clone(), attribute.value.clone());
     }
-    let names = keys.keys_of(data).unwrap_or(&[]);
+    let names = entry_keys(model, path, data).unwrap_or_default();
     let mut found = false;
     for child in data.children() {
         let matching: Vec<&Element> = specs.iter().copied().filter(|spec| names_match(child, spec)).collect();
-        let selected = select(child, &matching, keys);
+        let selected = select(child, &matching, model, &child_path(path, child.name()));
         found |= selected.is_some();
         let is_key =
             || child.namespace() == data.namespace() && names.iter().any(|name| name == child.name());
@@ -81,7 +82,12 @@ fn kind(spec: &Element) -> Kind {
 fn content_matches(data: &Element, spec: &Element) -> bool {
     spec.children()
         .filter(|child| kind(child) == Kind::ContentMatch)
-        .all(|wanted| data.children().any(|leaf| names_match(leaf, wanted) && leaf.same_value(wanted)))
+        .all(|wanted| data.children().any(|leaf| names_match(leaf, wanted) && matches(leaf, wanted)))
+}
+
+/// §6.2.5: text counts as it is written, but for prefixes.
+fn matches(data: &Element, spec: &Element) -> bool {
+    spelling::same_writing(data, spec, Kinds::UNKNOWN)
 }
 
 /// §6.2.1 and §6.2.2: namespace, name, and every attribute of the filter node.

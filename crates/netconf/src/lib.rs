@@ -3,7 +3,8 @@
 //! The client talks to network devices, the server plays them in simulators and tests. The crate knows
 //! nothing of turnup.
 //!
-//! Layers, from pure to IO: [`xml`] trees and functions on them ([`filter`], [`compare`]); [`framing`],
+//! Layers, from pure to IO: [`xml`] trees and functions on them ([`filter`], [`compare`], by a
+//! [`model`] of the data and the [`spelling`] of values); [`framing`],
 //! [`message`], [`capability`], [`operation`]; [`session`], both sides' protocol state without IO; [`ssh`],
 //! the client's transport; [`server`].
 //!
@@ -22,12 +23,13 @@ mod clean;
 pub mod compare;
 pub mod filter;
 pub mod framing;
-pub mod keys;
 pub mod message;
+pub mod model;
 pub mod namespace;
 pub mod operation;
 pub mod server;
 pub mod session;
+pub mod spelling;
 pub mod ssh;
 mod transport;
 pub mod xml;

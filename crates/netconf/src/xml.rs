@@ -333,16 +333,23 @@ impl Element {
 
     // Values.
 
-    /// The trimmed text with each declared prefix replaced by `{namespace}`, so that two values compare
-    /// equal exactly if they mean the same under their own prefixes.
+    /// The trimmed text with each declared prefix replaced by `{namespace}`. Whether a value has prefixes at
+    /// all depends on its type (RFC 7950 §9.10.3, §9.13.2): see [`crate::spelling`] for comparing values.
     pub fn expanded_text(&self) -> Cow<'_, str> {
-        let text = self.text();
+        match self.text() {
+            Cow::Borrowed(text) => self.expand(text),
+            Cow::Owned(text) => Cow::Owned(self.expand(&text).into_owned()),
+        }
+    }
+
+    /// A text with each prefix that this element declares replaced by `{namespace}`.
+    pub(crate) fn expand<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.prefixes.is_empty() || !text.contains(':') {
-            return text;
+            return Cow::Borrowed(text);
         }
         let mut out = String::with_capacity(text.len() + 64);
         let mut from = 0;
-        for (start, colon) in prefix_uses(&text) {
+        for (start, colon) in prefix_uses(text) {
             let prefix = &text[start..colon];
             if let Some((_, namespace)) = self.prefixes.iter().find(|(p, _)| **p == *prefix) {
                 out.push_str(&text[from..start]);
@@ -354,20 +361,6 @@ impl Element {
         }
         out.push_str(&text[from..]);
         Cow::Owned(out)
-    }
-
-    /// Whether the two elements hold the same value. A value without prefix equals one whose only prefix
-    /// is resolved away, since servers differ in whether they write the prefix of an `identityref`.
-    pub fn same_value(&self, other: &Self) -> bool {
-        let (a, b) = (self.expanded_text(), other.expanded_text());
-        if a == b {
-            return true;
-        }
-        match (local_of(&a), local_of(&b)) {
-            (Some(local), None) => local == b,
-            (None, Some(local)) => local == a,
-            _ => false,
-        }
     }
 
     /// Compact XML text (no declaration, no line breaks added), see the module's documentation.
@@ -453,7 +446,7 @@ pub(crate) fn is_xml_space(c: char) -> bool {
 }
 
 /// A character that may stand in a name (an approximation of NCName that keeps out all ASCII syntax).
-fn is_name_char(c: char) -> bool {
+pub(crate) fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') || c >= '\u{80}'
 }
 
@@ -465,12 +458,6 @@ fn prefix_uses(text: &str) -> impl Iterator<Item = (usize, usize)> {
             - before.chars().rev().take_while(|c| is_name_char(*c)).map(char::len_utf8).sum::<usize>();
         (start < colon).then_some((start, colon))
     })
-}
-
-/// The local part of an expanded value that is a single qualified name.
-fn local_of(expanded: &str) -> Option<&str> {
-    let local = expanded.strip_prefix('{')?.split_once('}')?.1;
-    local.chars().all(is_name_char).then_some(local)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use turnup_core::{
     id::OrderId,
     message::{Condition, DeviceEdit, Joint},
+    nodes::NodeFacts,
 };
-use turnup_netconf::xml::Element;
+use turnup_netconf::{model::child_path, xml::Element};
 
 use crate::{
     diff::{self, Comparison, Delta, Extent},
@@ -66,7 +67,8 @@ impl Change {
         joint: &dyn Fn(&str) -> bool,
     ) -> Option<Edit> {
         let stays = &|node: &str| stays(node) || joint(node);
-        let shape = shape_of(self.new.iter().chain(&self.old).chain(&self.strays));
+        let all = || self.new.iter().chain(&self.old).chain(&self.strays);
+        let shape = Shape { nodes: nodes_of(all()), ..shape_of(all()) };
         let before = shape_of(self.old.iter().chain(&self.strays));
         let after = shape_of(self.new.iter());
         let tree = |footprint: &Option<Footprint>| -> Vec<Element> {
@@ -116,9 +118,25 @@ impl Change {
             after: after_is,
             before: before_was,
             keys: shape.keys.clone(),
+            nodes: shape.nodes.clone(),
             joint: self.joint(joint),
         };
         Some(Edit { edit, text: diff::text(&forward, &shape) })
+    }
+
+    /// What the order asks for and doesn't get, in words.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let (Some(old), Some(new)) = (&self.old, &self.new) else { return Vec::new() };
+        let lists = diff::reordered(old.tree(), new.tree(), new.shape());
+        lists
+            .into_iter()
+            .map(|list| {
+                format!(
+                    "the entries of {list} are wanted in another order, which is not written: nothing says that \
+                     their order counts; if it does, name the list under 'ordered' in the definition"
+                )
+            })
+            .collect()
     }
 
     /// What is added of the shared nodes that are `joint`, with what removes each and nothing else.
@@ -143,7 +161,7 @@ impl Change {
 /// its definition may be others; the first counts where keys differ, and what any regards as owned is.
 fn shape_of<'f>(footprints: impl Iterator<Item = &'f Footprint>) -> Shape {
     let mut all = footprints.map(Footprint::shape);
-    let mut shape = all.next().cloned().unwrap_or_default();
+    let mut shape = all.next().map(Shape::without_nodes).unwrap_or_default();
     for other in all {
         for (list, keys) in &other.keys {
             shape.keys.entry(list.clone()).or_insert_with(|| keys.clone());
@@ -162,6 +180,16 @@ fn shape_of<'f>(footprints: impl Iterator<Item = &'f Footprint>) -> Shape {
     shape
 }
 
+/// What all of several footprints say of their nodes.
+fn nodes_of<'f>(footprints: impl Iterator<Item = &'f Footprint>) -> NodeFacts {
+    let mut all = footprints.map(Footprint::nodes);
+    let mut nodes = all.next().cloned().unwrap_or_default();
+    for other in all {
+        nodes.merge(other);
+    }
+    nodes
+}
+
 fn condition(deltas: &[Delta]) -> Condition {
     match (diff::present(deltas), diff::absent(deltas)) {
         (Some(present), None) => Condition::Contains(present),
@@ -172,25 +200,27 @@ fn condition(deltas: &[Delta]) -> Condition {
     }
 }
 
-/// Adds to `tree` the nodes of `more` that it lacks. The first of `shapes` that fits an element has its keys.
-fn unite(tree: &mut Vec<Element>, more: &[Element], shapes: &[&Shape], path: &str) {
+/// Adds to `tree`, which is at this path of local names, the nodes of `more` that it lacks. The first of
+/// `shapes` that fits an element has its keys.
+fn unite(tree: &mut Vec<Element>, more: &[Element], shapes: &[&Shape], at: &str) {
     let id = |element: &Element| {
-        let step = shapes.iter().find_map(|shape| step_of(element, shape, path).ok());
+        let inner = child_path(at, element.name());
+        let step = shapes.iter().find_map(|shape| step_of(element, shape, &inner, "").ok());
         (step.unwrap_or_default(), element.namespace().to_owned())
     };
     let mut places: BTreeMap<(String, String), usize> =
         tree.iter().enumerate().map(|(at, element)| (id(element), at)).collect();
     for element in more {
         match places.get(&id(element)) {
-            Some(at) => {
-                let Some(known) = tree.get_mut(*at) else { continue };
+            Some(place) => {
+                let Some(known) = tree.get_mut(*place) else { continue };
                 if known.is_leaf() || element.is_leaf() {
                     continue;
                 }
-                let here = format!("{path}/{}", id(element).0);
+                let inner = child_path(at, element.name());
                 let mut children: Vec<Element> = known.children().cloned().collect();
                 let theirs: Vec<Element> = element.children().cloned().collect();
-                unite(&mut children, &theirs, shapes, &here);
+                unite(&mut children, &theirs, shapes, &inner);
                 let empty = Element::new(known.namespace_shared(), known.name());
                 *known = empty.with_children(children);
             }

@@ -99,6 +99,8 @@ pub struct DevicePlan {
     pub edit: Option<Edit>,
     /// What the service has there afterwards; none: it leaves the device.
     pub footprint: Option<Footprint>,
+    /// What the order asks for and doesn't get, in words.
+    pub notes: Vec<String>,
 }
 
 impl Draft {
@@ -144,7 +146,7 @@ impl Draft {
     pub fn estimated_bytes(&self) -> usize {
         let footprints = |change: &Change| {
             let all = change.old.iter().chain(&change.strays).chain(&change.new);
-            all.map(|footprint| footprint.config().len()).sum::<usize>()
+            all.map(|footprint| footprint.config().len() + footprint.nodes().estimated_bytes()).sum::<usize>()
         };
         // Each part of it comes in the edit, the inverse, the filter or the conditions, about three times;
         // quotes are escaped.
@@ -246,7 +248,8 @@ impl Draft {
                 let edit = change.edit_beside(order, &stays, &|node| {
                     is_joint(node) && !stays(node) && !held_before.contains(node)
                 });
-                Some((device, DevicePlan { platform, edit, footprint: change.new }))
+                let notes = change.notes();
+                Some((device, DevicePlan { platform, edit, footprint: change.new, notes }))
             })
             .collect();
         Ok(Plan { kind, devices })
@@ -358,6 +361,9 @@ impl Plan {
                         let _ = writeln!(out, "  {line}");
                     }
                 }
+            }
+            for note in &plan.notes {
+                let _ = writeln!(out, "  note: {note}");
             }
         }
         out

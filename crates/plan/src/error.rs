@@ -44,12 +44,17 @@ pub enum BadContent {
         text: String,
     },
     /// A list entry that nothing identifies.
-    #[error("{path} is a list entry (see 'keys') without its key leaf {key:?}, or with an empty one")]
+    #[error(
+        "{path} is a list entry (see 'keys') without its key leaf {key:?}, or with an empty one; if this list has \
+         other keys than others of its name, declare them by its path: '{list}: […]'"
+    )]
     MissingKey {
         /// Path of the list entry.
         path: String,
         /// Name of the missing key leaf.
         key: String,
+        /// The list, in local names from the top.
+        list: String,
     },
     /// The same node twice.
     #[error("{path} is there twice; if it is a list, declare its keys, and give each entry other key values")]

@@ -1,13 +1,14 @@
 //! A footprint: what one service wants on one device.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use turnup_core::name::PlatformName;
-use turnup_netconf::xml::{Element, Limits, Node, parse_str};
+use turnup_core::{name::PlatformName, nodes::NodeFacts};
+use turnup_netconf::{
+    compare,
+    model::{Model as _, child_path},
+    xml::{Element, Limits, Node, parse_str},
+};
 
 use crate::{
     error::BadContent,
@@ -17,7 +18,8 @@ use crate::{
 };
 
 /// What one service wants on one device, checked and in canonical form: list keys first (RFC 7950 §7.8.5),
-/// entries that several endpoints share written once, no white space between elements.
+/// entries that several endpoints share written once, no white space between elements, and where YANG is
+/// known, values as it writes them (§9.1).
 ///
 /// It is stored with the service and holds all that is needed to take it away again, whatever has become
 /// of its definition since. Reading a stored one checks it again.
@@ -28,7 +30,20 @@ pub struct Footprint {
     config: String,
     shape: Shape,
     tree: Vec<Element>,
+    values: CheckedValues,
 }
+
+/// The set of YANG modules that has read all values already. No part of what a footprint is.
+#[derive(Debug, Clone, Default)]
+struct CheckedValues(Option<String>);
+
+impl PartialEq for CheckedValues {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for CheckedValues {}
 
 /// How a footprint is stored.
 #[derive(Serialize, Deserialize)]
@@ -59,7 +74,7 @@ impl Footprint {
         Self::rendered(platform, config, shape, None)
     }
 
-    /// The same of what a template has written. Lists that `shape` doesn't declare are as YANG says.
+    /// The same of what a template has written. What `shape` doesn't declare is as YANG says.
     pub(crate) fn rendered(
         platform: PlatformName,
         config: &str,
@@ -71,9 +86,22 @@ impl Footprint {
             // Only of what is in here: a footprint is stored with its declarations.
             declare(&tree, yang, &mut shape);
         }
-        let tree = arrange_above(tree, &shape, &mut Vec::new(), "")?;
-        let config = to_xml(&tree);
-        Ok(Self { platform, config, shape, tree })
+        let mut tree = arrange_above(tree, &shape, "", "")?;
+        let mut config = to_xml(&tree);
+        let mut values = CheckedValues::default();
+        if let Some(yang) = yang
+            && let Some(canonical) = yang.canonical(&tree, &config)
+        {
+            values.0 = Some(yang.digest().to_owned());
+            let ordered = std::mem::take(&mut shape.nodes.ordered);
+            shape.nodes = NodeFacts { ordered, ..canonical.facts };
+            if let Some(canonical) = canonical.tree {
+                // Two entries that were written differently may be one.
+                tree = arrange_above(canonical, &shape, "", "")?;
+                config = to_xml(&tree);
+            }
+        }
+        Ok(Self { platform, config, shape, tree, values })
     }
 
     /// The device's platform when this was planned.
@@ -88,10 +116,28 @@ impl Footprint {
         &self.config
     }
 
-    /// List name → names of its key leaves.
+    /// Lists, by path or name → names of their key leaves.
     #[must_use]
     pub fn keys(&self) -> &BTreeMap<String, Vec<String>> {
         &self.shape.keys
+    }
+
+    /// What else is known of the nodes in it.
+    #[must_use]
+    pub fn nodes(&self) -> &NodeFacts {
+        &self.shape.nodes
+    }
+
+    /// What is known of the nodes in it, and with YANG also of those that a device may show inside of what the
+    /// service owns.
+    #[must_use]
+    pub fn nodes_for_audit(&self, yang: Option<&Yang>) -> NodeFacts {
+        let mut facts = self.shape.nodes.clone();
+        if let Some(yang) = yang {
+            let is_owned = |path: &str| self.shape.place(path) == Place::Owned;
+            yang.add_inside(&self.tree, &is_owned, &mut facts);
+        }
+        facts
     }
 
     /// The nodes that belong to the service alone, as canonical paths such as
@@ -125,7 +171,7 @@ impl Footprint {
     /// but what identifies them.
     #[must_use]
     pub fn filter(&self) -> String {
-        to_xml(&bones(self.tree.iter(), &self.shape, &mut Vec::new()))
+        to_xml(&bones(self.tree.iter(), &self.shape, ""))
     }
 
     /// Checks it against the platform's YANG: types, ranges, keys, patterns, and that nothing mandatory is
@@ -134,11 +180,9 @@ impl Footprint {
     /// # Errors
     /// Every violation, with its path.
     pub fn check(&self, yang: &Yang) -> Result<(), Vec<Violation>> {
-        let whole = |path: &str| {
-            let names: Vec<&str> = path.split('/').collect();
-            matches!(self.shape.place(&names), Place::Owned | Place::Shared)
-        };
-        yang.check_tree(&self.tree, &self.config, &whole)
+        let whole = |path: &str| matches!(self.shape.place(path), Place::Owned | Place::Shared);
+        let values_are_checked = self.values.0.as_deref() == Some(yang.digest());
+        yang.check_tree(&self.tree, &self.config, &whole, values_are_checked)
     }
 
     pub(crate) fn tree(&self) -> &[Element] {
@@ -151,7 +195,7 @@ impl Footprint {
 
     /// Calls `found` with every owned and shared node and its path.
     fn visit(&self, found: &mut dyn FnMut(Place, &str, &Element)) {
-        visit(self.tree.iter(), &self.shape, &mut Vec::new(), "", found);
+        visit(self.tree.iter(), &self.shape, "", "", found);
     }
 }
 
@@ -187,17 +231,33 @@ fn parse(config: &str) -> Result<Vec<Element>, BadContent> {
     Ok(root.into_children().collect())
 }
 
-/// Takes over what YANG says of the lists in `tree` that aren't declared.
+/// Takes over what YANG says of the lists in `tree` whose paths aren't declared. It knows every node, and so
+/// wins over what is declared for all lists of a name.
 fn declare(tree: &[Element], yang: &Yang, shape: &mut Shape) {
-    let mut left: Vec<&Element> = tree.iter().collect();
-    while let Some(element) = left.pop() {
-        if !shape.keys.contains_key(element.name())
-            && let Some(keys) = yang.keys().get(element.name())
-        {
-            shape.keys.insert(element.name().to_owned(), keys.clone());
+    fn inside<'e>(
+        elements: impl Iterator<Item = &'e Element>,
+        top: Option<&str>,
+        path: &str,
+        yang: &Yang,
+        shape: &mut Shape,
+    ) {
+        for element in elements {
+            let top = top.unwrap_or(element.namespace());
+            let here = child_path(path, element.name());
+            if let Some(list) = yang.list(top, &here, element.namespace()) {
+                if shape.keys.list_keys(&here) != Some(list.keys.as_slice())
+                    && !shape.keys.contains_key(&here)
+                {
+                    shape.keys.insert(here.clone(), list.keys.clone());
+                }
+                if list.ordered && !shape.nodes.ordered.contains(&here) {
+                    shape.nodes.ordered.insert(here.clone());
+                }
+            }
+            inside(element.children(), Some(top), &here, yang, shape);
         }
-        left.extend(element.children());
     }
+    inside(tree.iter(), None, "", yang, shape);
 }
 
 pub(crate) fn to_xml(tree: &[Element]) -> String {
@@ -221,36 +281,36 @@ struct Group {
     rest: Option<Vec<Element>>,
 }
 
+/// `at` is where the elements are in local names, `path` the same with keys.
 fn arrange_above(
     elements: Vec<Element>,
     shape: &Shape,
-    names: &mut Vec<String>,
+    at: &str,
     path: &str,
 ) -> Result<Vec<Element>, BadContent> {
     let mut groups: Vec<Group> = Vec::new();
     for element in elements {
         check_plain(&element, path)?;
-        let step = step_of(&element, shape, path)?;
+        let inner = child_path(at, element.name());
+        let step = step_of(&element, shape, &inner, path)?;
         let here = format!("{path}/{step}");
-        names.push(element.name().to_owned());
-        let place = shape.place(names);
-        names.pop();
+        let place = shape.place(&inner);
         let known = groups.iter_mut().find(|group| group.step == step && group.shell.same_name(&element));
         match (place, known) {
             (Place::Outside, _) => return Err(BadContent::NotOwned { path: here }),
             (Place::Owned, Some(_)) => return Err(BadContent::Duplicate { path: here }),
             // Two endpoints on one port hold the same shared node; they must agree on it.
             (Place::Shared, Some(known)) => {
-                if known.shell != arrange_inside(element, shape, path)? {
+                if known.shell != arrange_inside(element, shape, &inner, path)? {
                     return Err(BadContent::Duplicate { path: here });
                 }
             }
             (Place::Owned | Place::Shared, None) => {
-                let shell = arrange_inside(element, shape, path)?;
+                let shell = arrange_inside(element, shape, &inner, path)?;
                 groups.push(Group { step, shell, rest: None });
             }
             (Place::Above, known) => {
-                let (shell, rest) = split(element, shape, &here)?;
+                let (shell, rest) = split(element, shape, &inner, &here)?;
                 if rest.is_empty() {
                     return Err(BadContent::NotOwned { path: here });
                 }
@@ -266,26 +326,27 @@ fn arrange_above(
         .map(|Group { step, shell, rest }| match rest {
             None => Ok(shell),
             Some(rest) => {
-                names.push(shell.name().to_owned());
-                let rest = arrange_above(rest, shape, names, &format!("{path}/{step}"))?;
-                names.pop();
+                let inner = child_path(at, shell.name());
+                let rest = arrange_above(rest, shape, &inner, &format!("{path}/{step}"))?;
                 Ok(shell.with_children(rest))
             }
         })
         .collect()
 }
 
-fn arrange_inside(element: Element, shape: &Shape, parent: &str) -> Result<Element, BadContent> {
+/// `at` is the element's own path in local names, `parent` the path around it with keys.
+fn arrange_inside(element: Element, shape: &Shape, at: &str, parent: &str) -> Result<Element, BadContent> {
     check_plain(&element, parent)?;
-    let path = format!("{parent}/{}", step_of(&element, shape, parent)?);
+    let path = format!("{parent}/{}", step_of(&element, shape, at, parent)?);
     if element.is_leaf() {
         return Ok(element);
     }
-    let (mut shell, rest) = split(element, shape, &path)?;
+    let (mut shell, rest) = split(element, shape, at, &path)?;
     let mut seen = BTreeSet::new();
     for child in rest {
-        let child = arrange_inside(child, shape, &path)?;
-        let mut step = step_of(&child, shape, &path)?;
+        let inner = child_path(at, child.name());
+        let child = arrange_inside(child, shape, &inner, &path)?;
+        let mut step = step_of(&child, shape, &inner, &path)?;
         let same = format!(
             "{step} {} {}",
             child.namespace(),
@@ -316,8 +377,13 @@ fn check_plain(element: &Element, parent: &str) -> Result<(), BadContent> {
 }
 
 /// Takes an element apart: itself with its keys, and its other children.
-fn split(element: Element, shape: &Shape, path: &str) -> Result<(Element, Vec<Element>), BadContent> {
-    let keys = shape.keys_of(&element).unwrap_or_default();
+fn split(
+    element: Element,
+    shape: &Shape,
+    at: &str,
+    path: &str,
+) -> Result<(Element, Vec<Element>), BadContent> {
+    let keys = shape.keys_of(at, &element);
     let mut shell = Element::new(element.namespace_shared(), element.name());
     let mut found: Vec<Option<Element>> = vec![None; keys.len()];
     let mut rest = Vec::new();
@@ -339,66 +405,51 @@ fn split(element: Element, shape: &Shape, path: &str) -> Result<(Element, Vec<El
 }
 
 /// An element's step in a canonical path: name, and the keys of a list entry or the value of a leaf-list's.
-pub(crate) fn step_of(element: &Element, shape: &Shape, parent: &str) -> Result<String, BadContent> {
-    let mut step = element.name().to_owned();
-    if shape.is_leaf_list(element) {
-        step.push_str(&format!("[.={}]", literal(&key_text(element))));
-    }
-    for key in shape.keys_of(element).unwrap_or_default() {
-        let leaf = element.own_child(key).filter(|leaf| leaf.is_leaf() && !leaf.is_empty());
-        let Some(leaf) = leaf else {
-            let path = format!("{parent}/{}", element.name());
-            return Err(BadContent::MissingKey { path, key: key.clone() });
-        };
-        step.push_str(&format!("[{key}={}]", literal(&key_text(leaf))));
-    }
-    Ok(step)
-}
-
-/// A key's value. A prefix may be another in another rendering, and means the same.
-fn key_text(leaf: &Element) -> Cow<'_, str> {
-    if leaf.prefixes().next().is_some() { leaf.expanded_text() } else { leaf.raw_text() }
-}
-
-/// A value as XPath 1.0 literal; one with both kinds of quotes as `concat(…)`.
-fn literal(value: &str) -> String {
-    match (value.contains('\''), value.contains('"')) {
-        (false, _) => format!("'{value}'"),
-        (true, false) => format!("\"{value}\""),
-        (true, true) => {
-            let parts: Vec<String> = value.split('\'').map(|part| format!("'{part}'")).collect();
-            format!("concat({})", parts.join(",\"'\","))
+/// `at` is its path in local names, `parent` that around it with keys.
+pub(crate) fn step_of(
+    element: &Element,
+    shape: &Shape,
+    at: &str,
+    parent: &str,
+) -> Result<String, BadContent> {
+    for key in shape.keys_of(at, element) {
+        if !element.own_child(key).is_some_and(|leaf| leaf.is_leaf() && !leaf.is_empty()) {
+            let (path, list) = (format!("{parent}/{}", element.name()), at.to_owned());
+            return Err(BadContent::MissingKey { path, key: key.clone(), list });
         }
     }
+    Ok(compare::step(element, shape, at))
 }
 
 fn visit<'e>(
     tree: impl Iterator<Item = &'e Element>,
     shape: &Shape,
-    names: &mut Vec<String>,
+    at: &str,
     path: &str,
     found: &mut dyn FnMut(Place, &str, &Element),
 ) {
     for element in tree {
-        names.push(element.name().to_owned());
-        // Construction has checked that the keys are there.
-        let here = step_of(element, shape, path).map(|step| format!("{path}/{step}")).unwrap_or_default();
-        match shape.place(names) {
-            place @ (Place::Owned | Place::Shared) => found(place, &here, element),
-            Place::Above => visit(element.children(), shape, names, &here, found),
-            Place::Outside => {} // A key of an entry above.
+        let inner = child_path(at, element.name());
+        let place = shape.place(&inner);
+        if place == Place::Outside {
+            continue; // A key of an entry above.
         }
-        names.pop();
+        // Construction has checked that the keys are there.
+        let here = format!("{path}/{}", compare::step(element, shape, &inner));
+        match place {
+            Place::Above => visit(element.children(), shape, &inner, &here, found),
+            place => found(place, &here, element),
+        }
     }
 }
 
-/// The element with nothing but its keys; an entry of a leaf-list with its value.
-pub(crate) fn shell_of(element: &Element, shape: &Shape) -> Element {
-    if shape.is_leaf_list(element) {
+/// The element at this path with nothing but its keys; an entry of a leaf-list with its value.
+pub(crate) fn shell_of(element: &Element, shape: &Shape, at: &str) -> Element {
+    if shape.is_leaf_list(at, element) {
         return element.clone();
     }
     let mut shell = Element::new(element.namespace_shared(), element.name());
-    for key in shape.keys_of(element).unwrap_or_default() {
+    for key in shape.keys_of(at, element) {
         if let Some(leaf) = element.own_child(key) {
             shell.push(leaf.clone());
         }
@@ -406,40 +457,21 @@ pub(crate) fn shell_of(element: &Element, shape: &Shape) -> Element {
     shell
 }
 
-fn bones<'e>(
-    tree: impl Iterator<Item = &'e Element>,
-    shape: &Shape,
-    names: &mut Vec<String>,
-) -> Vec<Element> {
+fn bones<'e>(tree: impl Iterator<Item = &'e Element>, shape: &Shape, at: &str) -> Vec<Element> {
     let mut found = Vec::new();
     for element in tree {
-        names.push(element.name().to_owned());
-        match shape.place(names) {
-            Place::Owned | Place::Shared => found.push(shell_of(element, shape)),
+        let inner = child_path(at, element.name());
+        match shape.place(&inner) {
+            Place::Owned | Place::Shared => found.push(shell_of(element, shape, &inner)),
             Place::Above => {
-                let inside = bones(element.children(), shape, names);
-                let mut bone = shell_of(element, shape);
-                for child in inside {
+                let mut bone = shell_of(element, shape, &inner);
+                for child in bones(element.children(), shape, &inner) {
                     bone.push(child);
                 }
                 found.push(bone);
             }
             Place::Outside => {} // A key of an entry above; its shell has it.
         }
-        names.pop();
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn key_values_are_xpath_literals() {
-        assert_eq!(literal("ge-0/0/1"), "'ge-0/0/1'");
-        assert_eq!(literal("it's"), "\"it's\"");
-        assert_eq!(literal("say \"hi\""), "'say \"hi\"'");
-        assert_eq!(literal("it's \"x\""), "concat('it',\"'\",'s \"x\"')");
-    }
 }

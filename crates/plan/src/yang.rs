@@ -16,6 +16,8 @@
 //! - Everything is bounded: module texts, configuration, violations, contexts kept.
 
 mod cache;
+mod canonical;
+mod inside;
 mod load;
 mod log;
 mod size;
@@ -31,14 +33,19 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use turnup_netconf::xml::{Element, Limits, parse_str};
+use turnup_core::nodes::NodeFacts;
+use turnup_netconf::{
+    model::child_path,
+    xml::{Element, Limits, parse_str},
+};
 use yang5::{
     context::Context,
     data::{DataFormat, DataParserFlags, DataTree, DataValidationFlags},
-    schema::SchemaNodeKind,
+    schema::{SchemaNode, SchemaNodeKind},
 };
 
 pub use self::cache::YangCache;
+pub(crate) use self::canonical::Canonical;
 use crate::{mistake::Mistake, template::MAX_OUTPUT_BYTES};
 
 /// One YANG module's or submodule's text.
@@ -93,7 +100,19 @@ struct Inner {
     context: Context,
     digest: String,
     texts: usize,
-    keys: BTreeMap<String, Vec<String>>,
+    /// By namespace of the top node and path; of each its own namespace.
+    lists: BTreeMap<String, BTreeMap<String, Vec<(String, List)>>>,
+    kinds: canonical::KnownKinds,
+}
+
+/// What identifies the entries of a list or leaf-list, and whether their order counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct List {
+    /// Names of the key leaves, in order; `.` alone for a leaf-list. Empty: the node is no list, though lists
+    /// elsewhere have its name.
+    pub keys: Vec<String>,
+    /// The user gives the order (`ordered-by user`, RFC 7950 §7.7.7).
+    pub ordered: bool,
 }
 
 impl fmt::Debug for Yang {
@@ -121,8 +140,9 @@ impl Yang {
     pub fn from_texts(modules: Vec<ModuleText>) -> Result<Self, Vec<YangMistake>> {
         let (digest, texts) = (digest(&modules), modules.len());
         let context = load::context(&modules)?;
-        let keys = keys(&context);
-        Ok(Self(Arc::new(Inner { context, digest, texts, keys })))
+        let lists = lists(&context);
+        let kinds = canonical::KnownKinds::default();
+        Ok(Self(Arc::new(Inner { context, digest, texts, lists, kinds })))
     }
 
     /// Compiles the files `*.yang` of a folder, not of folders in it. Blocking.
@@ -152,12 +172,30 @@ impl Yang {
         self.0.texts
     }
 
-    /// What identifies entries of configuration: a list's local name → its key leaves' names in order, a
-    /// leaf-list's → `.`. A name that is a list with other keys, a leaf-list, a container or (for leaf-lists)
-    /// a leaf in another place is left out, since it can't be told by its name what it is.
+    /// The list or leaf-list at a path of local names from the top, such as `interfaces/interface`, below a
+    /// node of the namespace `top`; also a node that has the name of a list but is none. `own` is its own
+    /// namespace: another module may put a node of the same name there.
     #[must_use]
-    pub fn keys(&self) -> &BTreeMap<String, Vec<String>> {
-        &self.0.keys
+    pub fn list(&self, top: &str, path: &str, own: &str) -> Option<&List> {
+        let nodes = self.0.lists.get(top)?.get(path)?;
+        nodes.iter().find(|(namespace, _)| namespace == own).map(|(_, list)| list)
+    }
+
+    /// Configuration with values in canonical form, and what is known of its nodes; none if there is a value
+    /// that can't be read. `config` is `tree`, written by `to_xml`.
+    pub(crate) fn canonical(&self, tree: &[Element], config: &str) -> Option<Canonical> {
+        canonical::canonical(&self.0.context, &self.0.kinds, tree, config)
+    }
+
+    /// Adds to what is known of `tree` what a device may show inside of the nodes that `is_owned` says of:
+    /// defaults, and containers that say nothing.
+    pub(crate) fn add_inside(
+        &self,
+        tree: &[Element],
+        is_owned: &dyn Fn(&str) -> bool,
+        facts: &mut NodeFacts,
+    ) {
+        inside::add(&self.0.context, tree, is_owned, facts);
     }
 
     /// Checks content of `<config>` (RFC 6241 §7.2): elements without operations.
@@ -181,19 +219,23 @@ impl Yang {
         }
         let tree: Vec<Element> = root.into_children().collect();
         // libyang does not read all of XML (text after a comment), but what is written here.
-        self.check_tree(&tree, &crate::footprint::to_xml(&tree), whole)
+        self.check_tree(&tree, &crate::footprint::to_xml(&tree), whole, false)
     }
 
     /// [`Yang::check`] of configuration that has been parsed already: `config` is `tree`, written by `to_xml`.
+    /// `values_are_good`: all of its values have been read by these modules.
     pub(crate) fn check_tree(
         &self,
         tree: &[Element],
         config: &str,
         whole: &dyn Fn(&str) -> bool,
+        values_are_good: bool,
     ) -> Result<(), Vec<Violation>> {
         let structure = walk::walk(&self.0.context, tree, whole);
         let mut found = structure.violations;
-        let values = if structure.unusable.is_empty() {
+        let values = if values_are_good {
+            Vec::new()
+        } else if structure.unusable.is_empty() {
             self.values(config)
         } else {
             // libyang judges the values of what is left.
@@ -251,38 +293,51 @@ fn digest(modules: &[ModuleText]) -> String {
     sha.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-fn keys(context: &Context) -> BTreeMap<String, Vec<String>> {
-    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut unclear: BTreeSet<String> = BTreeSet::new();
-    let (mut containers, mut leaves) = (BTreeSet::new(), BTreeSet::new());
-    let nodes = context.modules(false).flat_map(|module| module.data()).flat_map(|node| node.traverse());
-    for node in nodes.filter(|node| node.is_config()) {
-        let name = node.name();
-        let of = match node.kind() {
-            SchemaNodeKind::List => node.list_keys().map(|key| key.name().to_owned()).collect(),
-            SchemaNodeKind::LeafList => vec![".".to_owned()],
-            SchemaNodeKind::Container => {
-                containers.insert(name.to_owned());
-                continue;
+/// All lists and leaf-lists, and what else has their names.
+fn lists(context: &Context) -> BTreeMap<String, BTreeMap<String, Vec<(String, List)>>> {
+    fn collect<'c>(
+        nodes: impl Iterator<Item = SchemaNode<'c>>,
+        path: &str,
+        found: &mut Vec<(String, String, String, Option<List>)>,
+        namespace: &str,
+    ) {
+        for node in nodes.filter(|node| !node.is_state()) {
+            let list = match node.kind() {
+                SchemaNodeKind::Choice | SchemaNodeKind::Case => {
+                    collect(node.children(), path, found, namespace);
+                    continue;
+                }
+                SchemaNodeKind::List => {
+                    let keys = node.list_keys().map(|key| key.name().to_owned()).collect();
+                    Some(List { keys, ordered: node.is_user_ordered() })
+                }
+                SchemaNodeKind::LeafList => {
+                    Some(List { keys: vec![".".to_owned()], ordered: node.is_user_ordered() })
+                }
+                SchemaNodeKind::Container | SchemaNodeKind::Leaf => None,
+                _ => continue,
+            };
+            let here = child_path(path, node.name());
+            if matches!(node.kind(), SchemaNodeKind::List | SchemaNodeKind::Container) {
+                collect(node.children(), &here, found, namespace);
             }
-            SchemaNodeKind::Leaf => {
-                leaves.insert(name.to_owned());
-                continue;
-            }
-            _ => continue,
-        };
-        if keys.get(name).is_some_and(|known| *known != of) {
-            unclear.insert(name.to_owned());
+            found.push((namespace.to_owned(), here, node.module().namespace().to_owned(), list));
         }
-        keys.insert(name.to_owned(), of);
     }
-    keys.retain(|name, of| {
-        let leaf_list = of.iter().eq(["."]);
-        // Leaf-lists, like leaves, have no elements inside: a container is told from one.
-        let other = if leaf_list { leaves.contains(name) } else { containers.contains(name) };
-        !other && !unclear.contains(name)
-    });
-    keys
+    let mut found = Vec::new();
+    for module in context.modules(false) {
+        collect(module.data(), "", &mut found, module.namespace());
+    }
+    let name = |path: &str| path.rsplit_once('/').map_or(path, |(_, name)| name).to_owned();
+    let names: BTreeSet<String> =
+        found.iter().filter(|(.., list)| list.is_some()).map(|(_, path, ..)| name(path)).collect();
+    let mut lists: BTreeMap<String, BTreeMap<String, Vec<(String, List)>>> = BTreeMap::new();
+    for (top, path, own, list) in found {
+        if list.is_some() || names.contains(&name(&path)) {
+            lists.entry(top).or_default().entry(path).or_default().push((own, list.unwrap_or_default()));
+        }
+    }
+    lists
 }
 
 /// Module → its file.

@@ -195,6 +195,7 @@ fn audit(
             filter: footprint.filter(),
             owned: footprint.owned_nodes(),
             keys: footprint.keys().clone(),
+            nodes: footprint.nodes_for_audit(knowledge.yang.get(footprint.platform())),
         });
         let checks = match definition {
             None => Vec::new(),

@@ -4,21 +4,24 @@
 mod condition;
 mod path;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{collections::HashSet, sync::OnceLock};
 
-use turnup_core::audit::{
-    AuditWork, Check, CheckAsk, CheckResult, ConfigAudit, ConfigWork, DeviceAudit, Difference, Drift,
-    MAX_DIFFERENCES, MAX_EVIDENCE_BYTES,
+use turnup_core::{
+    audit::{
+        AuditWork, Check, CheckAsk, CheckResult, ConfigAudit, ConfigWork, DeviceAudit, Difference, Drift,
+        MAX_DIFFERENCES, MAX_EVIDENCE_BYTES,
+    },
+    profile::WithDefaults,
 };
 use turnup_netconf::{
     capability::Capabilities,
-    compare::{self, DifferenceKind},
+    compare::{self, DifferenceKind, Owned},
     message::Reply,
-    operation::{Datastore, Filter, Operation, WithDefaultsMode},
+    operation::{Filter, Operation},
     xml::Element,
 };
 
-use crate::work::parse;
+use crate::{nodes::Nodes, read_mode::ReadOptions, work::parse};
 use condition::Condition;
 
 /// Longest value of a difference in bytes.
@@ -40,7 +43,9 @@ pub(crate) struct Config {
     footprint: Element,
     filter: Filter,
     owned: Vec<String>,
-    keys: BTreeMap<String, Vec<String>>,
+    nodes: Nodes,
+    /// How the device was asked.
+    asked: OnceLock<ReadOptions>,
 }
 
 /// A functional check.
@@ -103,27 +108,22 @@ impl Config {
             footprint: read("footprint", &work.footprint)?,
             filter: Filter::Subtree(filter),
             owned: work.owned.clone(),
-            keys: work.keys.clone(),
+            nodes: Nodes::new(&work.keys, &work.nodes),
+            asked: OnceLock::new(),
         })
     }
 
-    /// The `get-config` of running. Where the device would show defaults that nobody set, or hide values
-    /// that somebody did, it is asked for what was set (RFC 6243 §3.3), if it can tell.
-    pub(crate) fn read(&self, can: &Capabilities) -> Operation {
-        let read = Operation::get_config(Datastore::Running, Some(&self.filter));
-        let explicit = |mode: &String| mode == "explicit";
-        match can.with_defaults() {
-            Some(modes) if !explicit(&modes.basic_mode) && modes.also_supported.iter().any(explicit) => {
-                read.with_defaults(WithDefaultsMode::Explicit)
-            }
-            _ => read,
-        }
+    /// The `get-config` of running, in the way that shows best what was set.
+    pub(crate) fn read(&self, can: &Capabilities, chosen: WithDefaults) -> Operation {
+        self.asked.get_or_init(|| ReadOptions::of(can, chosen)).get_config(&self.filter)
     }
 
     /// How what was read differs from the footprint: the first differences, and how many there are.
     pub(crate) fn compare(&self, data: &Element) -> (Vec<Difference>, usize) {
-        let owned: HashSet<&str> = self.owned.iter().map(String::as_str).collect();
-        let found = compare::drift(data, &self.footprint, &self.keys, &owned);
+        let nodes: HashSet<&str> = self.owned.iter().map(String::as_str).collect();
+        let only_set = self.asked.get().copied().unwrap_or_default().only_set();
+        let owned = Owned { nodes: &nodes, only_set };
+        let found = compare::drift(data, &self.footprint, &self.nodes, owned);
         let in_all = found.len();
         (found.into_iter().take(MAX_DIFFERENCES).map(difference).collect(), in_all)
     }
@@ -135,6 +135,8 @@ fn difference(found: compare::Difference) -> Difference {
         DifferenceKind::Missing { wanted } => (Drift::Missing, wanted.and_then(value), None),
         DifferenceKind::Value { wanted, found } => (Drift::Changed, value(wanted), value(found)),
         DifferenceKind::Extra { found } => (Drift::Extra, None, found.and_then(value)),
+        DifferenceKind::Inactive { mark } => (Drift::Inactive, None, value(mark)),
+        DifferenceKind::Order { wanted, found } => (Drift::Order, value(wanted), value(found)),
         // A footprint removes nothing; what it would remove is too much.
         DifferenceKind::Unwanted => (Drift::Extra, None, None),
     };

@@ -1,7 +1,11 @@
 //! Edits for devices that speak base:1.0 only. RFC 4741 knows no operation `remove`, and its `delete` is an
 //! error where there is nothing; so what is there decides.
 
-use turnup_netconf::{keys::ListKeys, namespace, xml::Element};
+use turnup_netconf::{
+    model::{Model, child_path, entry_keys},
+    namespace,
+    xml::Element,
+};
 
 use crate::lacks::{is_key, is_same_node};
 
@@ -10,18 +14,19 @@ const OPERATION: &str = "operation";
 /// The same edit for a device that holds `data`: `remove` becomes `delete` where the node is there, and is
 /// left out where it is not. What has nothing left to say then is left out too: merging it would make an
 /// entry that nobody asked for. `config` are the children of `<config>`, `data` is `<data>`.
-pub(crate) fn without_remove(config: &[Element], data: &Element, keys: &dyn ListKeys) -> Vec<Element> {
+pub(crate) fn without_remove(config: &[Element], data: &Element, model: &dyn Model) -> Vec<Element> {
     let mut deleted = Vec::new();
-    config.iter().filter_map(|node| convert(node, Some(data), keys, &mut deleted)).collect()
+    config.iter().filter_map(|node| convert(node, Some(data), model, node.name(), &mut deleted)).collect()
 }
 
 fn convert<'d>(
     node: &Element,
     parent: Option<&'d Element>,
-    keys: &dyn ListKeys,
+    model: &dyn Model,
+    path: &str,
     deleted: &mut Vec<&'d Element>,
 ) -> Option<Element> {
-    let found = parent.and_then(|parent| parent.children().find(|it| is_same_node(it, node, keys)));
+    let found = parent.and_then(|parent| parent.children().find(|it| is_same_node(it, node, model, path)));
     match node.attribute_ns(namespace::BASE, OPERATION) {
         Some("remove") => {
             // Two orders may remove the same node; it is there only for the first.
@@ -41,13 +46,15 @@ fn convert<'d>(
             for part in node.nodes() {
                 match part.element() {
                     None => kept.push(part.clone()),
-                    Some(child) => match convert(child, found, keys, deleted) {
-                        Some(child) => kept.push(child),
-                        None => left_out = true,
-                    },
+                    Some(child) => {
+                        match convert(child, found, model, &child_path(path, child.name()), deleted) {
+                            Some(child) => kept.push(child),
+                            None => left_out = true,
+                        }
+                    }
                 }
             }
-            let names = keys.keys_of(node).unwrap_or_default();
+            let names = entry_keys(model, path, node).unwrap_or_default();
             let says_nothing = kept.children().all(|child| is_key(child, node, names));
             (!(left_out && says_nothing)).then_some(kept)
         }

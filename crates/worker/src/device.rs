@@ -235,6 +235,7 @@ impl<'a> Device<'a> {
             Failure::new(FailureClass::Distrusted, Step::Connect.name(), text)
         })?;
         if warm && let Some(session) = self.job.shared.pool.take(self.name(), &identity) {
+            self.work.set_read_options(session.capabilities());
             self.session = Some(session);
             self.untried = true;
             self.clean = true;
@@ -253,6 +254,7 @@ impl<'a> Device<'a> {
         let session = result?;
         metrics::counter!("turnup_worker_sessions_opened_total").increment(1);
         metrics::histogram!("turnup_worker_session_open_seconds").record(began.elapsed().as_secs_f64());
+        self.work.set_read_options(session.capabilities());
         self.session = Some(session);
         self.untried = false;
         self.clean = true;

@@ -1,24 +1,30 @@
 //! The condition that things are gone.
 
-use turnup_netconf::{keys::ListKeys, xml::Element};
+use turnup_netconf::{
+    compare,
+    model::{Model, child_path, entry_keys},
+    spelling,
+    xml::Element,
+};
 
 /// Whether none of the innermost nodes of `gone` is in `data`: list entries with nothing but their keys,
 /// and elements without children. What is around them may be there. Only the children of the two elements
-/// are compared.
-pub(crate) fn lacks(data: &Element, gone: &Element, keys: &dyn ListKeys) -> bool {
+/// are compared, which are at `path`.
+pub(crate) fn lacks(data: &Element, gone: &Element, model: &dyn Model, path: &str) -> bool {
     gone.children().all(|node| {
-        let mut found = data.children().filter(|candidate| is_same_node(candidate, node, keys));
-        if is_innermost(node, keys) {
+        let here = child_path(path, node.name());
+        let mut found = data.children().filter(|candidate| is_same_node(candidate, node, model, &here));
+        if is_innermost(node, model, &here) {
             found.next().is_none()
         } else {
-            found.all(|candidate| lacks(candidate, &inside(node, keys), keys))
+            found.all(|candidate| lacks(candidate, &inside(node, model, &here), model, &here))
         }
     })
 }
 
 /// Whether nothing but what identifies the node is given.
-fn is_innermost(node: &Element, keys: &dyn ListKeys) -> bool {
-    let names = keys.keys_of(node).unwrap_or_default();
+fn is_innermost(node: &Element, model: &dyn Model, path: &str) -> bool {
+    let names = entry_keys(model, path, node).unwrap_or_default();
     node.children().all(|child| is_key(child, node, names))
 }
 
@@ -28,26 +34,22 @@ pub(crate) fn is_key(child: &Element, node: &Element, names: &[String]) -> bool 
 }
 
 /// The node without its keys.
-fn inside(node: &Element, keys: &dyn ListKeys) -> Element {
-    let names = keys.keys_of(node).unwrap_or_default();
+fn inside(node: &Element, model: &dyn Model, path: &str) -> Element {
+    let names = entry_keys(model, path, node).unwrap_or_default();
     let rest = node.children().filter(|child| !is_key(child, node, names)).cloned();
     Element::new(node.namespace_shared(), node.name()).with_children(rest)
 }
 
-/// Whether both stand for the same node of the data tree.
-pub(crate) fn is_same_node(candidate: &Element, node: &Element, keys: &dyn ListKeys) -> bool {
-    if !candidate.same_name(node) {
-        return false;
-    }
-    match keys.keys_of(node) {
-        Some(names) => names.iter().all(|name| match (candidate.own_child(name), node.own_child(name)) {
-            (Some(theirs), Some(ours)) => theirs.same_value(ours),
-            _ => false,
-        }),
+/// Whether both stand for the same node of the data tree. Keys count as they are written, but for spellings
+/// that are known: `01` and `1` may be two entries.
+pub(crate) fn is_same_node(candidate: &Element, node: &Element, model: &dyn Model, path: &str) -> bool {
+    let is_entry = entry_keys(model, path, node).is_some();
+    compare::is_same_node(model, path, candidate, node)
         // A leaf is gone with its value, or altogether if none is given.
-        None if node.is_leaf() => node.is_empty() || candidate.same_value(node),
-        None => true,
-    }
+        && (is_entry
+            || !node.is_leaf()
+            || node.is_empty()
+            || spelling::same_writing(candidate, node, model.kinds(path)))
 }
 
 #[cfg(test)]
@@ -63,7 +65,7 @@ mod tests {
         let keys: BTreeMap<String, Vec<String>> = [("interface", "name"), ("unit", "id")]
             .map(|(list, key)| (list.to_owned(), vec![key.to_owned()]))
             .into();
-        lacks(&parse(data), &parse(gone), &keys)
+        lacks(&parse(data), &parse(gone), &keys, "")
     }
 
     const GONE: &str = r#"<interfaces xmlns="urn:a"><interface><name>e1</name><unit><id>7</id></unit></interface></interfaces>"#;

@@ -23,6 +23,7 @@
 //! - Secrets are resolved here, by reference, and are in no message, log or error. What looks like one in what is
 //!   said to a device is masked before it is kept.
 
+mod activate;
 mod ask;
 mod audit;
 mod base_1_0;
@@ -36,9 +37,11 @@ mod drive;
 mod error;
 mod lacks;
 mod ledger;
+mod nodes;
 mod outbound;
 mod pool;
 mod progress;
+mod read_mode;
 mod report;
 mod retry;
 mod room;

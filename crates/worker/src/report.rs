@@ -541,6 +541,7 @@ mod tests {
             after: Condition::Contains(String::new()),
             before: Condition::Contains(String::new()),
             keys: Default::default(),
+            nodes: turnup_core::nodes::NodeFacts::default(),
             joint: Vec::new(),
         };
         DeviceWork {

@@ -17,6 +17,7 @@ mod questions;
 mod real;
 mod real_lesser;
 mod real_stages;
+mod real_values;
 mod recovery;
 mod stages;
 mod standing;

@@ -2,7 +2,9 @@
 //! what they make of a container that comes twice.
 
 use turnup_netconf::{
-    keys::ListKeys,
+    compare,
+    model::{Model, child_path, entry_keys},
+    spelling,
     xml::{Element, Node},
 };
 
@@ -17,16 +19,18 @@ pub(crate) enum Of {
 
 /// The union of `all`. Elements with attributes, such as `operation`, stay as they are, each once: what is to
 /// be removed twice is there to be removed once only.
-pub(crate) fn unite(all: impl IntoIterator<Item = Element>, keys: &dyn ListKeys, of: Of) -> Vec<Element> {
+pub(crate) fn unite(all: impl IntoIterator<Item = Element>, model: &dyn Model, of: Of) -> Vec<Element> {
     let mut whole = Element::base("config");
     for one in all {
-        add(&mut whole, one, keys, of);
+        let path = one.name().to_owned();
+        add(&mut whole, one, model, &path, of);
     }
     whole.into_children().collect()
 }
 
-fn add(parent: &mut Element, one: Element, keys: &dyn ListKeys, of: Of) {
-    let Some(twin) = parent.children_mut().find(|there| is_twin(there, &one, keys)) else {
+/// `path` is that of the element that is added.
+fn add(parent: &mut Element, one: Element, model: &dyn Model, path: &str, of: Of) {
+    let Some(twin) = parent.children_mut().find(|there| is_twin(there, &one, model, path)) else {
         if !parent.children().any(|there| *there == one) {
             parent.push(one);
         }
@@ -35,30 +39,31 @@ fn add(parent: &mut Element, one: Element, keys: &dyn ListKeys, of: Of) {
     if one.is_leaf() && twin.is_leaf() {
         return;
     }
-    if of == Of::Filters && (selects_all(twin, keys) || selects_all(&one, keys)) {
-        if selects_all(&one, keys) {
+    if of == Of::Filters && (selects_all(twin, model, path) || selects_all(&one, model, path)) {
+        if selects_all(&one, model, path) {
             *twin = one;
         }
         return;
     }
     for child in one.into_children() {
-        add(twin, child, keys, of);
+        let inner = child_path(path, child.name());
+        add(twin, child, model, &inner, of);
     }
 }
 
 /// Whether both stand for the same node and say nothing different of it themselves.
-fn is_twin(a: &Element, b: &Element, keys: &dyn ListKeys) -> bool {
-    if !a.same_name(b) || !a.attributes().is_empty() || !b.attributes().is_empty() {
+fn is_twin(a: &Element, b: &Element, model: &dyn Model, path: &str) -> bool {
+    if !compare::is_same_node(model, path, a, b) || !a.attributes().is_empty() || !b.attributes().is_empty() {
         return false;
     }
-    match keys.keys_of(a) {
-        Some(names) => names.iter().all(|name| match (a.own_child(name), b.own_child(name)) {
-            (Some(a), Some(b)) => a.same_value(b),
-            _ => false,
-        }),
+    match entry_keys(model, path, a) {
+        Some(_) => true,
         None if a.is_leaf() && b.is_leaf() => a == b,
         // Entries of a list whose keys nobody has told would differ in a leaf.
-        None => leaves(a).all(|leaf| leaves(b).all(|other| !leaf.same_name(other) || leaf.same_value(other))),
+        None => leaves(a).all(|leaf| {
+            let kinds = model.kinds(&child_path(path, leaf.name()));
+            leaves(b).all(|other| !leaf.same_name(other) || spelling::same_writing(leaf, other, kinds))
+        }),
     }
 }
 
@@ -67,8 +72,8 @@ fn leaves(element: &Element) -> impl Iterator<Item = &Element> {
 }
 
 /// Whether a node of a filter selects everything in it: it has nothing but its keys.
-fn selects_all(node: &Element, keys: &dyn ListKeys) -> bool {
-    let names = keys.keys_of(node).unwrap_or_default();
+fn selects_all(node: &Element, model: &dyn Model, path: &str) -> bool {
+    let names = entry_keys(model, path, node).unwrap_or_default();
     let is_key = |child: &Element| names.iter().any(|name| child.is(node.namespace(), name));
     node.nodes().iter().filter_map(Node::element).all(is_key)
 }

@@ -1,8 +1,11 @@
 //! What is to be done at one device, parsed and checked before the device hears of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
-use turnup_core::message::{Condition, DeviceEdit, DeviceWork, InForce};
+use turnup_core::{
+    message::{Condition, DeviceEdit, DeviceWork, InForce},
+    profile::WithDefaults,
+};
 use turnup_netconf::{
     capability::Capabilities,
     compare,
@@ -14,8 +17,11 @@ use turnup_netconf::{
 };
 
 use crate::{
+    activate::activated,
     base_1_0::without_remove,
     lacks::lacks,
+    nodes::Nodes,
+    read_mode::ReadOptions,
     unite::{Of, unite},
 };
 
@@ -42,6 +48,8 @@ pub(crate) struct Work {
     pub(crate) target: Target,
     /// None: nobody has said that this device is to be trusted.
     pub(crate) host_key: Option<PinnedHostKey>,
+    /// The with-defaults mode that the platform's profile chooses.
+    pub(crate) with_defaults: WithDefaults,
     /// Weak SSH algorithms that the platform is allowed.
     pub(crate) algorithms: SshAlgorithms,
     /// The platform's RPC that keeps running over a reboot, if it has one.
@@ -50,6 +58,10 @@ pub(crate) struct Work {
     inverse: Vec<Element>,
     filter: Filter,
     goals: Vec<Goal>,
+    /// What all goals know of nodes.
+    nodes: Nodes,
+    /// How [`Self::read`] reads; as the device does it by itself until that is known.
+    read_options: OnceLock<ReadOptions>,
 }
 
 /// What one edit wants, and what was there before.
@@ -57,7 +69,7 @@ pub(crate) struct Work {
 struct Goal {
     after: Wanted,
     before: Wanted,
-    keys: BTreeMap<String, Vec<String>>,
+    nodes: Nodes,
 }
 
 #[derive(Debug)]
@@ -100,7 +112,7 @@ impl Work {
             filter.extend(fragment("filter", edit, &edit.filter)?.into_children());
             let after = Wanted::new("condition after", edit, &edit.after)?;
             let before = Wanted::new("condition before", edit, &edit.before)?;
-            goals.push(Goal { after, before, keys: edit.keys.clone() });
+            goals.push(Goal { after, before, nodes: Nodes::new(&edit.keys, &edit.nodes) });
         }
         // What was done last is undone first.
         for edit in work.edits.iter().rev() {
@@ -115,21 +127,24 @@ impl Work {
         for (edit, removal) in joint.values() {
             inverse.extend(fragment("removal", edit, removal)?.into_children());
         }
+        let nodes = Nodes::agreed(goals.iter().map(|goal| &goal.nodes));
         if work.edits.len() > 1 || !joint.is_empty() {
-            let keys = agreed(work.edits.iter().map(|edit| &edit.keys));
-            forward = unite(forward, &keys, Of::Edits);
-            inverse = unite(inverse, &keys, Of::Edits);
-            filter = unite(filter, &keys, Of::Filters);
+            forward = unite(forward, &nodes, Of::Edits);
+            inverse = unite(inverse, &nodes, Of::Edits);
+            filter = unite(filter, &nodes, Of::Filters);
         }
         Ok(Self {
             target: Target::new(work.address.clone(), work.port),
             host_key,
+            with_defaults: work.profile.with_defaults,
             algorithms,
             save_rpc,
             edit: forward,
             inverse,
             filter: Filter::Subtree(filter),
             goals,
+            nodes,
+            read_options: OnceLock::new(),
         })
     }
 
@@ -164,9 +179,10 @@ impl Work {
             Direction::Forward => &self.edit,
             Direction::Back => &self.inverse,
         };
+        let config = activated(config, data, &self.nodes);
         let config = match can.base_1_1() {
-            true => config.clone(),
-            false => without_remove(config, data, &self.keys()),
+            true => config,
+            false => without_remove(&config, data, &self.nodes),
         };
         EditConfig {
             default_operation: Some(DefaultOperation::Merge),
@@ -174,11 +190,6 @@ impl Work {
             error_option: can.rollback_on_error().then_some(ErrorOption::RollbackOnError),
             ..EditConfig::new(target, config)
         }
-    }
-
-    /// Keys of the lists of all edits.
-    fn keys(&self) -> BTreeMap<String, Vec<String>> {
-        agreed(self.goals.iter().map(|goal| &goal.keys))
     }
 
     /// Whether there is nothing to be edited in this direction.
@@ -189,22 +200,33 @@ impl Work {
         }
     }
 
+    /// From now on, [`Self::read`] reads as is best for a device with these capabilities. The first call counts:
+    /// all sessions are with one device, and two readings are compared only if they were made alike.
+    pub(crate) fn set_read_options(&self, can: &Capabilities) {
+        let _ = self.read_options.set(ReadOptions::of(can, self.with_defaults));
+    }
+
     /// The `get-config` of what the edits touch, in running.
     pub(crate) fn read(&self) -> Operation {
-        Operation::get_config(Datastore::Running, Some(&self.filter))
+        self.read_with(self.read_options.get().copied().unwrap_or_default())
+    }
+
+    /// The same, read in a certain way.
+    pub(crate) fn read_with(&self, options: ReadOptions) -> Operation {
+        options.get_config(&self.filter)
     }
 
     /// Whether all edits are in force.
     pub(crate) fn after(&self, data: &Element) -> bool {
-        self.goals.iter().all(|goal| goal.after.holds(data, &goal.keys))
+        self.goals.iter().all(|goal| goal.after.holds(data, &goal.nodes))
     }
 
     /// What is in force of each edit, in their order; [`InForce::Partly`] of one that is neither in force nor
     /// as it was before. One that writes again what was there ([`Self::is_new`]) is taken for not in force.
     pub(crate) fn each(&self, data: &Element) -> Vec<InForce> {
-        let each = self.goals.iter().map(|goal| match goal.before.holds(data, &goal.keys) {
+        let each = self.goals.iter().map(|goal| match goal.is_as_before(data) {
             true => InForce::Old,
-            false if goal.after.holds(data, &goal.keys) => InForce::New,
+            false if goal.after.holds(data, &goal.nodes) => InForce::New,
             false => InForce::Partly,
         });
         each.collect()
@@ -218,32 +240,31 @@ impl Work {
 
     /// Whether no edit is in force.
     pub(crate) fn before(&self, data: &Element) -> bool {
-        self.goals.iter().all(|goal| goal.before.holds(data, &goal.keys))
+        self.goals.iter().all(|goal| goal.is_as_before(data))
     }
 
     /// Where the data differs from what is wanted, in words.
     pub(crate) fn difference(&self, data: &Element) -> String {
-        let found = self.goals.iter().find_map(|goal| goal.after.difference(data, &goal.keys));
+        let found = self.goals.iter().find_map(|goal| goal.after.difference(data, &goal.nodes));
         found.unwrap_or_else(|| "nothing differs".to_owned())
     }
 
     /// Whether two readings of what the edits touch are the same.
     pub(crate) fn same(&self, a: &Element, b: &Element) -> bool {
-        let keys = self.keys();
-        compare::contains(a, b, &keys) && compare::contains(b, a, &keys)
+        compare::contains(a, b, &self.nodes) && compare::contains(b, a, &self.nodes)
     }
 }
 
-/// The keys by which several edits' lists are told apart. Where two name other keys for lists of one name, an
-/// entry is the same only if it is by both.
-fn agreed<'k>(all: impl Iterator<Item = &'k BTreeMap<String, Vec<String>>>) -> BTreeMap<String, Vec<String>> {
-    let mut agreed: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (list, keys) in all.flatten() {
-        let known = agreed.entry(list.clone()).or_default();
-        let new: Vec<String> = keys.iter().filter(|key| !known.contains(key)).cloned().collect();
-        known.extend(new);
+impl Goal {
+    /// Whether the data is as it was before the edit. An edit that changes nothing but how a value of an
+    /// unknown kind is written, such as a name from `01` to `1`, is known by the very text.
+    fn is_as_before(&self, data: &Element) -> bool {
+        let Self { after, before, nodes } = self;
+        before.holds(data, nodes)
+            && !(after.holds(data, nodes)
+                && after.holds_as_written(data, nodes)
+                && !before.holds_as_written(data, nodes))
     }
-    agreed
 }
 
 impl Wanted {
@@ -258,24 +279,32 @@ impl Wanted {
         }
     }
 
-    fn holds(&self, data: &Element, keys: &BTreeMap<String, Vec<String>>) -> bool {
+    fn holds(&self, data: &Element, nodes: &Nodes) -> bool {
         match self {
-            Self::Contains(wanted) => compare::contains(data, wanted, keys),
-            Self::Lacks(gone) => lacks(data, gone, keys),
-            Self::All(all) => all.iter().all(|one| one.holds(data, keys)),
+            Self::Contains(wanted) => compare::contains(data, wanted, nodes),
+            Self::Lacks(gone) => lacks(data, gone, nodes, ""),
+            Self::All(all) => all.iter().all(|one| one.holds(data, nodes)),
+        }
+    }
+
+    fn holds_as_written(&self, data: &Element, nodes: &Nodes) -> bool {
+        match self {
+            Self::Contains(wanted) => compare::contains_as_written(data, wanted, nodes),
+            Self::Lacks(gone) => lacks(data, gone, nodes, ""),
+            Self::All(all) => all.iter().all(|one| one.holds_as_written(data, nodes)),
         }
     }
 
     /// Why it doesn't hold, in words; none if it does.
-    fn difference(&self, data: &Element, keys: &BTreeMap<String, Vec<String>>) -> Option<String> {
+    fn difference(&self, data: &Element, nodes: &Nodes) -> Option<String> {
         match self {
             Self::Contains(wanted) => {
-                compare::differences(data, wanted, keys, 1).first().map(ToString::to_string)
+                compare::differences(data, wanted, nodes, 1).first().map(ToString::to_string)
             }
             Self::Lacks(gone) => {
-                (!lacks(data, gone, keys)).then(|| "what was to be removed is still there".to_owned())
+                (!lacks(data, gone, nodes, "")).then(|| "what was to be removed is still there".to_owned())
             }
-            Self::All(all) => all.iter().find_map(|one| one.difference(data, keys)),
+            Self::All(all) => all.iter().find_map(|one| one.difference(data, nodes)),
         }
     }
 }
@@ -291,17 +320,36 @@ pub(crate) fn commit_provisionally(persist: Option<&str>, confirm_timeout_s: u32
 
 #[cfg(test)]
 mod tests {
+    use turnup_core::nodes::NodeFacts;
+    use turnup_netconf::model::Model as _;
+
     use super::*;
 
     #[test]
     fn lists_that_edits_know_by_other_keys_are_not_mixed_up() {
-        let keys = |key: &str| BTreeMap::from([("entry".to_owned(), vec![key.to_owned()])]);
-        let (by_id, by_name) = (keys("id"), keys("name"));
-        let agreed = agreed([&by_id, &by_name, &by_id].into_iter());
-        assert_eq!(agreed["entry"], ["id", "name"]);
+        let nodes = |key: &str| {
+            Nodes::new(&BTreeMap::from([("entry".to_owned(), vec![key.to_owned()])]), &NodeFacts::default())
+        };
+        let (by_id, by_name) = (nodes("id"), nodes("name"));
+        let agreed = Nodes::agreed([&by_id, &by_name, &by_id].into_iter());
+        assert_eq!(agreed.list_keys("entry").unwrap(), ["id", "name"]);
         let entry = |id: &str| parse(&format!("<entry><id>{id}</id><name>a</name></entry>")).unwrap();
         let apart =
             unite([entry("1"), entry("2")].into_iter().flat_map(Element::into_children), &agreed, Of::Edits);
         assert_eq!(apart.len(), 2, "two entries of the one who knows them by id");
+    }
+
+    #[test]
+    fn an_edit_that_only_writes_a_name_otherwise_is_known_by_its_text() {
+        let contains = |text: &str| {
+            let name = format!("<p xmlns=\"urn:a\"><description>{text}</description></p>");
+            Wanted::Contains(parse(&name).unwrap())
+        };
+        let goal = Goal { after: contains("100"), before: contains("0100"), nodes: Nodes::default() };
+        let data =
+            |text: &str| parse(&format!("<p xmlns=\"urn:a\"><description>{text}</description></p>")).unwrap();
+        assert!(goal.is_as_before(&data("0100")));
+        assert!(!goal.is_as_before(&data("100")));
+        assert!(!goal.is_as_before(&data("x")));
     }
 }

@@ -446,6 +446,7 @@ fn an_audit_goes_through_the_broker_too() {
                 filter: edit.filter,
                 owned: vec!["/interfaces/interface[name='ge-0']".to_owned()],
                 keys: edit.keys,
+                nodes: edit.nodes,
             };
             let audit = Some(AuditWork { config: Some(config), checks: vec![] });
             let audit = Deployment {
@@ -543,6 +544,7 @@ fn edit(order: OrderId) -> DeviceEdit {
         after: Condition::Contains(text.to_owned()),
         before: Condition::Lacks(filter.to_owned()),
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+        nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
     }
 }

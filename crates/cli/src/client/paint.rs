@@ -80,7 +80,7 @@ impl Paint {
             let painted = match line.chars().next() {
                 Some('+') => self.good(line),
                 Some('-') => self.bad(line),
-                Some('~') => self.notable(line),
+                Some('~' | '>' | '!') => self.notable(line),
                 Some('=') => self.colour(AnsiColor::Cyan, line),
                 _ => line.to_owned(),
             };

@@ -290,6 +290,11 @@ fn shown(kind: OrderKind, device: DeviceName, done: DevicePlan, before: Option<&
     let owned = held.map(turnup_plan::Footprint::owned_nodes).unwrap_or_default();
     let shared = held.map(turnup_plan::Footprint::shared_nodes).unwrap_or_default();
     let (edit, diff) = done.edit.map(|edit| (edit.edit, edit.text)).unzip();
+    let notes: String = done.notes.iter().map(|note| format!("! {note}\n")).collect();
+    let diff = match (diff, notes.is_empty()) {
+        (diff, true) => diff,
+        (diff, false) => Some(diff.unwrap_or_default() + &notes),
+    };
     let (edit, inverse) = edit.map(|edit| (edit.edit, edit.inverse)).unzip();
     OnDevice {
         device,

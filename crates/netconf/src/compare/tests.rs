@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::keys::NoKeys;
+use crate::model::NoModel;
 use crate::xml::{Limits, parse_str};
 
 fn holder(inner: &str) -> Element {
@@ -77,7 +77,7 @@ fn leaf_lists_and_unknown_lists_compare_by_content() {
     let data = "<e><n>1</n><v>x</v></e><e><n>2</n><v>y</v></e>";
     check(data, "<e><n>2</n><v>y</v></e>", &[]);
     check(data, "<e><n>2</n><v>x</v></e>", &["/top/e is missing"]);
-    assert!(contains(&holder(data), &holder("<e><n>1</n></e><e><n>2</n></e>"), &NoKeys));
+    assert!(contains(&holder(data), &holder("<e><n>1</n></e><e><n>2</n></e>"), &NoModel));
     // With a single counterpart the difference can be named more closely.
     check("<e><n>1</n><v>x</v></e>", "<e><n>1</n><v>y</v></e>", &["/top/e/v is \"x\" instead of \"y\""]);
 }
@@ -132,6 +132,9 @@ fn what_is_extra_counts_inside_of_what_is_owned_only() {
     keys.insert("unit".to_owned(), vec!["id".to_owned()]);
     keys.insert("tag".to_owned(), vec![".".to_owned()]);
     let owned = HashSet::from(["/top/port[name='a']/unit[id='1']"]);
+    let drift = |data: &Element, wanted: &Element, keys: &dyn Model, nodes: &HashSet<&str>| {
+        drift(data, wanted, keys, Owned { nodes, only_set: true })
+    };
     let found = drift(&data, &wanted, &keys, &owned);
     let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
     let unit = "/top/port[name='a']/unit[id='1']";
@@ -168,4 +171,225 @@ fn values_in_paths_are_literals() {
     assert_eq!(literal("it's \"x\""), "concat('it',\"'\",'s \"x\"')");
     let wanted = holder("<port><name>it's</name></port>");
     assert_eq!(differences(&holder(""), &wanted, &keys(), 1)[0].path, "/top/port[name=\"it's\"]");
+}
+
+#[track_caller]
+fn check_by(model: &dyn Model, data: &str, wanted: &str, expected: &[&str]) {
+    let found = differences(&holder(data), &holder(wanted), model, 10);
+    assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn text_that_looks_like_a_prefix_is_itself() {
+    let bound = |inside: &str| {
+        let text = format!(
+            r#"<d xmlns:nc="{}" xmlns:junos="urn:junos"><top xmlns="urn:t">{inside}</top></d>"#,
+            namespace::BASE
+        );
+        parse_str(&text, &Limits::default()).unwrap()
+    };
+    let free = |inside: &str| {
+        parse_str(&format!("<c><top xmlns='urn:t'>{inside}</top></c>"), &Limits::default()).unwrap()
+    };
+    for value in ["nc: roof link", "junos:old circuit", "nc:1", "junos:", "a nc:b"] {
+        let entry =
+            format!("<port><name>{value}</name><description>{value}</description></port><l>{value}</l>");
+        for (a, b) in [(bound(&entry), free(&entry)), (free(&entry), bound(&entry))] {
+            assert_eq!(differences(&a, &b, &keys(), 10), [], "{value}");
+        }
+    }
+}
+
+#[test]
+fn lists_of_one_name_have_keys_by_path() {
+    let keys: HashMap<String, Vec<String>> = [("port", "name"), ("top/vrf/port", "id"), ("vrf", "name")]
+        .map(|(list, key)| (list.to_owned(), vec![key.to_owned()]))
+        .into();
+    let data = "<port><name>a</name><mtu>1</mtu></port><port><name>b</name><mtu>2</mtu></port>\
+                <vrf><name>v</name><port><id>1</id><name>x</name></port><port><id>2</id><name>x</name></port></vrf>";
+    check_by(
+        &keys,
+        data,
+        "<port><name>b</name><mtu>2</mtu></port><vrf><name>v</name><port><id>2</id><name>x</name></port></vrf>",
+        &[],
+    );
+    check_by(
+        &keys,
+        data,
+        "<vrf><name>v</name><port><id>3</id></port></vrf>",
+        &["/top/vrf[name='v']/port[id='3'] is missing"],
+    );
+}
+
+#[test]
+fn spellings_are_recognised_only_where_nothing_is_written_the_same() {
+    check(
+        "<port><name>2001:db8::1</name><mtu>1500</mtu></port>",
+        "<port><name>2001:DB8:0::1</name><mtu>01500</mtu></port>",
+        &[],
+    );
+    // Two entries whose names look like one number.
+    let both = "<port><name>01</name><mtu>7</mtu></port><port><name>1</name><mtu>8</mtu></port>";
+    check(both, both, &[]);
+    check(
+        both,
+        "<port><name>1</name><mtu>7</mtu></port>",
+        &["/top/port[name='1']/mtu is \"8\" instead of \"7\""],
+    );
+    // What is wanted by itself stands for nothing else.
+    let one = "<port><name>1</name></port>";
+    check(
+        one,
+        "<port><name>1</name></port><port><name>01</name></port>",
+        &["/top/port[name='01'] is missing"],
+    );
+    check(one, r#"<port nc:operation="remove"><name>01</name></port>"#, &[]);
+    check("<l>1</l>", "<l>01</l><l>1</l>", &["/top/l is missing"]);
+    let written = |data: &str, wanted: &str| contains_as_written(&holder(data), &holder(wanted), &keys());
+    assert!(!written("<mtu>01500</mtu>", "<mtu>1500</mtu>") && written("<mtu>1500</mtu>", "<mtu>1500</mtu>"));
+}
+
+/// What is known of `/top`: it has only one spelling of names, and its rules and tags are in order.
+struct Known;
+
+impl Model for Known {
+    fn list_keys(&self, path: &str) -> Option<&[String]> {
+        static NAME: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| vec!["name".to_owned()]);
+        static SELF: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| vec![".".to_owned()]);
+        match path {
+            "top/rule" | "top/port" => Some(&NAME),
+            "top/tag" => Some(&SELF),
+            _ => None,
+        }
+    }
+    fn kinds(&self, path: &str) -> Kinds {
+        match path {
+            "top/port/mtu" => spelling::Kind::Integer.into(),
+            "top/port/type" => spelling::Kind::Identity.into(),
+            _ => spelling::Kind::Exact.into(),
+        }
+    }
+    fn is_ordered(&self, path: &str) -> bool {
+        matches!(path, "top/rule" | "top/tag")
+    }
+    fn default_value(&self, path: &str) -> Option<&str> {
+        (path == "top/port/mtu").then_some("1500")
+    }
+    fn counts_empty(&self, path: &str) -> Option<bool> {
+        Some(!path.ends_with("box"))
+    }
+}
+
+#[test]
+fn a_known_kind_decides() {
+    let port = |name: &str, inside: &str| format!("<port><name>{name}</name>{inside}</port>");
+    let wanted = port("1", "<mtu>9000</mtu>");
+    check_by(&Known, &port("1", "<mtu>+09000</mtu>"), &wanted, &[]);
+    check_by(&Known, &port("01", "<mtu>9000</mtu>"), &wanted, &["/top/port[name='1'] is missing"]);
+    let typed = |namespace: &str| port("1", &format!(r#"<type xmlns:p="{namespace}">p:eth</type>"#));
+    check_by(&Known, &typed("urn:a"), &typed("urn:a"), &[]);
+    check_by(
+        &Known,
+        &typed("urn:a"),
+        &typed("urn:b"),
+        &["/top/port[name='1']/type is \"p:eth\" instead of \"p:eth\""],
+    );
+    check_by(&Known, &port("1", "<type>eth</type>"), &typed("urn:a"), &[]);
+}
+
+#[test]
+fn defaults_and_containers_without_content_may_be_absent() {
+    let port = |inside: &str| format!("<port><name>1</name>{inside}</port>");
+    check_by(
+        &Known,
+        &port(""),
+        &port("<mtu>1500</mtu><box/><box2><box/></box2>"),
+        &["/top/port[name='1']/box2 is missing"],
+    );
+    check_by(&Known, &port(""), &port("<mtu>1501</mtu>"), &["/top/port[name='1']/mtu is missing"]);
+    check_by(&Known, &port(""), &port("<box><on/></box>"), &["/top/port[name='1']/box/on is missing"]);
+    check(&port(""), &port("<shutdown/>"), &["/top/port[name='1']/shutdown is missing"]);
+}
+
+#[test]
+fn the_order_of_ordered_entries_is_part_of_the_configuration() {
+    let rules = |names: &[&str]| -> String {
+        names.iter().map(|name| format!("<rule><name>{name}</name></rule>")).collect()
+    };
+    check_by(&Known, &rules(&["a", "x", "b"]), &rules(&["a", "b"]), &[]);
+    check_by(
+        &Known,
+        &rules(&["b", "x", "a"]),
+        &rules(&["a", "b"]),
+        &["the order of /top/rule differs: b, a instead of a, b"],
+    );
+    check_by(
+        &Known,
+        "<tag>2</tag><tag>1</tag>",
+        "<tag>1</tag><tag>2</tag>",
+        &["the order of /top/tag differs: 2, 1 instead of 1, 2"],
+    );
+    check(&rules(&["b", "a"]), &rules(&["a", "b"]), &[]);
+}
+
+#[test]
+fn what_is_not_in_force_is_not_as_wanted() {
+    let wanted = "<port><name>1</name><unit><id>2</id></unit></port>";
+    let data = wanted.replace("<port>", r#"<port inactive="inactive">"#);
+    check(&data, wanted, &["/top/port[name='1'] is deactivated (inactive=\"inactive\")"]);
+    // Two readings of one device say the same.
+    check(&data, &data, &[]);
+    let data = wanted.replace("<id>", r#"<id nc:operation="delete">"#);
+    check(&data, wanted, &["/top/port[name='1']/unit/id is marked operation=\"delete\""]);
+    check(&wanted.replace("<port>", r#"<port inactive="false" note="x">"#), wanted, &[]);
+}
+
+#[test]
+fn extras_that_nobody_set_are_none() {
+    let tagged = r#"xmlns:wd="urn:ietf:params:xml:ns:netconf:default:1.0" wd:default="true""#;
+    let data = holder(&format!(
+        "<port><name>a</name><speed {tagged}>1</speed><ipv4 xmlns='urn:ip'/><c><d {tagged}>2</d><e/></c><off/><mtu \
+         {tagged}>1500</mtu></port>"
+    ));
+    let wanted = holder("<port><name>a</name><mtu>1500</mtu></port>");
+    let nodes = HashSet::from(["/top/port[name='a']"]);
+    let found = |data: &Element, only_set| {
+        let found = drift(data, &wanted, &keys(), Owned { nodes: &nodes, only_set });
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&data, false), [""; 0]);
+    assert_eq!(found(&data, true), ["/top/port[name='a']/c is extra", "/top/port[name='a']/off is extra"]);
+    let text = data.to_xml().replace("urn:t", "http://xml.juniper.net/xnm/1.1/xnm");
+    let junos = parse_str(&text, &Limits::default()).unwrap();
+    let text = wanted.to_xml().replace("urn:t", "http://xml.juniper.net/xnm/1.1/xnm");
+    let wanted = parse_str(&text, &Limits::default()).unwrap();
+    let found = drift(&junos, &wanted, &keys(), Owned { nodes: &nodes, only_set: false });
+    assert!(found.iter().any(|found| found.to_string() == "/top/port[name='a']/off is extra"), "{found:?}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn comparison_is_reflexive(
+        entries in proptest::collection::vec(("[a-z0-9:. ]{0,6}", "[ -~]{0,8}", proptest::bool::ANY), 0..6),
+        prefix in "[a-z]{1,3}",
+    ) {
+        let mut inside = Element::new("urn:t", "top");
+        for (at, (name, value, inactive)) in entries.iter().enumerate() {
+            let mut entry = Element::new("urn:t", ["port", "rule", "tag", "other"][at % 4])
+                .with_leaf("name", name.as_str())
+                .with_leaf("type", value.as_str())
+                .with_leaf("mtu", value.as_str());
+            if *inactive {
+                entry.set_attribute_ns("", "inactive", "inactive");
+            }
+            inside.push(entry);
+        }
+        let text = Element::new("", "d").with_child(inside).to_xml();
+        let text = text.replacen("<d>", &format!("<d xmlns:{prefix}='urn:p'>"), 1);
+        if let Ok(tree) = parse_str(&text, &Limits::default()) {
+            proptest::prop_assert_eq!(differences(&tree, &tree, &keys(), 3), []);
+            proptest::prop_assert_eq!(differences(&tree, &tree, &Known, 3), []);
+            proptest::prop_assert_eq!(differences(&tree, &tree, &NoModel, 3), []);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::keys::NoKeys;
+use crate::model::NoModel;
 use crate::xml::{Limits, parse_str};
 
 /// The users of the examples of RFC 6241 §6.4.
@@ -15,12 +15,12 @@ fn parsed(text: &str) -> Element {
     parse_str(text, &Limits::default()).unwrap()
 }
 
-fn filtered(filter: &str, keys: &dyn ListKeys) -> Element {
+fn filtered(filter: &str, keys: &dyn Model) -> Element {
     subtree(&parsed(USERS), &parsed(&format!("<filter>{filter}</filter>")), keys)
 }
 
 fn check(filter: &str, expected: &str) {
-    assert_eq!(filtered(filter, &NoKeys), parsed(&format!("<data>{expected}</data>")), "{filter}");
+    assert_eq!(filtered(filter, &NoModel), parsed(&format!("<data>{expected}</data>")), "{filter}");
 }
 
 fn all() -> Vec<Element> {
@@ -34,8 +34,8 @@ fn an_empty_filter_selects_nothing() {
 
 #[test]
 fn selects_whole_subtrees_by_name_and_namespace() {
-    assert_eq!(filtered(r#"<top xmlns="urn:e"/>"#, &NoKeys).children().collect::<Vec<_>>(), [&all()[0]]);
-    assert_eq!(filtered("<top/>", &NoKeys).children().count(), 1, "no namespace matches any");
+    assert_eq!(filtered(r#"<top xmlns="urn:e"/>"#, &NoModel).children().collect::<Vec<_>>(), [&all()[0]]);
+    assert_eq!(filtered("<top/>", &NoModel).children().count(), 1, "no namespace matches any");
     check(r#"<top xmlns="urn:o"/>"#, "");
     check(
         r#"<top xmlns="urn:e"><groups/></top>"#,

@@ -1,9 +1,9 @@
 //! Attributes, endpoint roles and platforms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use turnup_core::{name::PlatformName, order::MAX_ENDPOINTS};
+use turnup_core::{name::PlatformName, nodes::NodeFacts, order::MAX_ENDPOINTS};
 
 use super::{Reader, find, is_node_name};
 use turnup_files::{Entry, Node};
@@ -15,7 +15,7 @@ use crate::{
 };
 
 const ROLE_FIELDS: [&str; 5] = ["title", "min", "max", "attributes", "resources"];
-const PLATFORM_FIELDS: [&str; 5] = ["template", "keys", "owns", "shares", "audit"];
+const PLATFORM_FIELDS: [&str; 6] = ["template", "keys", "ordered", "owns", "shares", "audit"];
 
 /// A platform of a definition, and where it stands.
 pub(super) struct Found {
@@ -97,11 +97,13 @@ impl Reader<'_> {
             let owns = owns_node.map(|node| self.paths(node, "'owns'", false));
             let shares_node = find(fields, "shares");
             let shares = shares_node.map(|node| self.paths(node, "'shares'", true)).unwrap_or_default();
+            let ordered = find(fields, "ordered").map(|node| self.ordered(node)).unwrap_or_default();
             if let (Some(node), Some(owns)) = (shares_node, &owns) {
                 self.not_owned_too(node, &shares, owns);
             }
             if let (Some(name), Some(template), Some(owns)) = (name, template, owns) {
-                let shape = Shape { keys: keys.unwrap_or_default(), owns, shares };
+                let nodes = NodeFacts { ordered, ..NodeFacts::default() };
+                let shape = Shape { keys: keys.unwrap_or_default(), owns, shares, nodes };
                 let platform = Platform { template, audit, declares_lists, shape };
                 platforms.push(Found { name, line: *line, platform });
             }
@@ -115,14 +117,32 @@ impl Reader<'_> {
             let names = self.names(value, &format!("the keys of list {list:?}"), false);
             // A leaf-list's entries are known by their own value.
             let leaf_list = names.iter().eq(["."]);
-            for name in names.iter().chain([list]).filter(|name| !is_node_name(name)) {
+            for name in names.iter().filter(|name| !is_node_name(name)) {
                 if !(leaf_list && name.as_str() == ".") {
-                    self.mistake(*line, format!("{name:?} is no name of a list or leaf"));
+                    self.mistake(*line, format!("{name:?} is no name of a leaf"));
                 }
+            }
+            if !list.split('/').all(is_node_name) {
+                let message = format!(
+                    "{list:?} is no list; name it, or write its path like interfaces/interface, without prefixes"
+                );
+                self.mistake(*line, message);
             }
             keys.insert(list.clone(), names);
         }
         keys
+    }
+
+    /// Lists and leaf-lists whose order counts, by their paths.
+    fn ordered(&mut self, node: &Node) -> BTreeSet<String> {
+        let paths = self.names(node, "'ordered'", true);
+        for (i, path) in paths.iter().enumerate() {
+            if !path.split('/').all(is_node_name) {
+                let message = format!("{path:?} is no path; write it like acls/acl/entry, without prefixes");
+                self.mistake(node.line_at(&format!("/{i}")), message);
+            }
+        }
+        paths.into_iter().collect()
     }
 
     /// Paths of which none lies inside of another.

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use turnup_netconf::xml::{Element, Node};
+use turnup_netconf::{
+    compare::literal,
+    xml::{Element, Node},
+};
 use yang5::{
     context::Context,
     iter::IterSchemaFlags,
@@ -318,18 +321,6 @@ fn step(schema: &SchemaNode<'_>, element: &Element) -> String {
         _ => {}
     }
     step
-}
-
-/// A value as XPath 1.0 literal.
-fn literal(value: &str) -> String {
-    match (value.contains('\''), value.contains('"')) {
-        (false, _) => format!("'{value}'"),
-        (true, false) => format!("\"{value}\""),
-        (true, true) => {
-            let parts: Vec<String> = value.split('\'').map(|part| format!("'{part}'")).collect();
-            format!("concat({})", parts.join(",\"'\","))
-        }
-    }
 }
 
 /// libyang's path without the names of modules: `/m:a/b[k='x:y']` → `/a/b[k='x:y']`.

@@ -7,11 +7,13 @@
 
 mod audits;
 mod bundles;
+mod by_path;
 mod device;
 mod folder;
 mod golden;
 mod lives;
 mod mistakes;
+mod ordered;
 mod orders;
 mod properties;
 mod resources;

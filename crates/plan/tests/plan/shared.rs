@@ -99,3 +99,19 @@ fn a_version_that_owns_what_was_shared_waits_for_the_last_other_holder() {
     assert!(finish(modify(), &before).is_err());
     assert!(modify().finish(&[], &[]).is_ok());
 }
+
+#[test]
+fn an_address_is_owned_once_however_it_is_written() {
+    let port = |name: &str| {
+        let config = format!("<ports xmlns='urn:t'><port><name>{name}</name></port></ports>");
+        footprint(&config, &["ports/port"], &[])
+    };
+    let refused = |ours: &str, theirs: &str| {
+        finish(with(OrderKind::Provision, None, port(ours)), &port(theirs)).is_err()
+    };
+    for other in ["2001:DB8::AA", "2001:db8:0::aa", "2001:0db8:0:0:0:0:0:00aa"] {
+        assert!(refused("2001:db8::aa", other) && refused(other, "2001:db8::aa"), "{other}");
+    }
+    // Names may look like numbers, and no type is known here.
+    assert!(!refused("01", "1") && !refused("00:AA", "00:aa") && refused("nc:1", "nc:1"));
+}

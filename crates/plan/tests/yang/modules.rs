@@ -118,20 +118,23 @@ fn a_set_may_bring_what_libyang_has_itself() {
 
 #[test]
 fn keys() {
-    let of = |yang: &Yang, name: &str| yang.keys().get(name).map(|keys| keys.join(" "));
+    let of = |yang: &Yang, namespace: &str, path: &str| {
+        yang.list(namespace, path, namespace).map(|list| list.keys.join(" "))
+    };
     let sim = sim();
-    assert_eq!(of(&sim, "interface").as_deref(), Some("name"));
-    assert_eq!(of(&sim, "unit").as_deref(), Some("id"));
-    assert_eq!(of(&sim, "pseudowire").as_deref(), Some("name"));
-    assert_eq!(of(&sim, "interfaces"), None);
-    let boxed = boxed();
-    assert_eq!(of(&boxed, "part").as_deref(), Some("a b"));
-    assert_eq!(of(&boxed, "note").as_deref(), Some("."));
-    // A list with the key name here, one with the key id there.
-    assert_eq!(of(&boxed, "item"), None);
-    // A leaf-list here, a container there: told apart by what is inside.
-    assert_eq!(of(&boxed, "tag").as_deref(), Some("."));
-    assert_eq!(of(&boxed, "number"), None);
+    let sim = |path: &str| of(&sim, "urn:turnup:sim", path);
+    assert_eq!(sim("interfaces/interface").as_deref(), Some("name"));
+    assert_eq!(sim("interfaces/interface/unit").as_deref(), Some("id"));
+    assert_eq!(sim("pseudowires/pseudowire").as_deref(), Some("name"));
+    assert_eq!(sim("interfaces"), None);
+    let yang = boxed();
+    let boxed = |path: &str| of(&yang, "urn:box", path);
+    assert_eq!(boxed("box/item/part").as_deref(), Some("a b"));
+    assert_eq!(boxed("box/item/note").as_deref(), Some("."));
+    // A list with the key name here, one of another module with the key id beside it.
+    assert_eq!(boxed("box/item").as_deref(), Some("name"));
+    assert_eq!(yang.list("urn:box", "box/item", "urn:extra").unwrap().keys, ["id"]);
+    assert_eq!(boxed("box/number"), None);
 }
 
 #[test]

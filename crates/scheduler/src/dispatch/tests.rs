@@ -78,6 +78,7 @@ fn edit(text: &str) -> DeviceEdit {
         after: Condition::Contains(String::new()),
         before: Condition::Contains(String::new()),
         keys: BTreeMap::new(),
+        nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
     }
 }

@@ -153,6 +153,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         after: Condition::Contains("<interfaces/>".to_owned()),
         before: Condition::Lacks("<interfaces/>".to_owned()),
         keys: BTreeMap::new(),
+        nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
     };
     let devices = due.devices.iter().map(|name| DeviceWork {

@@ -17,6 +17,7 @@ fn work() -> AuditWork {
             keys: [("interface", "name"), ("unit", "id")]
                 .map(|(list, key)| (list.to_owned(), vec![key.to_owned()]))
                 .into(),
+            nodes: turnup_core::nodes::NodeFacts::default(),
         }),
         checks: vec![Check {
             name: "pings".to_owned(),
@@ -73,12 +74,105 @@ fn a_server_that_shows_defaults_is_asked_for_what_was_set() {
     let config = Plan::new(Some(&work())).config.unwrap().unwrap();
     let asked = |capability: &str| {
         let uri = format!("urn:ietf:params:netconf:capability:with-defaults:1.0?{capability}");
-        config.read(&Capabilities::new([uri])).element().to_xml().contains("explicit")
+        config
+            .read(&Capabilities::new([uri]), WithDefaults::AsOffered)
+            .element()
+            .to_xml()
+            .contains("explicit")
     };
     assert!(asked("basic-mode=report-all&also-supported=trim,explicit"));
+    let config = Plan::new(Some(&work())).config.unwrap().unwrap();
+    let asked = |capability: &str| {
+        let uri = format!("urn:ietf:params:netconf:capability:with-defaults:1.0?{capability}");
+        config
+            .read(&Capabilities::new([uri]), WithDefaults::AsOffered)
+            .element()
+            .to_xml()
+            .contains("explicit")
+    };
     assert!(!asked("basic-mode=report-all&also-supported=trim"), "it can't");
     assert!(!asked("basic-mode=explicit&also-supported=report-all"), "it does so anyway");
-    assert!(!config.read(&Capabilities::EMPTY).element().to_xml().contains("explicit"));
+}
+
+/// What an audit of an owned interface finds on a device with this capability.
+fn found(capability: &str, nodes: turnup_core::nodes::NodeFacts, wanted: &str, data: &str) -> Vec<String> {
+    let interface = |inside: &str| {
+        format!(
+            "<interfaces xmlns=\"urn:ietf:params:xml:ns:yang:ietf-interfaces\"><interface><name>eth7</name>{inside}\
+             </interface></interfaces>"
+        )
+    };
+    let config = ConfigWork {
+        footprint: interface(wanted),
+        filter: interface(""),
+        owned: vec!["/interfaces/interface[name='eth7']".to_owned()],
+        keys: [("interface".to_owned(), vec!["name".to_owned()])].into(),
+        nodes,
+    };
+    let work = AuditWork { config: Some(config), checks: Vec::new() };
+    let config = Plan::new(Some(&work)).config.unwrap().unwrap();
+    let uri = format!("urn:ietf:params:netconf:capability:with-defaults:1.0?{capability}");
+    config.read(&Capabilities::new([uri]), WithDefaults::AsOffered);
+    config.compare(&parse(&interface(data)).unwrap()).0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn defaults_that_nobody_set_and_containers_without_content_are_no_drift() {
+    let wanted = "<type xmlns:i=\"urn:iana\">i:eth</type><enabled>true</enabled>";
+    let tagged = |text: &str| {
+        text.replace("_D", " xmlns:wd=\"urn:ietf:params:xml:ns:netconf:default:1.0\" wd:default=\"true\"")
+    };
+    let data = tagged(&format!(
+        "{wanted}<link-up-down-trap-enable_D>enabled</link-up-down-trap-enable><ipv4 xmlns=\"urn:ip\"/>"
+    ));
+    let capability = "basic-mode=report-all&also-supported=report-all-tagged,trim";
+    let nothing = turnup_core::nodes::NodeFacts::default;
+    assert_eq!(found(capability, nothing(), wanted, &data), [""; 0]);
+    let data = data.replace("<enabled>true", "<enabled>false");
+    assert_eq!(
+        found(capability, nothing(), wanted, &data),
+        ["/interfaces/interface[name='eth7']/enabled is \"false\" instead of \"true\""]
+    );
+    // With YANG, a device that hides or shows all defaults says the same.
+    let facts = turnup_core::nodes::NodeFacts {
+        typed: true,
+        defaults: [("enabled", "true"), ("link-up-down-trap-enable", "enabled")]
+            .map(|(leaf, value)| (format!("interfaces/interface/{leaf}"), value.to_owned()))
+            .into(),
+        ..nothing()
+    };
+    let type_only = "<type xmlns:i=\"urn:iana\">i:eth</type>";
+    assert_eq!(found("basic-mode=trim", facts.clone(), wanted, type_only), [""; 0]);
+    let all = format!("{wanted}<link-up-down-trap-enable>enabled</link-up-down-trap-enable>");
+    assert_eq!(found("basic-mode=report-all", facts.clone(), wanted, &all), [""; 0]);
+    let other = all.replace("enabled</link", "disabled</link");
+    assert_eq!(
+        found("basic-mode=report-all", facts, wanted, &other),
+        ["/interfaces/interface[name='eth7']/link-up-down-trap-enable is extra (\"disabled\")"]
+    );
+    // Without it, what a device hides is missing.
+    assert_eq!(found("basic-mode=trim", nothing(), wanted, type_only).len(), 1);
+}
+
+#[test]
+fn what_is_deactivated_or_in_another_order_is_drift() {
+    let facts = || turnup_core::nodes::NodeFacts {
+        ordered: ["interfaces/interface/dns".to_owned()].into(),
+        ..turnup_core::nodes::NodeFacts::default()
+    };
+    let wanted = "<dns>1</dns><dns>2</dns><unit><id>7</id></unit>";
+    let explicit = "basic-mode=explicit";
+    assert_eq!(found(explicit, facts(), wanted, wanted), [""; 0]);
+    let data = wanted.replace("<unit>", "<unit inactive=\"inactive\">");
+    assert_eq!(
+        found(explicit, facts(), wanted, &data),
+        ["/interfaces/interface[name='eth7']/unit is deactivated"]
+    );
+    let data = "<dns>2</dns><dns>1</dns><unit><id>7</id></unit>";
+    assert_eq!(
+        found(explicit, facts(), wanted, data),
+        ["the order of /interfaces/interface[name='eth7']/dns differs: 2, 1 instead of 1, 2"]
+    );
 }
 
 fn leaf(name: &str, value: &str) -> Element {

@@ -76,7 +76,8 @@ impl Device<'_> {
             failure: Failure::new(FailureClass::Misconfigured, Step::Check.name(), reason.as_str()),
             unreachable: false,
         })?;
-        let reply = self.inquire("get-config", true, |can| config.read(can)).await?;
+        let chosen = self.work.with_defaults;
+        let reply = self.inquire("get-config", true, |can| config.read(can, chosen)).await?;
         let rules = &self.asked.profile.error_rules;
         let data = classify::required_data(Step::Check, reply, rules).map_err(|failures| Unanswered {
             failure: failures.into_iter().next().unwrap_or_else(|| answers_missing(Step::Check)),

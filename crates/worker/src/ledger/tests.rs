@@ -18,6 +18,7 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         after: Condition::Contains(String::new()),
         before: Condition::Contains(String::new()),
         keys: BTreeMap::new(),
+        nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
     };
     let devices = devices.iter().enumerate().map(|(n, orders)| DeviceWork {

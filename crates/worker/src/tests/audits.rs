@@ -41,6 +41,7 @@ fn audit() -> AuditWork {
                 "/pseudowires/pseudowire[name='p']".to_owned(),
             ],
             keys: keys.map(|(list, key)| (list.to_owned(), vec![key.to_owned()])).into(),
+            nodes: turnup_core::nodes::NodeFacts::default(),
         }),
         checks: vec![
             Check {

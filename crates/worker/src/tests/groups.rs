@@ -43,6 +43,7 @@ fn unit_edit(order: OrderId, unit: usize, vlan: usize) -> DeviceEdit {
         keys: [("interface", "name"), ("unit", "id")]
             .map(|(list, key)| (list.to_owned(), vec![key.to_owned()]))
             .into(),
+        nodes: turnup_core::nodes::NodeFacts::default(),
         joint: vec![joint],
     }
 }

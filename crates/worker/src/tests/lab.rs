@@ -401,6 +401,7 @@ pub(crate) fn edit(order: OrderId, value: &str) -> DeviceEdit {
         after: Condition::Contains(merge),
         before: Condition::Lacks(filter),
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+        nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
     }
 }

@@ -41,8 +41,19 @@ pub(super) struct Real {
 }
 
 fn script(base: &PathBuf, extra: &str, arguments: &[&str]) -> std::process::Output {
+    script_with(base, extra, &[], arguments)
+}
+
+fn script_with(
+    base: &PathBuf,
+    extra: &str,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+) -> std::process::Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/netconfd");
-    Command::new(script).args(arguments).env("BASE", base).env("EXTRA", extra).output().unwrap()
+    let mut command = Command::new(script);
+    command.args(arguments).env("BASE", base).env("EXTRA", extra).envs(variables.iter().copied());
+    command.output().unwrap()
 }
 
 impl Drop for Real {
@@ -60,6 +71,11 @@ impl Real {
 
     /// Two servers with these arguments.
     pub(super) fn start_as(extra: &str) -> Option<Self> {
+        Self::start_with(extra, &[])
+    }
+
+    /// Two servers with these arguments, and variables of the script.
+    pub(super) fn start_with(extra: &str, variables: &[(&str, &str)]) -> Option<Self> {
         // Ports of which two in a row are free now.
         let port = (0..50)
             .find_map(|_| {
@@ -78,7 +94,7 @@ impl Real {
             eprintln!("SKIPPED: netconfd is not installed; 'scripts/netconfd install' gets it");
             return None;
         }
-        let output = script(&base, extra, &["start", "2", &port.to_string()]);
+        let output = script_with(&base, extra, variables, &["start", "2", &port.to_string()]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let username = std::fs::read_to_string(base.join("user")).unwrap().trim().to_owned();
         let source = CredentialSource { username, secret: SecretSource::PrivateKeyFile(base.join("client")) };
@@ -193,6 +209,7 @@ pub(super) fn edit(order: OrderId, name: &str, kind: &str) -> DeviceEdit {
         after: Condition::Contains(merge),
         before: Condition::Lacks(filter),
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
+        nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
     }
 }
@@ -302,7 +319,13 @@ fn audit(name: &str) -> AuditWork {
     };
     let path = format!("/interfaces/interface[name='{name}']");
     AuditWork {
-        config: Some(ConfigWork { footprint: edit, filter: filter.clone(), owned: vec![path.clone()], keys }),
+        config: Some(ConfigWork {
+            footprint: edit,
+            filter: filter.clone(),
+            owned: vec![path.clone()],
+            keys,
+            nodes: turnup_core::nodes::NodeFacts::default(),
+        }),
         checks: vec![
             check("kind", &format!("{path}/type"), Test::Is, "ethernetCsmacd"),
             check("text", &format!("{path}/description"), Test::Matches, "A . B"),

@@ -195,6 +195,7 @@ fn audited(deployment: &mut Deployment) {
         filter: interface.to_owned(),
         owned: Vec::new(),
         keys: [("interface".to_owned(), vec!["name".to_owned()])].into(),
+        nodes: turnup_core::nodes::NodeFacts::default(),
     };
     deployment.devices[0].audit = Some(AuditWork { config: Some(config), checks: Vec::new() });
 }

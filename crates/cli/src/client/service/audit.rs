@@ -64,6 +64,17 @@ fn of_difference(difference: &Value, paint: Paint) -> Vec<String> {
         Some(Drift::Extra) => {
             (paint.notable(&format!("extra   {path}{}", found.map(value).unwrap_or_default())), found)
         }
+        Some(Drift::Inactive) => {
+            let line = match found.filter(|mark| !mark.starts_with("inactive")) {
+                Some(mark) => format!("marked {mark} {path}"),
+                None => format!("deactivated {path}"),
+            };
+            (paint.bad(&line), None)
+        }
+        Some(Drift::Order) => {
+            let (wanted, found) = (wanted.unwrap_or_default(), found.unwrap_or_default());
+            (paint.notable(&format!("order of {path} differs: {found} instead of {wanted}")), None)
+        }
         Some(Drift::Changed) | None => {
             let is = found.map_or_else(String::new, |found| format!(" is {found:?}"));
             let instead = wanted.map_or_else(String::new, |wanted| format!(" instead of {wanted:?}"));
