@@ -55,7 +55,7 @@ impl Schema<'_> {
         match (types.allow(&value), types.string) {
             (_, false) => value,
             (false, true) => text,
-            (true, true) if value.to_string() == written => self.first_valid([value, text], schema),
+            (true, true) if canonical(&value) == written => self.first_valid([value, text], schema),
             // As a number it would lose how it is written.
             (true, true) => self.first_valid([text, value], schema),
         }
@@ -79,7 +79,7 @@ impl Schema<'_> {
             // A text that begins with a bracket is rather meant as one.
             (Value::Array(_) | Value::Object(_), true) if types.is_all() => text,
             (Value::Array(_) | Value::Object(_), true) => self.first_valid([value, text], schema),
-            _ if value.to_string() == cell => self.first_valid([value, text], schema),
+            _ if canonical(&value) == cell => self.first_valid([value, text], schema),
             // As a number it would lose how it is written.
             _ => self.first_valid([text, value], schema),
         }
@@ -203,6 +203,11 @@ impl Step<'_> {
             }
         }
     }
+}
+
+/// How JSON writes a value.
+fn canonical(value: &Value) -> String {
+    value.to_string()
 }
 
 /// Whether a number is what a cell shows. Spreadsheets shorten long ones (`1.23457E+11`), and in some languages
