@@ -31,7 +31,10 @@ use std::{
     time::Instant,
 };
 
-use turnup_device_sim::{Personality, personality::ConfirmedCommit};
+use turnup_device_sim::{
+    Personality,
+    personality::{ConfirmedCommit, Persistence},
+};
 use world::Ms;
 
 /// A mistake that is made on purpose, to see whether it is found.
@@ -112,13 +115,16 @@ fn personalities() -> Vec<Personality> {
     let Ok(names) = std::env::var("TURNUP_SIM_PERSONALITIES") else { return Vec::new() };
     let named =
         |name: &str| Personality::named(name).unwrap_or_else(|| panic!("there is no personality {name:?}"));
-    match names.as_str() {
+    let personalities: Vec<Personality> = match names.as_str() {
         "all" => {
             let has_tokens = |p: &Personality| p.confirmed_commit == ConfirmedCommit::V1_1;
             Personality::ALL.into_iter().filter(has_tokens).collect()
         }
         names => names.split(',').map(named).collect(),
-    }
+    };
+    // The workers of the simulation save nothing for the next start of a device.
+    let keeps_running = |personality| Personality { persistence: Persistence::Running, ..personality };
+    personalities.into_iter().map(keeps_running).collect()
 }
 
 /// What a seed finds. A mistake may make a doubt longer by chance, which proves nothing but for the one that is

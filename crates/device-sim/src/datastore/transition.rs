@@ -471,12 +471,10 @@ impl Datastores {
                 changes
             }
             None => {
-                let removed = |(path, old): (&crate::path::Path, &Box<str>)| Change {
-                    path: path.clone(),
-                    old: Some(old.clone()),
-                    new: None,
-                };
-                self.running.leaves.iter().map(removed).collect()
+                let leaves = self.running.leaves.iter();
+                leaves
+                    .map(|(path, old)| Change { path: path.clone(), old: Some(old.clone()), new: None })
+                    .collect()
             }
         };
         self.ended(Transition { changes, ..self.nothing(kind, session) })
