@@ -26,4 +26,5 @@ pub mod retry;
 pub mod settle;
 pub mod transaction;
 pub mod transcript;
+pub mod undo;
 pub mod words;

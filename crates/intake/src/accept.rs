@@ -144,10 +144,19 @@ impl Acceptor {
             .into_iter()
             .collect();
         match OrderRequest::parse(value, now) {
-            Ok(request) if faults.is_empty() => match self.decided(&request).await? {
-                Ok(wanted) => Ok((request, wanted)),
-                Err(faults) => Err(self.known_or(faults, &request, origin).await),
-            },
+            Ok(mut request) if faults.is_empty() => {
+                if let Some(undoing) = &origin.undoing {
+                    request.digest = undoing.digest;
+                }
+                match self.decided(&request).await? {
+                    Ok(mut wanted) => {
+                        wanted.service =
+                            wanted.service.or(origin.undoing.and_then(|undoing| undoing.restores));
+                        Ok((request, wanted))
+                    }
+                    Err(faults) => Err(self.known_or(faults, &request, origin).await),
+                }
+            }
             Ok(_) => Err(Problem::invalid(faults).into()),
             Err(found) => {
                 let rest = without_faults(value, &found).map(|rest| OrderRequest::parse(&rest, now));
@@ -203,6 +212,27 @@ impl Acceptor {
             Ok(Some((id, digest))) => Stopped::Known(id, digest, request.digest),
             Ok(None) => Problem::invalid(faults).into(),
             Err(error) => refusal::of_store(&error).into(),
+        }
+    }
+
+    /// The order that this requester's key or external id names, if the request was the same.
+    pub(crate) async fn repeated(
+        &self,
+        origin: &Origin,
+        external_id: Option<&str>,
+        digest: [u8; 32],
+    ) -> Result<Option<Outcome>, Problem> {
+        // A faulty one names no order, and is refused when the request is checked.
+        let lawful = |text: &&str| check_key(text).is_ok();
+        let (key, external_id) = (origin.key.as_deref().filter(lawful), external_id.filter(lawful));
+        if key.is_none() && external_id.is_none() {
+            return Ok(None);
+        }
+        match self.store.known(&origin.requester, key, external_id).await {
+            Ok(Some((id, known))) if known == digest => self.known(id).await.map(Some),
+            Ok(Some((id, _))) => Err(reused(id)),
+            Ok(None) => Ok(None),
+            Err(error) => Err(refusal::of_store(&error)),
         }
     }
 

@@ -6,13 +6,14 @@ use crate::{
 };
 
 /// Forward-only migrations, in order. An applied one is never edited.
-pub(crate) const MIGRATIONS: [&str; 6] = [
+pub(crate) const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0001_orders.sql"),
     include_str!("../migrations/0002_plans.sql"),
     include_str!("../migrations/0003_transcripts.sql"),
     include_str!("../migrations/0004_groups.sql"),
     include_str!("../migrations/0005_regions.sql"),
     include_str!("../migrations/0006_retries.sql"),
+    include_str!("../migrations/0007_undo.sql"),
 ];
 
 /// The schema version that this release works with.

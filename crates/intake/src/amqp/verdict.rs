@@ -105,7 +105,7 @@ impl Asked {
             let detail = format!("the message_id must have {why}");
             return Err(Problem::invalid(vec![Fault::new("", "bad_key", detail)]));
         }
-        Ok(Origin { requester: format!("amqp:{user}"), key: self.message_id.clone(), derived_from: None })
+        Ok(Origin::new(format!("amqp:{user}"), self.message_id.clone()))
     }
 
     /// `unreadable`: parked whoever asked, for people to look at.

@@ -176,7 +176,7 @@ impl Run {
         self.sizes.push_back(size);
         let acceptor = self.app.acceptor.clone();
         let key = self.key.as_ref().map(|key| format!("{key}/{number}"));
-        let origin = Origin { requester: self.requester.clone(), key, derived_from: None };
+        let origin = Origin::new(self.requester.clone(), key);
         let work = async move {
             let value = match content {
                 Ok(bytes) => json::read(&bytes).map_err(Problem::unreadable),

@@ -32,7 +32,7 @@ const MAX_REASON_CHARS: usize = 1024;
 pub(super) async fn create(call: Call) -> Answer {
     let dry_run = call.query.parsed::<bool>("dry_run")?.unwrap_or(false);
     let value = call.json()?;
-    let origin = Origin { requester: call.requester()?.to_owned(), key: call.key()?, derived_from: None };
+    let origin = Origin::new(call.requester()?, call.key()?);
     let on_device = plan::on_device(&call)?;
     if dry_run {
         return plan::of_request(&call, &value, &origin, on_device).await;
@@ -45,7 +45,7 @@ pub(super) async fn create(call: Call) -> Answer {
 }
 
 /// 201 for a new order, 200 for one that was accepted before.
-fn accepted(outcome: Outcome) -> Answer {
+pub(super) fn accepted(outcome: Outcome) -> Answer {
     let status = match outcome {
         Outcome::Created(_) => StatusCode::CREATED,
         Outcome::Known(_) => StatusCode::OK,
@@ -71,6 +71,7 @@ pub(super) async fn list(call: Call) -> Answer {
         device: query.parsed::<DeviceName>("device")?.map(String::from),
         definition: query.text("definition")?,
         service_id: query.parsed("service_id")?,
+        undoes: query.parsed("undoes")?,
         external_id: query.text("external_id")?,
         created_after: query.parsed("created_after")?,
         created_before: query.parsed("created_before")?,
@@ -144,7 +145,7 @@ async fn control(
     }
 }
 
-fn illegal(action: &str, state: OrderState) -> Problem {
+pub(super) fn illegal(action: &str, state: OrderState) -> Problem {
     let legal = state.legal_actions();
     let hint = if legal.is_empty() { "nothing is".to_owned() } else { legal.join(", ") };
     Problem::conflict(
@@ -166,8 +167,7 @@ pub(super) async fn recreate(call: Call) -> Answer {
     }
     let mut value = request_of(&order);
     merge(&mut value, changes);
-    let requester = call.requester()?.to_owned();
-    let origin = Origin { requester, key: call.key()?, derived_from: Some(order.id) };
+    let origin = Origin { derived_from: Some(order.id), ..Origin::new(call.requester()?, call.key()?) };
     accepted(call.app.acceptor.accept(&value, origin).await?)
 }
 
