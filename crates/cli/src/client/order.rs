@@ -4,6 +4,7 @@ mod modify;
 mod plan;
 mod settle;
 mod show;
+mod undo;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use turnup_core::problem::Problem;
 
-use self::{modify::Modify, plan::Source, show::one_line};
+use self::{modify::Modify, plan::Source, show::one_line, undo::Undo};
 pub(crate) use self::{
     settle::{settle, settled},
     show::{failure, of_deployment, retry},
@@ -63,6 +64,8 @@ pub(crate) enum OrderCommand {
         #[arg(long, default_value = "{}")]
         changes: String,
     },
+    /// Take a Completed order back: make the order that gives its service what it had before
+    Undo(Box<Undo>),
     /// Show what an order would change, device by device; nothing is stored
     Plan {
         /// A file with orders ("-": NDJSON from standard input), or a stored order's id
@@ -174,6 +177,9 @@ pub(crate) struct List {
     service_id: Option<String>,
     #[arg(long)]
     external_id: Option<String>,
+    /// Taking this order back
+    #[arg(long, value_name = "ID")]
+    undoes: Option<String>,
     #[arg(long)]
     created_after: Option<String>,
     #[arg(long)]
@@ -226,6 +232,7 @@ pub(crate) async fn run(
                 .map_err(|error| Failure::Usage(format!("--changes is no JSON: {error}")))?;
             act(api, format, &id, "recreate", &json!({"changes": changes})).await
         }
+        OrderCommand::Undo(undo) => undo::run(api, format, paint, &undo).await,
         OrderCommand::Plan { order, view } => run_plan(api, format, paint, &order, &view).await,
     }
 }
@@ -317,8 +324,13 @@ async fn deploy(
     deploy: &Deploy,
 ) -> Result<(), Failure> {
     let order = api.post("/v1/orders", &order).await?;
-    if !deploy.watch {
-        return short(format, &order);
+    follow(api, format, paint, &order, deploy.watch).await
+}
+
+/// Shows an order that was accepted, or waits until it has ended.
+async fn follow(api: &Api, format: Format, paint: Paint, order: &Value, watch: bool) -> Result<(), Failure> {
+    if !watch {
+        return short(format, order);
     }
     let order = settled(api, order["id"].as_str().unwrap_or_default()).await?;
     if order["state"] == "completed" {
@@ -352,6 +364,7 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
         ("definition", filter.definition.as_deref()),
         ("service_id", filter.service_id.as_deref()),
         ("external_id", filter.external_id.as_deref()),
+        ("undoes", filter.undoes.as_deref()),
         ("created_after", filter.created_after.as_deref()),
         ("created_before", filter.created_before.as_deref()),
         ("limit", Some(&limit)),
