@@ -25,5 +25,6 @@ mod regions;
 mod retries;
 mod schedule;
 mod transcripts;
+mod undo;
 mod workers;
 mod yang;

@@ -458,6 +458,7 @@ impl Store {
                     region: "r".to_owned(),
                     external_id: None,
                     requester: "r".to_owned(),
+                    undoes: None,
                 };
                 let (state, sequence, options) = (order.state, order.sequence, OrderOptions::default());
                 (
@@ -469,6 +470,7 @@ impl Store {
                         options,
                         retry: ToRetry::default(),
                         service: None,
+                        earlier_events: 0,
                     },
                 )
             })

@@ -139,6 +139,8 @@ pub struct OrderFacts {
     pub external_id: Option<String>,
     /// Who ordered.
     pub requester: String,
+    /// The order that it takes back.
+    pub undoes: Option<OrderId>,
 }
 
 impl OrderFacts {
@@ -171,6 +173,9 @@ impl OrderFacts {
         if let Some(external_id) = &self.external_id {
             data["external_id"] = json!(external_id);
         }
+        if let Some(undoes) = self.undoes {
+            data["undoes"] = json!(undoes);
+        }
         if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
             data.extend(more);
         }
@@ -199,6 +204,9 @@ impl OrderFacts {
             "region": self.region,
             "order": self.id,
         });
+        if let Some(undoes) = self.undoes {
+            data["undoes"] = json!(undoes);
+        }
         if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
             data.extend(more);
         }

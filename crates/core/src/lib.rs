@@ -32,4 +32,5 @@ pub mod settle;
 pub mod time;
 pub mod transaction;
 pub mod transcript;
+pub mod undo;
 pub mod words;

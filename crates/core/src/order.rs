@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     audit::AuditPart,
-    id::ServiceId,
+    id::{OrderId, ServiceId},
     name::{DefinitionName, DeviceName, near_misses},
     problem::{Fault, pointer_to},
     resource::ResourceKey,
@@ -143,6 +143,12 @@ pub struct OrderOptions {
     /// The values of pools that its content needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceKey>,
+    /// The order that it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<OrderId>,
+    /// Of an order that takes another back: the last order that had changed the service when this one was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_on: Option<OrderId>,
 }
 
 /// An order as given, checked as far as it can be without looking anything up.

@@ -159,10 +159,19 @@ impl Acceptor {
             .into_iter()
             .collect();
         match OrderRequest::parse(value, now) {
-            Ok(request) if faults.is_empty() => match self.decided(&request).await? {
-                Ok(wanted) => Ok((request, wanted)),
-                Err(faults) => Err(self.known_or(faults, &request, origin).await),
-            },
+            Ok(mut request) if faults.is_empty() => {
+                if let Some(undoing) = &origin.undoing {
+                    request.digest = undoing.digest;
+                }
+                match self.decided(&request).await? {
+                    Ok(mut wanted) => {
+                        wanted.service =
+                            wanted.service.or(origin.undoing.and_then(|undoing| undoing.restores));
+                        Ok((request, wanted))
+                    }
+                    Err(faults) => Err(self.known_or(faults, &request, origin).await),
+                }
+            }
             Ok(_) => Err(Problem::invalid(faults).into()),
             Err(found) => {
                 let rest = without_faults(value, &found).map(|rest| OrderRequest::parse(&rest, now));
@@ -225,13 +234,34 @@ impl Acceptor {
     }
 
     /// 409: the key or external id of `id`, with another request.
-    async fn reused(&self, id: OrderId) -> Problem {
+    pub(crate) async fn reused(&self, id: OrderId) -> Problem {
         match self.store.order(id).await {
             Ok(Some(order)) => refusal::reused(&order),
             Ok(None) => {
                 Problem::key_reused(format!("the idempotency key or external id belongs to order {id}"))
             }
             Err(error) => refusal::of_store(&error),
+        }
+    }
+
+    /// The order that this requester's key or external id names, if the request was the same.
+    pub(crate) async fn repeated(
+        &self,
+        origin: &Origin,
+        external_id: Option<&str>,
+        digest: [u8; 32],
+    ) -> Result<Option<Outcome>, Problem> {
+        // A faulty one names no order, and is refused when the request is checked.
+        let lawful = |text: &&str| check_key(text).is_ok();
+        let (key, external_id) = (origin.key.as_deref().filter(lawful), external_id.filter(lawful));
+        if key.is_none() && external_id.is_none() {
+            return Ok(None);
+        }
+        match self.store.known(&origin.requester, key, external_id, digest).await {
+            Ok(Some(Accepted::Known(id))) => self.known(id).await.map(Some),
+            Ok(Some(Accepted::KeyReused(id))) => Err(self.reused(id).await),
+            Ok(_) => Ok(None),
+            Err(error) => Err(refusal::of_store(&error)),
         }
     }
 

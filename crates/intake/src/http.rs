@@ -23,6 +23,7 @@ mod serve;
 mod services;
 mod system;
 mod table;
+mod undo;
 
 pub(crate) use self::{
     entrance::router,

@@ -115,6 +115,16 @@ pub(crate) fn service_busy(orders: &[OrderId]) -> Problem {
     }
 }
 
+/// 409: the service has unfinished orders, and an undo rests on what the service is.
+pub(crate) fn undo_busy(orders: &[OrderId]) -> Problem {
+    let detail = format!(
+        "the service has unfinished orders ({}), and an undo rests on what the service has; wait for them, or cancel \
+         them",
+        list("order", orders)
+    );
+    Problem { detail, ..service_busy(orders) }
+}
+
 /// 409: a version of a definition is published with other content.
 pub(crate) fn version_published(name: &str, version: u32) -> Problem {
     let detail = format!(

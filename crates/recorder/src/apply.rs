@@ -197,13 +197,13 @@ fn change_service(
     now: Timestamp,
 ) {
     let before = order.service.map(|(state, _)| state);
-    let sequence = order.service.map_or(0, |(_, sequence)| sequence) + 1;
+    let sequence = order.service.map_or(order.earlier_events, |(_, sequence)| sequence) + 1;
     let after = service_transition(before, event);
     let service = order.facts.service_id;
     let id = order.facts.id;
     let deployment = change.deployment;
     let (service_change, what) = match (before, after) {
-        (None, Some(state)) => (ServiceChange::Create { order: id, deployment }, state.word()),
+        (None, Some(state)) => (ServiceChange::Create { order: id, deployment, sequence }, state.word()),
         (Some(_), Some(state)) if event == ServiceEvent::AttemptFailed => {
             let in_force = in_force(change, report).filter(|(_, found)| *found != InForce::Old).collect();
             (ServiceChange::Fail { service, state, order: id, deployment, sequence, in_force }, state.word())
@@ -348,6 +348,7 @@ mod tests {
             region: "eu".to_owned(),
             external_id: None,
             requester: "crm".to_owned(),
+            undoes: None,
         };
         let service = (kind != OrderKind::Provision).then_some((ServiceState::Deployed, 4));
         let audit = if kind == OrderKind::Validate { AuditPart::ALL.to_vec() } else { Vec::new() };
@@ -357,6 +358,7 @@ mod tests {
             state: OrderState::InProgress,
             sequence: 3,
             service,
+            earlier_events: 0,
             options,
             retry: ToRetry::default(),
         };
@@ -384,10 +386,22 @@ mod tests {
     }
 
     #[test]
+    fn service_that_is_created_again_goes_on_counting_its_events() {
+        let (deployments, mut orders) = world(OrderKind::Provision);
+        orders.get_mut(&order()).unwrap().earlier_events = 7;
+        let report = report(2, 1, DeploymentEvent::Committed, vec![]);
+        let settled = apply(&[&report], &deployments, &orders, now());
+        let created = ServiceChange::Create { order: order(), deployment: deployment(), sequence: 8 };
+        assert_eq!(settled.services, [created]);
+        assert_eq!(settled.entries[1].event.sequence, 8);
+    }
+
+    #[test]
     fn a_committed_provision_completes_and_creates() {
         let settled = run(OrderKind::Provision, &[report(2, 1, DeploymentEvent::Committed, vec![])]);
         assert_eq!(settled.orders, [(order(), OrderState::Completed, 4, vec![])]);
-        assert_eq!(settled.services, [ServiceChange::Create { order: order(), deployment: deployment() }]);
+        let created = ServiceChange::Create { order: order(), deployment: deployment(), sequence: 1 };
+        assert_eq!(settled.services, [created]);
         let kinds: Vec<String> = settled.entries.iter().map(|e| e.event.kind()).collect();
         assert_eq!(kinds, ["dev.turnup.order.completed.v1", "dev.turnup.service.deployed.v1"]);
     }

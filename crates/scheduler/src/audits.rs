@@ -54,6 +54,7 @@ fn audit_of(service: &ServiceView, id: OrderId, now: Timestamp) -> NewOrder {
         region: service.region.clone(),
         external_id: None,
         requester: BY.to_owned(),
+        undoes: None,
     };
     let entry = |sequence, from, to, more| Entry {
         event: facts.event(Uuid::now_v7(), sequence, to, now, more),

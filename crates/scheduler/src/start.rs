@@ -155,16 +155,23 @@ pub(crate) fn past_is_unknown(starting: &Starting, due: &DueOrder) -> bool {
         || of_service.into_iter().any(|(_, stored)| stored.in_force == InForce::Unknown)
 }
 
-/// An attempt that nobody asked for must not undo what was ordered later and has been deployed meanwhile.
+/// Neither an attempt that nobody asked for nor an order that takes another one back may undo what has been deployed
+/// meanwhile.
 fn not_overtaken(due: &DueOrder, service: &ServiceAtStart) -> Result<(), Vec<Failure>> {
     if !due.is_overtaken(service) {
         return Ok(());
     }
-    Err(invalid(format!(
-        "while it waited to be tried again, order {}, which came later, has changed the service, and this one would \
-         undo that; order it again if it is still wanted",
-        service.wanted_by
-    )))
+    let last = service.wanted_by;
+    Err(invalid(match due.order.options.undoes {
+        Some(undone) => format!(
+            "order {last} has changed the service since this order was accepted, which was to undo order {undone} and \
+             would undo that one too; look at the service, and undo again if it is still wanted"
+        ),
+        None => format!(
+            "while it waited to be tried again, order {last}, which came later, has changed the service, and this one \
+             would undo that; order it again if it is still wanted"
+        ),
+    }))
 }
 
 fn platforms(due: &DueOrder, starting: &Starting) -> BTreeMap<DeviceName, PlatformName> {

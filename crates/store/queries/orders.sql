@@ -15,5 +15,6 @@ WHERE ($1::text[] IS NULL OR state = ANY ($1))
   AND ($8::timestamptz IS NULL OR created_at > $8)
   AND ($9::timestamptz IS NULL OR created_at < $9)
   AND ($10::uuid IS NULL OR orders.id < $10)
+  AND ($12::text IS NULL OR options->>'undoes' = $12)
 ORDER BY orders.id DESC
 LIMIT $11

@@ -19,8 +19,8 @@ use crate::{ServiceChange, StoreError, pool::statement};
 /// The changes of a batch, by what is done to the tables.
 #[derive(Default)]
 struct Changes<'a> {
-    /// By provision orders, and their deployments.
-    created: Vec<Uuid>,
+    /// By provision orders, and the numbers of their services' events.
+    created: (Vec<Uuid>, Vec<i32>),
     /// Deployments that put something in force, and the orders for which they did.
     committed: (Vec<Uuid>, Vec<Uuid>),
     /// Of these, those that replace what was there.
@@ -54,8 +54,9 @@ impl<'a> Changes<'a> {
         let mut changes = Self::default();
         for change in services {
             match change {
-                ServiceChange::Create { order, deployment } => {
-                    changes.created.push(order.0);
+                ServiceChange::Create { order, deployment, sequence } => {
+                    changes.created.0.push(order.0);
+                    changes.created.1.push(*sequence);
                     push(&mut changes.committed, *deployment, *order);
                 }
                 ServiceChange::Update { service, order, deployment, state, sequence } => {
@@ -107,9 +108,9 @@ pub(crate) async fn services(
         let lock = statement!(client, "lock_services");
         client.query(&lock, &[&existing]).await?;
     }
-    if !changes.created.is_empty() {
+    if !changes.created.0.is_empty() {
         let create = statement!(client, "create_services");
-        client.execute(&create, &[&changes.created, &now]).await?;
+        client.execute(&create, &[&changes.created.0, &now, &changes.created.1]).await?;
     }
     if !changes.changed.is_empty() {
         let ids: Vec<Uuid> = changes.changed.iter().map(|(service, ..)| service.0).collect();

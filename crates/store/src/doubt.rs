@@ -79,6 +79,7 @@ fn told(
         region: order.get("region"),
         external_id: order.get("external_id"),
         requester: order.get("requester"),
+        undoes: order.get::<_, Option<Uuid>>("undoes").map(OrderId),
     };
     let state: OrderState = order.get::<_, &str>("state").parse()?;
     let sequence = order.get::<_, i32>("sequence") + time;

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Forward-only migrations, in order. An applied one is never edited.
-pub(crate) const MIGRATIONS: [&str; 8] = [
+pub(crate) const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/0001_orders.sql"),
     include_str!("../migrations/0002_plans.sql"),
     include_str!("../migrations/0003_transcripts.sql"),
@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0006_retries.sql"),
     include_str!("../migrations/0007_inventory.sql"),
     include_str!("../migrations/0008_pending_tokens.sql"),
+    include_str!("../migrations/0009_undo.sql"),
 ];
 
 /// The schema version that this release works with.

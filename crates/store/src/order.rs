@@ -10,6 +10,7 @@ use turnup_core::{
     lifecycle::OrderState,
     name::DeviceName,
     order::{Endpoint, OrderKind, OrderOptions, Priority},
+    undo::Change,
 };
 use uuid::Uuid;
 
@@ -100,6 +101,7 @@ impl OrderView {
             region: self.region.clone(),
             external_id: self.external_id.clone(),
             requester: self.requester.clone(),
+            undoes: self.options.undoes,
         }
     }
 }
@@ -137,6 +139,8 @@ pub struct OrderFilter {
     pub definition: Option<String>,
     /// For this service.
     pub service_id: Option<ServiceId>,
+    /// Taking this order back.
+    pub undoes: Option<OrderId>,
     /// With this external id.
     pub external_id: Option<String>,
     /// Accepted after this time.
@@ -273,7 +277,8 @@ impl Store {
             let before = filter.before.map(|id| id.0);
             let limit = filter.limit.clamp(1, 1000);
             let one_more = limit + 1;
-            let parameters: [&(dyn ToSql + Sync); 11] = [
+            let undoes = filter.undoes.map(|id| id.to_string());
+            let parameters: [&(dyn ToSql + Sync); 12] = [
                 &states,
                 &kind,
                 &filter.region,
@@ -285,6 +290,7 @@ impl Store {
                 &filter.created_before,
                 &before,
                 &one_more,
+                &undoes,
             ];
             let statement = statement!(client, "orders");
             let rows = client.query(&statement, &parameters).await?;
@@ -295,6 +301,28 @@ impl Store {
             }
             let next_cursor = items.last().filter(|_| more).map(|order| order.id.to_string());
             Ok(Page { items, next_cursor })
+        })
+        .await
+    }
+
+    /// The completed orders that changed a service, in the order of their completion.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn completed_changes(&self, service: ServiceId) -> Result<Vec<Change>, StoreError> {
+        self.timed(async {
+            let client = self.client().await?;
+            let statement = statement!(client, "completed_changes");
+            let rows = client.query(&statement, &[&service.0]).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Change {
+                        order: OrderId(row.get("id")),
+                        kind: row.get::<_, &str>("kind").parse()?,
+                        undoes: row.get::<_, Option<Uuid>>("undoes").map(OrderId),
+                    })
+                })
+                .collect()
         })
         .await
     }

@@ -75,6 +75,8 @@ pub struct OrderToSettle {
     pub retry: ToRetry,
     /// Its service, where that exists: state and number of its last event.
     pub service: Option<(ServiceState, i32)>,
+    /// Where the order creates a service again: number of the last event of the service that was removed; else 0.
+    pub earlier_events: i32,
 }
 
 /// A batch of reports that are to be applied: rows locked, nothing decided yet.
@@ -165,6 +167,8 @@ pub enum ServiceChange {
         order: OrderId,
         /// The deployment that put it in force.
         deployment: DeploymentId,
+        /// Number of its event.
+        sequence: i32,
     },
     /// A modify or redeploy order completed: on the deployment's devices the service holds what that
     /// says and nothing else. After a modify order it has that one's attributes.
@@ -237,6 +241,7 @@ impl Store {
             let lock = statement!(client, "settle_lock_orders");
             let mut orders = HashMap::new();
             for row in client.query(&lock, &[&ids]).await? {
+                let options: OrderOptions = serde_json::from_value(row.get("options"))?;
                 let facts = OrderFacts {
                     id: OrderId(row.get("id")),
                     kind: row.get::<_, &str>("kind").parse()?,
@@ -245,6 +250,7 @@ impl Store {
                     region: row.get("region"),
                     external_id: row.get("external_id"),
                     requester: row.get("requester"),
+                    undoes: options.undoes,
                 };
                 let service = match row.get::<_, Option<&str>>("service_state") {
                     Some(state) => Some((state.parse()?, row.get("service_sequence"))),
@@ -253,9 +259,10 @@ impl Store {
                 let order = OrderToSettle {
                     state: row.get::<_, &str>("state").parse()?,
                     sequence: row.get("sequence"),
-                    options: serde_json::from_value(row.get("options"))?,
+                    options,
                     retry: ToRetry::of(&row)?,
                     service,
+                    earlier_events: row.get("earlier_events"),
                     facts,
                 };
                 orders.insert(order.facts.id, order);

@@ -47,11 +47,14 @@ impl DueOrder {
         Candidate { order: self.order.id, devices: self.devices.clone(), ticket: self.ticket }
     }
 
-    /// Whether it is an attempt that nobody asked for, and the service has been changed meanwhile by an order that
-    /// came later.
+    /// Whether the service has been changed meanwhile by another order, and this one is an attempt that nobody asked
+    /// for, or takes an order back and rests on the service as it was.
     #[must_use]
     pub fn is_overtaken(&self, service: &ServiceAtStart) -> bool {
         let order = &self.order;
+        if let Some(last) = order.options.rests_on {
+            return last != service.wanted_by;
+        }
         // Ids rise with the time of acceptance.
         order.retry.is_some() && order.kind == OrderKind::Modify && service.wanted_by.0 > order.id.0
     }

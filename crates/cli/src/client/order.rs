@@ -5,6 +5,7 @@ mod modify;
 mod plan;
 mod settle;
 mod show;
+mod undo;
 pub(crate) mod when;
 
 use std::{collections::BTreeSet, path::PathBuf};
@@ -21,6 +22,7 @@ use self::{
     plan::Source,
     settle::{MANY, Seen, Tally},
     show::one_line,
+    undo::Undo,
 };
 pub(crate) use self::{
     settle::{settle, settled},
@@ -80,6 +82,8 @@ pub(crate) enum OrderCommand {
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
     },
+    /// Take a Completed order back: make the order that gives its service what it had before
+    Undo(Box<Undo>),
     /// Show what an order would change, device by device; nothing is stored
     Plan {
         /// A file with orders ("-": NDJSON from standard input), or a stored order's id
@@ -210,6 +214,9 @@ pub(crate) struct List {
     service_id: Option<String>,
     #[arg(long)]
     external_id: Option<String>,
+    /// Taking this order back
+    #[arg(long, value_name = "ID")]
+    undoes: Option<String>,
     /// RFC 3339 time, such as 2030-01-31T22:00:00Z
     #[arg(long, value_name = "TIME", value_parser = when::time)]
     created_after: Option<String>,
@@ -271,6 +278,7 @@ pub(crate) async fn run(
             }
             act(api, format, &id, "recreate", &json!({"changes": changes})).await
         }
+        OrderCommand::Undo(undo) => undo::run(api, format, paint, &undo).await,
         OrderCommand::Plan { order, delimiter, view } => {
             run_plan(api, format, paint, &order, delimiter, &view).await
         }
@@ -505,8 +513,13 @@ async fn deploy(
         warn(past);
     }
     let order = api.post("/v1/orders", &order).await?;
-    if !deploy.watch {
-        return short(format, &order);
+    follow(api, format, paint, &order, deploy.watch).await
+}
+
+/// Shows an order that was accepted, or waits until it has ended.
+async fn follow(api: &Api, format: Format, paint: Paint, order: &Value, watch: bool) -> Result<(), Failure> {
+    if !watch {
+        return short(format, order);
     }
     let order = settled(api, order["id"].as_str().unwrap_or_default()).await?;
     if order["state"] == "completed" {
@@ -546,6 +559,7 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
         ("definition", filter.definition.as_deref()),
         ("service_id", service.as_deref()),
         ("external_id", filter.external_id.as_deref()),
+        ("undoes", filter.undoes.as_deref()),
         ("created_after", filter.created_after.as_deref()),
         ("created_before", filter.created_before.as_deref()),
         ("limit", Some(&limit)),

@@ -24,13 +24,28 @@ pub(crate) struct Origin {
     pub(crate) key: Option<String>,
     /// The Invalid order that it corrects.
     pub(crate) derived_from: Option<OrderId>,
+    /// The order that it takes back.
+    pub(crate) undoing: Option<Undoing>,
+}
+
+/// What an order that takes another back has beside its content.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Undoing {
+    /// The order that it takes back.
+    pub(crate) order: OrderId,
+    /// The last order that changed the service.
+    pub(crate) rests_on: OrderId,
+    /// The service that it creates again.
+    pub(crate) restores: Option<ServiceId>,
+    /// Of the request as it was made, from which the order's own content was derived.
+    pub(crate) digest: [u8; 32],
 }
 
 impl Origin {
     /// A request of the requester's own.
     pub(crate) fn of(requester: impl Into<String>, key: Option<String>) -> Self {
         let requester = requester.into();
-        Self { by: requester.clone(), requester, key, derived_from: None }
+        Self { by: requester.clone(), requester, key, derived_from: None, undoing: None }
     }
 }
 
@@ -71,18 +86,22 @@ pub(crate) fn new_order(
         region,
         external_id: request.external_id,
         requester: origin.requester,
+        undoes: origin.undoing.map(|undoing| undoing.order),
     };
     let options = OrderOptions {
         approved_plan: request.approved_plan,
         audit: request.audit,
         // The store puts in what it has reserved.
         resources: Vec::new(),
+        undoes: facts.undoes,
+        rests_on: origin.undoing.map(|undoing| undoing.rests_on),
     };
     let due = request.schedule.map(|schedule| schedule.due(now));
-    let entry = |id, sequence, from, to, more| Entry {
+    let why = facts.undoes.map(|order| format!("undoes order {order}"));
+    let entry = |id, sequence, from: Option<OrderState>, to, more| Entry {
         event: facts.event(id, sequence, to, now, more),
         change: Some((from, to)),
-        why: None,
+        why: why.clone().filter(|_| from.is_none()),
         by: origin.by.clone(),
     };
     let mut entries = vec![entry(ids.requested, 1, None, OrderState::Requested, json!({}))];

@@ -46,7 +46,7 @@ pub(super) async fn create(call: Call) -> Answer {
 }
 
 /// 201 for a new order, 200 for one that was accepted before.
-fn accepted(outcome: Outcome) -> Answer {
+pub(super) fn accepted(outcome: Outcome) -> Answer {
     let status = match outcome {
         Outcome::Created(_) => StatusCode::CREATED,
         Outcome::Known(_) => StatusCode::OK,
@@ -72,6 +72,7 @@ pub(super) async fn list(call: Call) -> Answer {
         device: query.parsed::<DeviceName>("device")?.map(String::from),
         definition: query.text("definition")?,
         service_id: query.parsed("service_id")?,
+        undoes: query.parsed("undoes")?,
         external_id: query.text("external_id")?,
         created_after: query.time("created_after")?,
         created_before: query.time("created_before")?,
@@ -153,7 +154,7 @@ async fn control(
     }
 }
 
-fn illegal(action: &str, state: OrderState) -> Problem {
+pub(super) fn illegal(action: &str, state: OrderState) -> Problem {
     let legal = state.legal_actions();
     let hint = if legal.is_empty() {
         "nothing else is".to_owned()
@@ -202,6 +203,7 @@ pub(super) async fn recreate(call: Call) -> Answer {
         by: call.requester()?.to_owned(),
         key: call.key()?,
         derived_from: Some(order.id),
+        undoing: None,
     };
     accepted(call.app.acceptor.accept(&value, origin).await?)
 }

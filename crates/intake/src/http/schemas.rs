@@ -102,6 +102,13 @@ fn of_orders() -> Value {
     order["properties"]["history"] = list(reference("HistoryEntry"));
     // Left out where they are empty.
     order["properties"]["approved_plan"] = text.clone();
+    order["properties"]["undoes"] = json!({
+        "type": "string", "format": "uuid", "description": "The order that this one takes back",
+    });
+    order["properties"]["rests_on"] = json!({
+        "type": "string", "format": "uuid",
+        "description": "Of an order that takes another back: the last order that had changed the service when this one was accepted",
+    });
     order["properties"]["audit"] = list(json!({"enum": AuditPart::ALL}));
     order["properties"]["resources"] = list(object(json!({"pool": text, "scope": text, "value": text})));
     let mut deployment = object(json!({
@@ -164,6 +171,16 @@ fn of_orders() -> Value {
         "RecreateRequest": {
             "type": "object", "required": ["changes"], "additionalProperties": false,
             "properties": {"changes": {"type": "object", "minProperties": 1, "description": "Merge patch (RFC 7396) onto the order's request; the external id stays"}},
+        },
+        "UndoRequest": {
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "schedule": {"type": "string", "description": "\"now\" or an RFC 3339 time; without it the order stays requested"},
+                "external_id": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "description": "Unique per requester"},
+                "description": {"type": "string", "minLength": 1, "maxLength": MAX_DESCRIPTION_CHARS},
+                "priority": {"enum": Priority::ALL, "default": Priority::default()},
+                "approved_plan": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "The hash of a plan: nothing else is deployed, or the order becomes invalid"},
+            },
         },
         "Empty": {"type": "object", "additionalProperties": false},
         "Plan": plan(),

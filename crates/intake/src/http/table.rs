@@ -8,7 +8,7 @@ use turnup_core::policy::Permission;
 
 use super::{
     answer::Answer, bulk, call::Call, catalogue, check, deployments, devices, events, explain, fleet, orders,
-    plan, services, system,
+    plan, services, system, undo,
 };
 
 /// Who may use a route.
@@ -144,6 +144,7 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
                 "definition",
                 "service_id",
                 "external_id",
+                "undoes",
                 "created_after",
                 "created_before",
                 "limit",
@@ -219,6 +220,19 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
                 "Make a new order from an Invalid one, with corrections",
                 order,
                 handler!(orders::recreate),
+            )
+        },
+        Route {
+            query: &["dry_run", "on_device", "to_before"],
+            lasts: Lasts::Devices,
+            takes: Takes::MaybeJson("UndoRequest"),
+            status: 201,
+            ..post(
+                "/v1/orders/{id}/undo",
+                create,
+                "Make the order that takes a Completed one back",
+                order,
+                handler!(undo::undo),
             )
         },
         get(

@@ -83,6 +83,7 @@ impl World {
             region: "multi".to_owned(),
             external_id: None,
             requester: "crm".to_owned(),
+            undoes: None,
         };
         let service = (kind != OrderKind::Provision).then_some((ServiceState::Deployed, 4));
         let audit = if kind == OrderKind::Validate { vec![AuditPart::Config] } else { vec![] };
@@ -92,6 +93,7 @@ impl World {
             state: OrderState::InProgress,
             sequence: 3,
             service,
+            earlier_events: 0,
             options,
             retry: ToRetry::default(),
         };
@@ -185,7 +187,7 @@ fn ready_in_both_regions_it_is_confirmed_in_both_and_ends_once() {
     assert_eq!(last.orders, [(ORDER, OrderState::Completed, 4, vec![])]);
     assert_eq!(
         last.services,
-        [ServiceChange::Create { order: ORDER, deployment: WEST }],
+        [ServiceChange::Create { order: ORDER, deployment: WEST, sequence: 1 }],
         "by the first part"
     );
     assert_eq!(last.confirmed, [WEST]);

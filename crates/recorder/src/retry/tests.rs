@@ -39,6 +39,7 @@ fn stored(n: u128, kind: OrderKind, retries: u32) -> OrderToSettle {
         region: "eu".to_owned(),
         external_id: None,
         requester: "crm".to_owned(),
+        undoes: None,
     };
     let series = Series { retries, began: Some(now()), generation: 1 };
     OrderToSettle {
@@ -46,6 +47,7 @@ fn stored(n: u128, kind: OrderKind, retries: u32) -> OrderToSettle {
         state: OrderState::InProgress,
         sequence: 3,
         service: (kind != OrderKind::Provision).then_some((ServiceState::Deployed, 4)),
+        earlier_events: 0,
         options: OrderOptions::default(),
         retry: ToRetry { revision: 6, series, changes: RetryChanges::default(), policy: POLICY },
     }

@@ -75,6 +75,7 @@ pub(crate) fn order(devices: &[&str]) -> NewOrder {
         region: "eu".to_owned(),
         external_id: None,
         requester: "crm".to_owned(),
+        undoes: None,
     };
     let endpoints = devices.iter().map(|device| Endpoint {
         role: "a".to_owned(),
@@ -298,11 +299,11 @@ pub(crate) fn settled(
         settled.orders.push((*order, to, sequence, failures.to_vec()));
         let Some(event) = service_event(stored.facts.kind, event) else { continue };
         let before = stored.service.map(|(state, _)| state);
-        let sequence = stored.service.map_or(0, |(_, sequence)| sequence) + 1;
+        let sequence = stored.service.map_or(stored.earlier_events, |(_, sequence)| sequence) + 1;
         let service = stored.facts.service_id;
         let after = service_transition(before, event);
         settled.services.push(match (before, after) {
-            (None, Some(_)) => ServiceChange::Create { order: *order, deployment: *deployment },
+            (None, Some(_)) => ServiceChange::Create { order: *order, deployment: *deployment, sequence },
             (Some(_), Some(state)) if failures.is_empty() => {
                 ServiceChange::Update { service, state, order: *order, deployment: *deployment, sequence }
             }

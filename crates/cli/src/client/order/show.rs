@@ -22,6 +22,7 @@ pub(crate) fn one_line(order: &Value) -> String {
     let mut parts = vec![text(order.get("id")), title(order)];
     parts.extend(order["external_id"].as_str().map(str::to_owned));
     parts.push(format!("{} {}", text(order.get("kind")), text(order.get("definition"))));
+    parts.extend(order["undoes"].as_str().map(|undone| format!("undoes {undone}")));
     if order["state"] == "scheduled" {
         parts.push(format!("at {}", text(order.get("scheduled_for"))));
     }
@@ -55,6 +56,7 @@ pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
             ("audit", "/audit"),
             ("corrects", "/derived_from"),
             ("corrected by", "/superseded_by"),
+            ("undoes", "/undoes"),
             ("legal now", "/actions"),
         ],
     );
@@ -288,6 +290,14 @@ mod tests {
         let order = json!({"id": "O", "state": "invalid", "kind": "modify", "definition": "eline",
             "errors": [{"device": "pe1", "message": "no such port"}]});
         assert_eq!(one_line(&order), "O  Invalid  modify eline  pe1: no such port");
+    }
+
+    #[test]
+    fn order_that_undoes_another_names_it() {
+        let order =
+            json!({"id": "O", "state": "requested", "kind": "modify", "definition": "eline", "undoes": "P"});
+        assert_eq!(one_line(&order), "O  Requested  modify eline  undoes P");
+        assert!(lines(&order, Paint::plain()).contains(&"undoes       P".to_owned()));
     }
 
     #[test]
