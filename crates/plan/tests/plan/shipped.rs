@@ -12,7 +12,7 @@ use crate::{check, definition, endpoints, folder::Folder, properties::text, serv
 
 /// A definition's example order, as it stands in its file.
 pub(crate) fn example(definition: &Definition) -> (Map<String, Value>, Vec<Endpoint>) {
-    let yaml: Value = serde_saphyr::from_str(&definition.bundle().files()["definition.yaml"]).unwrap();
+    let yaml = turnup_files::yaml::parse(&definition.bundle().files()["definition.yaml"]).unwrap().to_json();
     let attributes = yaml["example"]["attributes"].as_object().cloned().unwrap_or_default();
     (attributes, endpoints(yaml["example"]["endpoints"].clone()))
 }
