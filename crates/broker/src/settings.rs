@@ -27,7 +27,7 @@ pub struct Settings {
     pub rpc_timeout_ms: u64,
     /// After so long without a confirm the connection is given up, in milliseconds.
     pub confirm_timeout_ms: u64,
-    /// Shown in the broker's list of connections, for example `turnup worker eu-west`.
+    /// Shown in the broker's list of connections, for example "turnup worker eu-west".
     pub connection_name: String,
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Most characters of what a device said.
-const LONGEST_LINE: usize = 400;
+const LONGEST_LINE: usize = 300;
 /// Most devices named one by one.
 const MOST_NAMES: usize = 4;
 /// An order that is due for longer has not just come.

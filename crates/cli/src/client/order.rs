@@ -573,8 +573,8 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
         &[
             whole(0, "order", "/id"),
             whole(1, "state", "/state"),
-            cut(2, 10, "external id", "/external_id"),
-            cut(3, 8, "definition", "/definition"),
+            cut(2, 11, "external id", "/external_id"),
+            cut(3, 10, "definition", "/definition"),
             whole(4, "kind", "/kind"),
             whole(7, "region", "/region"),
             cut(6, 12, "devices", "/devices"),

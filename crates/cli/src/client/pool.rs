@@ -45,9 +45,13 @@ pub(crate) async fn run(api: &Api, format: Format, command: PoolCommand) -> Resu
         }
         PoolCommand::Show(show) => {
             let limit = show.limit.to_string();
+            let service = match show.service_id.as_deref() {
+                Some(given) => Some(api.resolve("services", given).await?),
+                None => None,
+            };
             let filters = query([
                 ("scope", show.scope.as_deref()),
-                ("service_id", show.service_id.as_deref()),
+                ("service_id", service.as_deref()),
                 ("limit", Some(&*limit)),
                 ("cursor", show.cursor.as_deref()),
             ]);

@@ -86,10 +86,7 @@ pub(crate) fn lines(items: &[Value], columns: &[Column<'_>], width: Option<usize
         .map(|(column, _)| column.heading)
         .collect();
     if !left_out.is_empty() && !items.is_empty() {
-        out.push(fitted(
-            &format!("not shown: {} (a wider terminal, a pipe and json have them)", left_out.join(", ")),
-            width,
-        ));
+        out.push(fitted(&format!("not shown for lack of room: {}", left_out.join(", ")), width));
     }
     out
 }
@@ -152,7 +149,7 @@ mod tests {
         let at_80 = lines(&orders(), &COLUMNS, Some(80));
         assert_eq!(at_80[0], format!("{:36}  {:13}  {:13}  kind", "order", "state", "external id"));
         assert_eq!(at_80[1], format!("{ID}  failed_deploy  {}…  decommission", "x".repeat(12)));
-        assert!(at_80[3].starts_with("not shown: devices"), "{at_80:#?}");
+        assert!(at_80[3].starts_with("not shown for lack of room: devices"), "{at_80:#?}");
         // Narrower than the id: the id stays whole.
         assert!(lines(&orders(), &COLUMNS, Some(20))[1].starts_with(ID));
     }

@@ -360,7 +360,7 @@ fn scheduled_order_names_the_region_that_is_not_configured() {
     let facts = Facts { unserved: vec![(name("pe2"), region)], ..facts(OrderState::Scheduled) };
     assert_eq!(
         explain(&facts, at(60)),
-        "Scheduled for 2027-01-15T08:00:00.000Z, but it can't start: device pe2 is in region eu-wst, which is not \
+        "Scheduled for 2027-01-15T08:00:00Z, but it can't start: device pe2 is in region eu-wst, which is not \
          configured, so no worker can reach it; move the device with 'turnup device set pe2 --region REGION', or add \
          the region to 'regions', run 'turnup migrate' and start a worker for it; or cancel the order."
     );

@@ -1,6 +1,8 @@
 //! Names in the filters of lists. A list that is empty because a name is mistyped looks like one that is empty
 //! because there is nothing, so the names are looked at where nothing was found.
 
+use std::collections::BTreeSet;
+
 use turnup_core::{
     inventory::did_you_mean,
     name::{DefinitionName, DeviceName, MULTI},
@@ -20,7 +22,8 @@ pub(super) async fn check_names(
         // Devices and what is on them may be left of a region that is not configured any more.
         let of_devices = call.app.store.regions().await?;
         let configured = call.app.regions.iter().map(|region| region.as_str());
-        let known: Vec<&str> = configured.chain(of_devices.iter().map(String::as_str)).collect();
+        let known: BTreeSet<&str> = configured.chain(of_devices.iter().map(String::as_str)).collect();
+        let known: Vec<&str> = known.into_iter().collect();
         if !known.contains(&region) {
             return Err(unknown("region", region, &did_you_mean(region, &known)).into());
         }

@@ -81,8 +81,10 @@ fn operation(route: &Route) -> Value {
             .insert("200".to_owned(), described(route, "This version is published with the same content"));
     }
     if route.path == "/v1/devices" && route.status == 201 {
-        let results = json!({"application/json": {"schema": reference("DeviceResults")}});
-        responses.insert("200".to_owned(), json!({"description": "An array was given", "content": results}));
+        let either = json!({"anyOf": [reference("DeviceResults"), reference("Device")]});
+        let content = json!({"application/json": {"schema": either}});
+        let description = "An array was given; or, with dry_run, the device as it would be added";
+        responses.insert("200".to_owned(), json!({"description": description, "content": content}));
     }
     responses.insert(
         "default".to_owned(),

@@ -150,7 +150,7 @@ fn unknown_regions_and_platforms_are_refused() {
         let with = |region: &str, platform: &str| json!({"name": "pe1", "region": region, "platform": platform, "address": "pe1.example"});
         for dry in ["", "?dry_run=true"] {
             let path = format!("/v1/devices{dry}");
-            let refused = send(intake.post(&path, &with("e", "simm"))).await;
+            let refused = send(intake.post(&path, &with("zz", "simm"))).await;
             refused.has_fault("/region", "unknown_region");
             refused.has_fault("/platform", "unknown_platform");
             let said = refused.body.to_string();
@@ -181,6 +181,11 @@ fn orders_on_devices_in_unconfigured_regions_are_refused() {
         let placed = intake.order(&given()).await;
         let service = deployed(scope, &placed).await;
         scope.execute("UPDATE devices SET region = 'eux' WHERE name = 'sim-eu-2'").await;
+        // The intake may keep its picture of the inventory for a second.
+        wait("the order to be refused", async || {
+            send(intake.post("/v1/orders", &eline())).await.status == 422
+        })
+        .await;
         let refused = send(intake.post("/v1/orders", &eline())).await;
         refused.has_fault("/endpoints/1/device", "unknown_region");
         let said = refused.body["detail"].as_str().unwrap();

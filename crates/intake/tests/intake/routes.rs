@@ -214,7 +214,19 @@ fn more_requests_than_places_are_refused() {
 fn the_description_and_the_figures_are_served() {
     run(async |_, intake| {
         let answer = intake.show("/openapi.json").await;
-        assert_eq!(answer.body, turnup_intake::openapi());
+        let mut wanted = turnup_intake::openapi();
+        for schema in ["DeviceRequest", "DevicePatch"] {
+            let fields = |document: &Value| document["components"]["schemas"][schema]["properties"].clone();
+            let served = fields(&answer.body);
+            assert_eq!(served["region"]["enum"], json!(["eu", "us"]));
+            let platforms = served["platform"]["enum"].as_array().unwrap();
+            assert!(platforms.contains(&json!("sim")) && platforms.contains(&json!("junos")), "{served}");
+            for field in ["region", "platform"] {
+                wanted["components"]["schemas"][schema]["properties"][field]["enum"] =
+                    served[field]["enum"].clone();
+            }
+        }
+        assert_eq!(answer.body, wanted);
         intake.show("/metrics").await.is_problem(404, "not_found");
         let ready = intake.show("/readyz").await;
         assert_eq!((ready.status, ready.body["status"].as_str()), (200, Some("ok")));

@@ -73,7 +73,8 @@ pub(crate) async fn settle(
         // Whatever ended before the cursor was read is found here.
         for id in open.iter().cloned().collect::<Vec<_>>() {
             let order = api.get(&format!("/v1/orders/{id}")).await?;
-            follow_one(open, wait, &bar, &id, &order, &mut see);
+            let is_idle = !wait && order["state"] == OrderState::Requested.word();
+            follow_one(open, is_idle, &bar, &id, &order, &mut see);
         }
         if open.is_empty() {
             bar.finish_and_clear();
@@ -83,7 +84,7 @@ pub(crate) async fn settle(
             cursor = id;
             let order = of_event(&event);
             if let Some(id) = order["id"].as_str() {
-                follow_one(open, wait, &bar, id, &order, &mut see);
+                follow_one(open, !wait && lost_its_time(&event), &bar, id, &order, &mut see);
             }
             !open.is_empty()
         });
@@ -98,10 +99,17 @@ pub(crate) async fn settle(
     }
 }
 
-/// Takes note of an order's state.
+/// Whether an event says that an order's time was taken away. Every order begins as Requested, and the event of that
+/// says nothing of a time.
+fn lost_its_time(event: &Value) -> bool {
+    let data = &event["data"];
+    data["state"] == OrderState::Requested.word() && data.get("scheduled_for").is_some_and(Value::is_null)
+}
+
+/// Takes note of an order's state. `is_idle`: it has no time, and is not waited for.
 fn follow_one(
     open: &mut BTreeSet<String>,
-    wait: bool,
+    is_idle: bool,
     bar: &ProgressBar,
     id: &str,
     order: &Value,
@@ -110,7 +118,6 @@ fn follow_one(
     if !open.contains(id) {
         return;
     }
-    let is_idle = order["state"] == OrderState::Requested.word() && !wait;
     if is_settled(order) || is_idle {
         open.remove(id);
         bar.inc(1);
@@ -246,9 +253,9 @@ mod tests {
 
     #[test]
     fn followed_order_is_told_when_it_is_tried_again_or_has_no_time() {
-        let told = |order: &Value, wait| {
+        let told = |order: &Value, is_idle| {
             let (mut open, mut told) = (BTreeSet::from(["O".to_owned()]), Vec::new());
-            follow_one(&mut open, wait, &ProgressBar::hidden(), "O", order, &mut |seen| {
+            follow_one(&mut open, is_idle, &ProgressBar::hidden(), "O", order, &mut |seen| {
                 told.push(match seen {
                     Seen::Again(_) => "again",
                     Seen::Idle(_) => "idle",
@@ -257,11 +264,14 @@ mod tests {
             });
             (told, open.is_empty())
         };
-        assert_eq!(told(&json!({"state": "requested"}), false), (vec!["idle"], true));
-        assert_eq!(told(&json!({"state": "requested"}), true), (vec![], false));
+        assert_eq!(told(&json!({"state": "requested"}), true), (vec!["idle"], true));
+        assert_eq!(told(&json!({"state": "requested"}), false), (vec![], false));
         assert_eq!(told(&json!({"state": "scheduled", "retry": {"at": "T"}}), false), (vec!["again"], false));
         assert_eq!(told(&json!({"state": "in_progress", "retry": {"at": null}}), false), (vec![], false));
         assert_eq!(told(&json!({"state": "completed"}), false), (vec!["ended"], true));
+        assert!(lost_its_time(&json!({"data": {"state": "requested", "scheduled_for": null}})));
+        assert!(!lost_its_time(&json!({"data": {"state": "requested"}})), "how each order begins");
+        assert!(!lost_its_time(&json!({"data": {"state": "cancelled", "scheduled_for": null}})));
     }
 
     #[test]
