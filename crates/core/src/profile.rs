@@ -155,9 +155,6 @@ pub struct Profile {
     /// Pause between hello and first request, in milliseconds.
     #[serde(skip_serializing_if = "is_default")]
     pub settle_ms: u64,
-    /// The device ends a session that is idle for this many seconds, so a warm one is closed before. 0: it does not.
-    #[serde(skip_serializing_if = "is_default")]
-    pub idle_timeout_s: u32,
     /// SSH algorithms that are offered beyond the default ones, such as `diffie-hellman-group14-sha1`.
     #[serde(skip_serializing_if = "is_default")]
     pub ssh_algorithms: Vec<String>,
