@@ -22,7 +22,6 @@ pub mod message;
 pub mod name;
 pub mod nodes;
 pub mod order;
-pub mod platforms;
 pub mod policy;
 pub mod problem;
 pub mod profile;

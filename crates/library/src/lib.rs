@@ -12,7 +12,7 @@ pub mod planning;
 mod profiles;
 mod yang;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -138,6 +138,16 @@ impl Library {
     #[must_use]
     pub fn profiles(&self) -> &Profiles {
         &self.profiles
+    }
+
+    /// The platforms that a device may have: those with a profile, those that a published definition has a template
+    /// for, and `null`, which contacts no device.
+    #[must_use]
+    pub fn platforms(&self) -> BTreeSet<String> {
+        let catalogue = self.now();
+        let of_definitions = catalogue.platforms().into_iter().map(ToString::to_string);
+        let of_profiles = self.profiles.names().map(ToString::to_string);
+        of_definitions.chain(of_profiles).chain(["null".to_owned()]).collect()
     }
 
     /// Reads what was published since.

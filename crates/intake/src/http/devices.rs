@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 use turnup_core::{
     inventory::{did_you_mean, fingerprint, normalized_address},
     name::{DeviceName, PlatformName, RegionName},
-    platforms,
     problem::{Fault, Problem, pointer_to},
 };
 use turnup_store::{Device, DeviceChange};
@@ -97,15 +96,10 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     /// What is known now; looks for newly published definitions if one of `wanted` is not.
     async fn with(app: &'a App, wanted: &[&PlatformName]) -> Result<Self, Refusal> {
-        let now = || -> BTreeSet<String> {
-            let catalogue = app.library.now();
-            let of_definitions = catalogue.platforms().into_iter().map(ToString::to_string);
-            of_definitions.chain(platforms::shipped_names().iter().map(|name| (*name).to_owned())).collect()
-        };
-        let mut platforms = now();
+        let mut platforms = app.library.platforms();
         if wanted.iter().any(|name| !platforms.contains(name.as_str())) {
             app.library.refresh().await?;
-            platforms = now();
+            platforms = app.library.platforms();
         }
         Ok(Self { regions: &app.regions, platforms })
     }

@@ -1,18 +1,12 @@
 //! The intake about itself.
 
-use std::collections::BTreeSet;
-
 use axum::{
     body::Body,
     http::{HeaderValue, header},
     response::Response,
 };
 use serde_json::json;
-use turnup_core::{
-    name::PlatformName,
-    platforms,
-    problem::{Fault, Problem},
-};
+use turnup_core::problem::{Fault, Problem};
 
 use super::{
     answer::{Answer, ok},
@@ -57,10 +51,7 @@ pub(super) async fn metrics(call: Call) -> Answer {
 
 pub(super) async fn openapi(call: Call) -> Answer {
     let mut document = openapi::describe(call.app.routes());
-    let catalogue = call.app.library.now();
-    let of_definitions = catalogue.platforms().into_iter().map(PlatformName::as_str);
-    let platforms: BTreeSet<&str> =
-        of_definitions.chain(platforms::shipped_names().iter().copied()).collect();
+    let platforms = call.app.library.platforms();
     for schema in ["DeviceRequest", "DevicePatch"] {
         let fields = &mut document["components"]["schemas"][schema]["properties"];
         fields["region"]["enum"] = json!(*call.app.regions);
