@@ -285,6 +285,11 @@ fn failed_deploy_in_every_class() {
             "the work at pe4 could not be done as configured (lock: said); put the configuration of the worker \
              or of the device right, then schedule it again.",
         ),
+        (
+            FailureClass::NotWorking,
+            "the service did not work at pe4 (lock: said); find out why the service does not come up at pe4, then \
+             schedule it again.",
+        ),
         (FailureClass::Undone, "pe4 was undone (lock: said); schedule it again, or cancel it."),
         (FailureClass::Invalid, "pe4 refuses the content (lock: said); schedule it again, or cancel it."),
     ] {
@@ -297,7 +302,7 @@ fn failed_deploy_in_every_class() {
         );
     }
     let all: std::collections::BTreeSet<&str> = FailureClass::ALL.iter().map(|class| class.word()).collect();
-    assert_eq!(all.len(), 8, "a new class needs its sentence above");
+    assert_eq!(all.len(), 9, "a new class needs its sentence above");
 }
 
 #[test]

@@ -473,6 +473,7 @@ mod tests {
              POST /v1/orders/{id}/unschedule order_manage\n\
              POST /v1/orders/{id}/cancel order_manage\n\
              POST /v1/orders/{id}/recreate order_create\n\
+             POST /v1/orders/{id}/undo order_create\n\
              GET /v1/deployments/{id} read\n\
              GET /v1/deployments/{id}/transcript device_read\n\
              GET /v1/services read\n\
