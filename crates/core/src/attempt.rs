@@ -67,6 +67,7 @@ pub struct Doorstep {
 
 /// What to do before a phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one value at a time, never stored in numbers")]
 pub enum Step {
     /// The answer is known.
     Say(Gate),

@@ -99,6 +99,7 @@ pub enum Answer {
 
 /// Whether the next phase may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one value at a time, never stored in numbers")]
 pub enum Gate {
     /// It may.
     Open,
