@@ -40,7 +40,6 @@ const SHIPPED: [(&str, &str); 11] = [
 ];
 
 /// Platforms with a shipped profile.
-#[must_use]
 pub fn shipped_names() -> impl Iterator<Item = &'static str> {
     SHIPPED.iter().map(|(name, _)| *name)
 }

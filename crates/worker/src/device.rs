@@ -131,6 +131,7 @@ pub(crate) struct Device<'a> {
 }
 
 /// Why there is no new session in the middle of a transaction.
+#[expect(clippy::large_enum_variant, reason = "made once where a device has failed")]
 enum NotReopened {
     Superseded,
     Failed(Failure),

@@ -405,7 +405,7 @@ fn mistyped_names_in_filters_are_refused() {
             ("/v1/orders?device=sim-eu-11", "did you mean sim-eu-1"),
             ("/v1/services?definition=elin", "did you mean eline"),
             ("/v1/devices?region=uss", "did you mean us?"),
-            ("/v1/orders?created_after=2026-11-30", "RFC 3339"),
+            ("/v1/orders?created_after=2026-11-30", "the time of day and the offset are missing"),
         ] {
             let refused = intake.show(path).await;
             refused.is_problem(400, "unreadable");
