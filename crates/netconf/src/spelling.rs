@@ -421,9 +421,12 @@ pub fn respelled(text: &str, kind: Kind) -> Option<String> {
             }
         }
         Kind::Time => {
-            let zone = jiff::tz::Offset::from_hours(1).ok()?;
             let time: jiff::Timestamp = time(text)?.parse().ok()?;
-            time.display_with_offset(zone).to_string()
+            let with_offset = |hours| {
+                let offset = jiff::tz::Offset::from_hours(hours).ok()?;
+                Some(time.display_with_offset(offset).to_string())
+            };
+            with_offset(1).filter(|other| other != text).or_else(|| with_offset(2))?
         }
         _ => return None,
     };

@@ -153,6 +153,7 @@ fn another_spelling_is_of_the_same_value() {
         ("00:aa", Kind::Hex),
         ("00:AA", Kind::Hex),
         ("2026-01-01T00:00:00Z", Kind::Time),
+        ("2026-01-01T00:00:00+01:00", Kind::Time),
     ] {
         let other = respelled(text, kind).unwrap_or_else(|| panic!("{text} {kind:?}"));
         assert!(other != text && same(text, &other, kind), "{text} {other}");
