@@ -29,3 +29,4 @@ mod sweep;
 mod testing;
 mod tokens;
 mod transcripts;
+mod undo;
