@@ -25,3 +25,4 @@ mod proxy;
 mod resources;
 mod routes;
 mod support;
+mod undo;

@@ -2,6 +2,8 @@
 //! order, with drift in between. After every step the device has what all services want together and
 //! nothing else, as a device has that was configured from scratch.
 
+mod undone;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -30,3 +30,4 @@ mod sweep;
 mod testing;
 mod tokens;
 mod transcripts;
+mod undo;
