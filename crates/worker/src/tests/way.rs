@@ -2,11 +2,16 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use tokio::time::Instant;
 use turnup_core::{failure::FailureClass, lifecycle::DeploymentEvent, message::InForce, name::PlatformName};
-use turnup_device_sim::behaviour::{Behaviour, PhantomLock};
+use turnup_device_sim::behaviour::{Act, Behaviour, Fault, Refusal};
+use turnup_netconf::message::ErrorTag;
 
 use super::lab::*;
 use crate::{Settings, deploy::Outcome};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn in_force_everywhere_in_four_round_trips() {
@@ -61,37 +66,32 @@ async fn a_warm_session_that_has_died_is_replaced() {
     lab.assert_all(&[1], Some("two"));
 }
 
+/// Another session holds the lock when it is requested for the first time.
+fn lock_is_denied_once() -> Behaviour {
+    let denied = Act::Refuse(Refusal::new(ErrorTag::LockDenied));
+    Behaviour { faults: vec![Fault::before("lock", denied)], ..Behaviour::default() }
+}
+
 #[tokio::test]
-async fn a_lock_that_is_given_back_in_time_is_waited_for() {
+async fn worker_waits_for_a_lock_that_is_released_in_time() {
     let lab = Lab::start(2).await;
-    lab.behave(2, Behaviour { phantom_lock: Some(PhantomLock::default()), ..Behaviour::default() }).await;
+    lab.behave(2, lock_is_denied_once()).await;
     let mut deployment = lab.deployment(&[1, 2], "one");
     deployment.limits.lock_wait_ms = 20_000;
-    let give_back = async {
-        while lab.scheduler.claims.load(Ordering::SeqCst) == 0 && lab.device(1).candidate_is_changed() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        lab.behave(2, Behaviour::default()).await;
-    };
-    let (report, ()) = futures_util::future::join(lab.deploy(&deployment), give_back).await;
+    let report = lab.deploy(&deployment).await;
     assert_eq!(report.event, DeploymentEvent::Committed, "{report:?}");
     assert_eq!(lab.scheduler.claims.load(Ordering::SeqCst), 1, "after the wait the attempt was checked");
     lab.assert_all(&[1, 2], Some("one"));
 }
 
 #[tokio::test]
-async fn who_was_superseded_while_waiting_leaves_everything_alone() {
+async fn worker_changes_nothing_when_superseded_while_it_waits_for_a_lock() {
     let lab = Lab::start(2).await;
     lab.scheduler.superseded.store(true, Ordering::SeqCst);
-    lab.behave(2, Behaviour { phantom_lock: Some(PhantomLock::default()), ..Behaviour::default() }).await;
+    lab.behave(2, lock_is_denied_once()).await;
     let mut deployment = lab.deployment(&[1, 2], "one");
     deployment.limits.lock_wait_ms = 20_000;
-    let give_back = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        lab.behave(2, Behaviour::default()).await;
-    };
-    let (outcome, ()) = futures_util::future::join(lab.run(&deployment, false), give_back).await;
+    let outcome = lab.run(&deployment, false).await;
     assert!(matches!(outcome, Outcome::Forget), "{outcome:?}");
     assert_eq!(lab.shared.pool.len(), 0);
     assert_eq!((lab.value(1), lab.value(2)), (None, None));
@@ -156,8 +156,8 @@ async fn too_many_devices_and_what_is_no_configuration_are_refused_before_any_is
 }
 
 #[tokio::test]
-async fn so_many_sessions_are_kept_and_no_longer_than_this() {
-    let lab = Lab::with(3, Settings { max_warm_sessions: 2, session_idle_ms: 400, ..settings() }).await;
+async fn pool_keeps_no_more_sessions_than_allowed() {
+    let lab = Lab::with(3, Settings { max_warm_sessions: 2, ..settings() }).await;
     for n in 1..=3 {
         lab.deploy(&lab.deployment(&[n], "one")).await;
     }
@@ -165,9 +165,23 @@ async fn so_many_sessions_are_kept_and_no_longer_than_this() {
     let evicted = lab.deploy(&lab.deployment(&[1], "two")).await;
     assert_eq!(steps(&evicted, 0)[0], "connect", "the oldest had to go");
     assert_eq!(lab.shared.pool.len(), 2);
-    tokio::time::sleep(Duration::from_millis(450)).await;
-    lab.shared.pool.sweep();
-    assert_eq!(lab.shared.pool.len(), 0);
+}
+
+#[tokio::test]
+async fn pool_drops_a_session_that_is_idle_for_too_long() {
+    let idle = Duration::from_millis(200);
+    let lab = Lab::with(1, Settings { session_idle_ms: 200, ..settings() }).await;
+    let began = Instant::now();
+    lab.deploy(&lab.deployment(&[1], "one")).await;
+    tokio::time::timeout(PATIENCE, async {
+        while lab.shared.pool.len() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            lab.shared.pool.sweep();
+        }
+    })
+    .await
+    .unwrap();
+    assert!(began.elapsed() >= idle, "dropped after {:?}", began.elapsed());
 }
 
 #[tokio::test]
