@@ -41,6 +41,7 @@ enum Direction {
     Back,
 }
 
+#[expect(clippy::large_enum_variant, reason = "made once where a device has failed")]
 enum NotReopened {
     Superseded,
     Failed(Failure),
