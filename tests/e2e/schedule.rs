@@ -137,6 +137,9 @@ async fn order_for_an_unconfigured_region_stays_scheduled_and_can_be_cancelled()
     let _ = cluster.query(&format!("UPDATE devices SET region = 'eu-west' WHERE name = '{A}'")).await;
     let mut next = eline(3, A, Z);
     next["schedule"] = json!("now");
-    let next = cluster.api.post("/v1/orders", &next).await.body["id"].as_str().unwrap().to_owned();
-    cluster.order_in(&next, "completed").await;
+    // The intake may know the device as it was for a moment.
+    let next = until("an order for the device to be accepted", PATIENCE, || async {
+        cluster.api.post("/v1/orders", &next).await.body["id"].as_str().map(str::to_owned)
+    });
+    cluster.order_in(&next.await, "completed").await;
 }

@@ -267,9 +267,18 @@ impl System {
         let url = format!("http://{}", config.intake.listen);
         let api = Api::new(&url, Some(&token))?;
         let system = Self { api, simulator, url, token, shutdown, roles, _lock: lock };
-        system.ready().await?;
-        system.register().await?;
-        Ok(system)
+        let ready = async {
+            system.ready().await?;
+            system.register().await
+        };
+        match ready.await {
+            Ok(()) => Ok(system),
+            // A role that has failed knows the reason.
+            Err(failure) => {
+                system.stop().await?;
+                Err(failure)
+            }
+        }
     }
 
     async fn ready(&self) -> Result<(), Failure> {

@@ -24,6 +24,17 @@ const MAX_ERROR_RULES: usize = 100;
 /// Most SSH algorithms beyond the default.
 const MAX_SSH_ALGORITHMS: usize = 16;
 
+/// SSH algorithms that a profile may allow.
+pub const WEAK_SSH_ALGORITHMS: [&str; 7] = [
+    "diffie-hellman-group14-sha1",
+    "diffie-hellman-group-exchange-sha1",
+    "ssh-rsa",
+    "hmac-sha1",
+    "aes128-cbc",
+    "aes192-cbc",
+    "aes256-cbc",
+];
+
 /// The shipped profiles: platform and file text.
 const SHIPPED: [(&str, &str); 11] = [
     ("arista-eos", include_str!("../../../config/platforms/arista-eos.toml")),
@@ -218,6 +229,12 @@ impl Profile {
         if self.error_rules.len() > MAX_ERROR_RULES {
             return Err(("[[error_rules]]", format!("at most {MAX_ERROR_RULES} can be given")));
         }
+        if let Some(unknown) =
+            self.ssh_algorithms.iter().find(|name| !WEAK_SSH_ALGORITHMS.contains(&name.as_str()))
+        {
+            let known = WEAK_SSH_ALGORITHMS.join(", ");
+            return Err(("ssh_algorithms", format!("{unknown:?} can't be allowed; give some of {known}")));
+        }
         match (self.startup == Startup::Rpc, self.save_rpc.trim().is_empty()) {
             (true, true) => Err(("startup", "\"rpc\" needs 'save_rpc', the content of <rpc>".to_owned())),
             (false, false) => Err(("save_rpc", "is only sent with startup = \"rpc\"".to_owned())),
@@ -322,6 +339,10 @@ mod tests {
             error("\nlocks = \"running\"").contains("line 2: \"running\" is not a known choice of locks")
         );
         assert_eq!(error("\n\nsettle_ms = 9000"), "line 3: settle_ms: 9000 is too much, at most 5000");
+        assert!(
+            error("\nssh_algorithms = [\"foo\"]")
+                .starts_with("line 2: ssh_algorithms: \"foo\" can't be allowed")
+        );
         assert!(error("startup = \"rpc\"").contains("needs 'save_rpc'"));
         assert!(error("save_rpc = \"<a/>\"").contains("only sent with startup"));
         assert!(error(&" ".repeat(MAX_BYTES + 1)).contains("bytes"));

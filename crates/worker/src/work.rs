@@ -340,6 +340,12 @@ mod tests {
     }
 
     #[test]
+    fn profile_and_ssh_know_the_same_weak_algorithms() {
+        let names = turnup_netconf::ssh::WeakAlgorithm::ALL.map(turnup_netconf::ssh::WeakAlgorithm::name);
+        assert_eq!(names, turnup_core::profile::WEAK_SSH_ALGORITHMS);
+    }
+
+    #[test]
     fn an_edit_that_only_writes_a_name_otherwise_is_known_by_its_text() {
         let contains = |text: &str| {
             let name = format!("<p xmlns=\"urn:a\"><description>{text}</description></p>");

@@ -551,6 +551,10 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
         Some(id) if uuid::Uuid::parse_str(id).is_err() => Some(api.resolve("services", id).await?),
         given => given.map(str::to_owned),
     };
+    let undoes = match filter.undoes.as_deref() {
+        Some(id) => Some(api.resolve("orders", id).await?),
+        None => None,
+    };
     let filters = query([
         ("state", filter.state.as_deref()),
         ("kind", filter.kind.as_deref()),
@@ -559,7 +563,7 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
         ("definition", filter.definition.as_deref()),
         ("service_id", service.as_deref()),
         ("external_id", filter.external_id.as_deref()),
-        ("undoes", filter.undoes.as_deref()),
+        ("undoes", undoes.as_deref()),
         ("created_after", filter.created_after.as_deref()),
         ("created_before", filter.created_before.as_deref()),
         ("limit", Some(&limit)),

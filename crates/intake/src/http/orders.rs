@@ -182,6 +182,14 @@ pub(super) async fn recreate(call: Call) -> Answer {
     if order.state != OrderState::Invalid {
         return Err(illegal("recreate", order.state).into());
     }
+    if let Some(undone) = order.options.undoes {
+        // A copy of what it wanted would take back what was ordered since.
+        let detail = format!(
+            "this order was to undo order {undone}, and what that takes depends on the service as it is now: undo again \
+             with 'turnup order undo {undone}'"
+        );
+        return Err(Problem::conflict(detail, order.state.legal_actions()).into());
+    }
     let before = request_of(&order, Timestamp::now());
     let mut value = before.clone();
     let says_when = changes.get("schedule").is_some();

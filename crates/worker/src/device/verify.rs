@@ -15,10 +15,13 @@ use crate::{
     retry::Retry,
 };
 
+/// Pause between two polls at least: there are servers whose rollback timer does not fire while requests arrive less
+/// than a second apart.
+const LEAST_PAUSE: Duration = Duration::from_millis(1_100);
+
 impl Device<'_> {
     /// Polls the checks: [`Answer::Done`] once all pass in one poll, else what the last poll found. Costs one request
-    /// per check and poll. The pause between polls is more than a second, as there are servers whose rollback timer
-    /// does not fire while requests come faster.
+    /// per check and poll.
     pub(super) async fn verify(&mut self) -> Answer {
         let Some(asked) = &self.asked.before_confirm else { return Answer::Done };
         let questions: Vec<Question> = Plan::questions(&asked.checks);
@@ -35,13 +38,14 @@ impl Device<'_> {
             if results.iter().all(|result| result.passed) {
                 return Answer::Done;
             }
-            let pause = retry.next();
-            if Instant::now() + pause >= by {
+            let left = by.saturating_duration_since(Instant::now());
+            if left < LEAST_PAUSE {
                 let failures = results.into_iter().filter(|result| !result.passed);
                 let failures = failures.map(|result| failure(result, settle + within)).collect();
                 return Answer::Failed { failures, touched: true };
             }
-            sleep(pause).await;
+            // The last poll is at the end of the time.
+            sleep(retry.next().clamp(LEAST_PAUSE, left)).await;
         }
     }
 

@@ -3,9 +3,13 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{PlanView, follow, path, plan::Source, show_plan};
+use super::{PlanView, follow, path, plan::Source, show_plan, when};
 use crate::{
-    client::{http::Api, output::Format, paint::Paint},
+    client::{
+        http::Api,
+        output::{Format, warn},
+        paint::Paint,
+    },
     failure::Failure,
 };
 
@@ -40,7 +44,10 @@ pub(crate) struct Undo {
 }
 
 pub(crate) async fn run(api: &Api, format: Format, paint: Paint, undo: &Undo) -> Result<(), Failure> {
-    let path = format!("{}/undo{}", path(&undo.id), undo.query());
+    if let Some(past) = undo.at.as_deref().and_then(when::past) {
+        warn(past);
+    }
+    let path = format!("{}/undo{}", path(&api.resolve("orders", &undo.id).await?), undo.query());
     if undo.dry_run {
         let plan = api.patient().post(&path, &undo.request()).await?;
         return show_plan(format, paint, &plan, Source::Options, None, &undo.view);
