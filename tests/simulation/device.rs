@@ -13,6 +13,7 @@ use turnup_device_sim::{
     Personality,
     datastore::{Commit, Datastores, Edit, Kind, SessionId, Transition},
     path::Path,
+    personality::CandidateCopy,
 };
 use turnup_netconf::{
     message::{ErrorTag, ErrorType, RpcError},
@@ -104,6 +105,9 @@ struct Line {
 pub(crate) struct Device {
     pub(crate) name: String,
     pub(crate) region: usize,
+    /// Its candidate keeps what was rolled back and what a lost session has edited, and its lock is granted all the
+    /// same: each deployment discards that before its edit.
+    keeps_residue: bool,
     data: RefCell<Datastores>,
     lines: RefCell<BTreeMap<u32, Line>>,
     numbers: Cell<u32>,
@@ -169,6 +173,7 @@ impl Device {
         Self {
             name,
             region,
+            keeps_residue: personality.candidate_copy == CandidateCopy::Own,
             data: RefCell::new(Datastores::default().with_personality(personality)),
             lines: RefCell::default(),
             numbers: Cell::new(0),
@@ -209,7 +214,7 @@ impl Device {
         if !holds.armed.is_empty() {
             return Some("an armed rollback");
         }
-        if holds.candidate_is_changed {
+        if holds.candidate_is_changed && !self.keeps_residue {
             return Some("a changed candidate");
         }
         (holds.running_lock.is_some() || holds.candidate_lock.is_some()).then_some("a lock")

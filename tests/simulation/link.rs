@@ -5,11 +5,12 @@ use turnup_core::{
     attempt,
     failure::{Failure, FailureClass},
     message::{Guarantee, InForce, Stage},
+    profile::{CancelOrder, Profile},
     transaction::{Answer, Phase},
 };
 use turnup_netconf::{
     message::{ErrorTag, RpcError},
-    operation::Datastore::{Candidate, Running},
+    operation::Datastore::Running,
 };
 
 use crate::{
@@ -20,7 +21,10 @@ use crate::{
     world::Ms,
 };
 
+mod locks;
 mod resolve;
+
+use locks::{LockOutcome, LockSet};
 
 /// A device in the hands of an attempt.
 pub(crate) struct Link<'a> {
@@ -29,6 +33,10 @@ pub(crate) struct Link<'a> {
     session: Option<u32>,
     /// The session holds no lock and no edit of ours.
     clean: bool,
+    /// What is locked: by the profile, or by what the device was found to allow.
+    locks: LockSet,
+    /// The tokens of earlier deployments were cancelled.
+    pub(crate) tokens_cancelled: bool,
     lost_sessions: Vec<u32>,
     snapshot: Option<Value>,
     pub(crate) committed_at: Option<Ms>,
@@ -39,6 +47,13 @@ pub(crate) struct Link<'a> {
 enum Direction {
     Forward,
     Back,
+}
+
+/// Requests that end a pending commit, and at which place each is.
+struct CancelRequests {
+    asks: Vec<Ask>,
+    read: usize,
+    unlocks: Vec<usize>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "made once where a device has failed")]
@@ -98,11 +113,22 @@ impl<'a> Link<'a> {
             work,
             session: None,
             clean: true,
+            locks: LockSet::of(&work.profile),
+            tokens_cancelled: false,
             lost_sessions: Vec::new(),
             snapshot: None,
             committed_at: None,
             waited: false,
         }
+    }
+
+    fn profile(&self) -> &'a Profile {
+        &self.work.profile
+    }
+
+    /// The confirm timer as the device counts it.
+    fn confirm_timeout_s(&self) -> u32 {
+        self.profile().confirm_timeout_s(self.attempt.job.limits.confirm_timeout_s)
     }
 
     fn network(&self) -> &'a Network {
@@ -221,12 +247,53 @@ impl<'a> Link<'a> {
         true
     }
 
-    fn unlocks() -> Vec<Ask> {
-        vec![Ask::Unlock(Candidate), Ask::Unlock(Running)]
+    fn unlocks(&self) -> Vec<Ask> {
+        self.locks.unlock_requests()
     }
 
-    fn give_back() -> Vec<Ask> {
-        vec![Ask::Discard, Ask::Unlock(Candidate), Ask::Unlock(Running)]
+    fn give_back(&self) -> Vec<Ask> {
+        [Ask::Discard].into_iter().chain(self.unlocks()).collect()
+    }
+
+    fn cancel_and_release(&self) -> CancelRequests {
+        let mut asks = Vec::with_capacity(5);
+        let mut unlocks = self.unlocks();
+        let mut unlocked = Vec::new();
+        if self.profile().cancel == CancelOrder::AfterUnlock && self.locks == LockSet::RunningAndCandidate {
+            unlocks.retain(|unlock| !matches!(unlock, Ask::Unlock(Running)));
+            unlocked.push(asks.len());
+            asks.push(Ask::Unlock(Running));
+        }
+        asks.extend([Ask::Cancel(self.persist()), Ask::Discard]);
+        let read = asks.len();
+        asks.push(Ask::Read(self.work.service));
+        unlocked.extend(asks.len()..asks.len() + unlocks.len());
+        asks.extend(unlocks);
+        CancelRequests { asks, read, unlocks: unlocked }
+    }
+
+    /// Sends these; whether the device is as before then.
+    async fn cancel_here(&mut self, had_new: bool, by: Ms) -> bool {
+        let requests = self.cancel_and_release();
+        let Ok(replies) = self.send(requests.asks, by).await else { return false };
+        self.clean = requests.unlocks.iter().all(|at| replies[*at].is_ok());
+        let is_back = matches!(replies[requests.read], Reply::Data(data) if self.is_as_before(data, had_new));
+        if !self.clean {
+            self.drop_session();
+        }
+        is_back
+    }
+
+    /// Whether an earlier worker or deployment may have left edits in the candidate.
+    fn may_hold_residue(&self) -> bool {
+        self.attempt.recovery
+            || self.attempt.job.past_unknown
+            || !self.lost_sessions.is_empty()
+            || !self.work.pending_tokens.is_empty()
+    }
+
+    fn pending_tokens(&self) -> &'a [String] {
+        if self.tokens_cancelled { &[] } else { &self.work.pending_tokens }
     }
 
     async fn let_go(&mut self, asks: Vec<Ask>, by: Ms) {
@@ -274,7 +341,7 @@ impl<'a> Link<'a> {
             self.open(by).await.map_err(|failure| vec![failure])?;
         }
         let data = self.lock(by).await?;
-        self.let_go(Self::unlocks(), by).await;
+        self.let_go(self.unlocks(), by).await;
         Ok(Answer::Found(if data == self.work.old { InForce::Old } else { InForce::New }))
     }
 
@@ -288,37 +355,40 @@ impl<'a> Link<'a> {
         Ok(Answer::Ready(Guarantee::ConfirmedCommit11))
     }
 
-    /// Locks running and the candidate, waiting for who holds them, and reads.
+    /// Locks, waiting for who holds the locks, and reads. Tokens of earlier deployments are cancelled first.
     async fn lock(&mut self, by: Ms) -> Result<Value, Vec<Failure>> {
         let patience = self.now() + self.attempt.job.limits.lock_wait_ms;
-        let mut may_discard = self.attempt.recovery || !self.lost_sessions.is_empty();
+        let mut may_discard = self.may_hold_residue();
         loop {
             if self.session.is_none() {
                 self.open(by).await.map_err(|failure| vec![failure])?;
             }
             self.clean = false;
-            let asks = vec![Ask::Lock(Running), Ask::Lock(Candidate), Ask::Read(self.work.service)];
+            let tokens = self.pending_tokens();
+            let mut asks: Vec<Ask> = tokens.iter().cloned().map(Ask::Cancel).collect();
+            let locks = self.locks;
+            asks.extend(locks.lock_requests());
+            asks.push(Ask::Read(self.work.service));
             let replies = self.send(asks, by).await.map_err(|_| vec![silent("lock")])?;
-            let [running, candidate, Reply::Data(data)] = &replies[..] else {
+            self.tokens_cancelled |= !tokens.is_empty();
+            let [replies @ .., Reply::Data(data)] = &replies[tokens.len()..] else {
                 return Err(vec![Failure::new(FailureClass::BrokenPeer, "lock", "answers are missing")]);
             };
-            if !running.is_error() && !candidate.is_error() {
-                return Ok(*data);
-            }
-            let by_a_session = errors(candidate).iter().filter_map(RpcError::session_id).any(|id| id != 0);
-            let dirty = !running.is_error() && candidate.is_error() && !by_a_session;
-            let mut give_back = Vec::new();
+            let dirty = match locks::judge(locks, replies, self.session.unwrap_or_default()) {
+                LockOutcome::Held => return Ok(*data),
+                LockOutcome::CandidateOnly => {
+                    self.let_go(locks.held(replies), by).await;
+                    self.locks = LockSet::Candidate;
+                    continue;
+                }
+                LockOutcome::DirtyCandidate => true,
+                LockOutcome::Refused => false,
+            };
+            let mut give_back = locks.held(replies);
             if dirty && may_discard {
-                give_back.push(Ask::Discard);
+                give_back.insert(0, Ask::Discard);
             }
-            if !candidate.is_error() {
-                give_back.push(Ask::Unlock(Candidate));
-            }
-            if !running.is_error() {
-                give_back.push(Ask::Unlock(Running));
-            }
-            let failures: Vec<Failure> =
-                [running, candidate].into_iter().flat_map(|r| refused("lock", r)).collect();
+            let failures: Vec<Failure> = replies.iter().flat_map(|reply| refused("lock", reply)).collect();
             self.let_go(give_back, by).await;
             if failures.iter().any(|failure| failure.class != FailureClass::Busy) {
                 return Err(failures);
@@ -341,18 +411,20 @@ impl<'a> Link<'a> {
             Direction::Forward => self.work.edit.clone(),
             Direction::Back => self.work.inverse.clone(),
         };
-        let replies = self.send(vec![Ask::Edit(edit)], by).await.map_err(|_| vec![silent("edit-config")])?;
+        let discards = self.profile().discard_before_edit || self.may_hold_residue();
+        let asks = discards.then_some(Ask::Discard).into_iter().chain([Ask::Edit(edit)]).collect();
+        let replies = self.send(asks, by).await.map_err(|_| vec![silent("edit-config")])?;
         if replies.iter().all(Reply::is_ok) {
             return Ok(());
         }
         let failures = replies.iter().flat_map(|reply| refused("edit-config", reply)).collect();
-        self.let_go(Self::give_back(), by).await;
+        self.let_go(self.give_back(), by).await;
         Err(failures)
     }
 
     async fn commit(&mut self) -> Answer {
         self.committed_at = Some(self.now());
-        let commit = Ask::CommitFor(self.persist(), self.attempt.job.limits.confirm_timeout_s);
+        let commit = Ask::CommitFor(self.persist(), self.confirm_timeout_s());
         let asks = vec![commit, Ask::Read(self.work.service)];
         let (committed, read) = match self.send(asks, self.attempt.forward_by).await {
             Ok(replies) => (replies[0].clone(), replies.get(1).cloned()),
@@ -369,8 +441,12 @@ impl<'a> Link<'a> {
             _ => None,
         };
         if !committed.is_ok() {
-            let shows_nothing = data.is_none_or(|data| self.snapshot == Some(data));
-            return Answer::Failed { failures: refused("commit", &committed), touched: !shows_nothing };
+            let is_undone = if self.attempt.host.planted == Some(Planted::KeepsRefusedCommits) {
+                data.is_none_or(|data| self.snapshot == Some(data))
+            } else {
+                self.end_refused_commit().await
+            };
+            return Answer::Failed { failures: refused("commit", &committed), touched: !is_undone };
         }
         match data {
             Some(_) if self.attempt.host.planted == Some(Planted::NoReadBack) => Answer::Done,
@@ -384,8 +460,16 @@ impl<'a> Link<'a> {
         }
     }
 
+    /// Ends a confirmed commit that was not answered by ok. Returns whether nothing of it is left.
+    async fn end_refused_commit(&mut self) -> bool {
+        if self.session.is_none() {
+            return false;
+        }
+        self.cancel_here(true, self.attempt.total_by).await
+    }
+
     async fn hold(&mut self) -> Answer {
-        self.let_go(Self::unlocks(), self.attempt.total_by).await;
+        self.let_go(self.unlocks(), self.attempt.total_by).await;
         Answer::Done
     }
 
@@ -417,18 +501,25 @@ impl<'a> Link<'a> {
     }
 
     async fn confirm(&mut self) -> Answer {
-        let mut asks = vec![Ask::Confirm(self.persist())];
-        asks.extend(Self::unlocks());
-        let (confirmed, unlocked) = match self.send(asks, self.attempt.total_by).await {
-            Ok(replies) => (replies[0].clone(), replies[1..].iter().all(|reply| !reply.is_error())),
+        let mut asks = vec![Ask::Confirm(self.persist()), Ask::Read(self.work.service)];
+        asks.extend(self.unlocks());
+        let (confirmed, read, unlocked) = match self.send(asks, self.attempt.total_by).await {
+            Ok(replies) => {
+                let unlocked = replies[2..].iter().all(Reply::is_ok);
+                (replies[0].clone(), replies.get(1).cloned(), unlocked)
+            }
             Err(silence) => match silence.answered.first() {
-                Some(reply) => (reply.clone(), false),
+                Some(reply) => (reply.clone(), None, false),
                 None => return Answer::Failed { failures: vec![doubt("confirm")], touched: true },
             },
         };
         if !confirmed.is_ok() {
             self.drop_session();
             return Answer::Failed { failures: doubtful(refused("confirm", &confirmed)), touched: true };
+        }
+        if !matches!(read, Some(Reply::Data(data)) if self.is_new(data)) {
+            self.drop_session();
+            return Answer::Failed { failures: vec![doubt("check")], touched: true };
         }
         if unlocked {
             self.clean = true
@@ -442,23 +533,15 @@ impl<'a> Link<'a> {
         let by = self.attempt.total_by;
         if !committed {
             if self.session.is_some() && !self.clean {
-                self.let_go(Self::give_back(), by).await;
+                self.let_go(self.give_back(), by).await;
             }
             return Answer::Done;
         }
         if self.session.is_some() {
-            let mut asks = vec![Ask::Cancel(self.persist()), Ask::Discard, Ask::Read(self.work.service)];
-            asks.extend(Self::unlocks());
-            if let Ok(replies) = self.send(asks, by).await {
-                self.clean = replies[3..].iter().all(|reply| !reply.is_error());
-                let is_back = matches!(replies[2], Reply::Data(data) if self.is_as_before(data, had_new));
-                if !self.clean || !is_back {
-                    self.drop_session();
-                }
-                if is_back {
-                    return Answer::Done;
-                }
+            if self.cancel_here(had_new, by).await {
+                return Answer::Done;
             }
+            self.drop_session();
         }
         self.undo_by_new_session(had_new).await
     }
@@ -469,10 +552,7 @@ impl<'a> Link<'a> {
             return;
         }
         let by = self.now() + self.attempt.job.limits.rpc_timeout_ms;
-        let mut asks = Self::give_back();
-        if committed {
-            asks.insert(0, Ask::Cancel(self.persist()));
-        }
+        let asks = if committed { self.cancel_and_release().asks } else { self.give_back() };
         self.let_go(asks, by).await;
     }
 

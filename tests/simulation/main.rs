@@ -4,7 +4,7 @@
 //! quiet, [`check`] looks at devices, orders and history.
 //!
 //! `TURNUP_SIM_SEEDS` says how many seeds are tried (from `TURNUP_SIM_FIRST`), `TURNUP_SIM_SEED` replays one and
-//! prints what happens. `TURNUP_SIM_PERSONALITIES` says what the devices play. [`exhaustive`] looks at the heart of it, the decision between regions, in all its states.
+//! prints what happens. `TURNUP_SIM_PERSONALITIES` says what the devices play instead of all. [`exhaustive`] looks at the heart of it, the decision between regions, in all its states.
 
 #![allow(
     clippy::unwrap_used,
@@ -66,11 +66,13 @@ pub(crate) enum Planted {
     ReportsOfAnyAttempt,
     /// What an earlier deployment has left is taken for what was there before.
     RetriesAreFresh,
+    /// A worker does not cancel a confirmed commit that the device has refused.
+    KeepsRefusedCommits,
 }
 
 impl Planted {
     /// All, and whether a few hundred seeds find it; the others are looked for in `make soak`.
-    const ALL: [(Self, bool); 13] = [
+    const ALL: [(Self, bool); 14] = [
         (Self::ConfirmsBeforeAllHaveAnswered, true),
         (Self::IgnoresConfirmBy, true),
         (Self::ClaimsOfOldStages, false),
@@ -84,6 +86,7 @@ impl Planted {
         (Self::RepeatsAreFresh, true),
         (Self::ReportsOfAnyAttempt, true),
         (Self::RetriesAreFresh, false),
+        (Self::KeepsRefusedCommits, true),
     ];
 }
 
@@ -109,10 +112,10 @@ fn variable(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {value:?}")))
 }
 
-/// What the devices may play: those that `TURNUP_SIM_PERSONALITIES` names, with commas, or `all` that have
-/// confirmed commits with tokens. Without it, the default.
+/// What the devices may play: those that `TURNUP_SIM_PERSONALITIES` names, with commas. Without it, or with `all`,
+/// all that have confirmed commits with tokens: the worker of the simulation knows no other way, so junos is left out.
 fn personalities() -> Vec<Personality> {
-    let Ok(names) = std::env::var("TURNUP_SIM_PERSONALITIES") else { return Vec::new() };
+    let names = std::env::var("TURNUP_SIM_PERSONALITIES").unwrap_or_else(|_| "all".to_owned());
     let named =
         |name: &str| Personality::named(name).unwrap_or_else(|| panic!("there is no personality {name:?}"));
     let personalities: Vec<Personality> = match names.as_str() {

@@ -6,8 +6,18 @@ use std::{
     rc::Rc,
 };
 
-use turnup_core::{id::OrderId, lifecycle::OrderState, message::Limits, name::DeviceName, order::OrderKind};
-use turnup_device_sim::Personality;
+use turnup_core::{
+    id::OrderId,
+    lifecycle::OrderState,
+    message::Limits,
+    name::{DeviceName, PlatformName},
+    order::OrderKind,
+    profile::{Profile, Profiles},
+};
+use turnup_device_sim::{
+    Personality,
+    personality::{CandidateCopy, UnderLock},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -88,6 +98,20 @@ fn broker_roughness(world: &World) -> broker::Roughness {
     }
 }
 
+/// The profile that belongs to a personality, or in half of the cases the default one.
+///
+/// Under the lock of running, which the default profile takes, the timers of netopeer2 and yuma roll nothing back and
+/// forget the commit; and clixon grants the lock of a candidate that still holds what was rolled back, which the next
+/// commit would put in force. They are changed by their own profile only.
+fn profile(personality: Personality, players: &mut fastrand::Rng) -> Rc<Profile> {
+    let needs_own = personality.timer_under_lock == UnderLock::Forgets
+        || personality.candidate_copy == CandidateCopy::Own;
+    let own = players.bool() || needs_own;
+    let name = PlatformName::new(personality.name).ok().filter(|_| own);
+    let profiles = Profiles::shipped().unwrap();
+    Rc::new(name.map(|name| profiles.of(&name)).unwrap_or_default())
+}
+
 /// Runs a seed to its end. Returns everything that does not hold then.
 pub(crate) fn run(seed: u64, traced: bool, planted: Option<Planted>, play: &[Personality]) -> Vec<String> {
     let world = World::new(seed, traced);
@@ -109,6 +133,7 @@ pub(crate) fn run(seed: u64, traced: bool, planted: Option<Planted>, play: &[Per
     let names =
         network.devices().iter().map(|device| (DeviceName::new(device.name.clone()).unwrap(), device.region));
     store.devices = names.collect();
+    store.profiles = of_devices.iter().map(|(_, personality)| profile(*personality, &mut players)).collect();
     store.limits = Limits {
         confirm_timeout_s: one_of(&world, &[20, 60, 120]),
         total_timeout_ms: one_of(&world, &[120_000, 300_000, 600_000]),

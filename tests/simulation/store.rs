@@ -16,6 +16,7 @@ use turnup_core::{
     message::{Claim, ClaimAnswer, ClaimKind, DeviceReport, Due, InForce, Limits, Stage, StateChange},
     name::DeviceName,
     order::{OrderKind, OrderOptions},
+    profile::Profile,
 };
 use turnup_netconf::xml::Element;
 use turnup_recorder::apply::apply;
@@ -28,6 +29,9 @@ use crate::{
     world::{Ms, since_the_epoch},
 };
 
+/// The newest tokens that are kept of a device.
+const MAX_TOKENS: usize = 8;
+
 /// What is to be done at one device.
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -38,6 +42,9 @@ pub(crate) struct Work {
     pub(crate) new: Value,
     pub(crate) edit: Rc<Element>,
     pub(crate) inverse: Rc<Element>,
+    pub(crate) profile: Rc<Profile>,
+    /// Tokens of commits that earlier deployments may have left pending.
+    pub(crate) pending_tokens: Vec<String>,
 }
 
 /// A deployment's message.
@@ -127,6 +134,10 @@ pub(crate) struct Store {
     pub(crate) outbox: Vec<Outgoing>,
     rows: u64,
     pub(crate) devices: Vec<(DeviceName, usize)>,
+    /// How each of the devices is changed.
+    pub(crate) profiles: Vec<Rc<Profile>>,
+    /// Per device, commits that earlier deployments may have left pending.
+    pending_tokens: BTreeMap<DeviceName, Vec<DeploymentId>>,
     pub(crate) limits: Limits,
     /// Services of which it is not known what is in force.
     unknown: BTreeSet<u32>,
@@ -280,7 +291,20 @@ impl Store {
             let taken = self.board.held.insert(name.clone(), id);
             assert_eq!(taken, None, "two orders at {name}");
             let (edit, inverse) = (Rc::new(edit(service, new)), Rc::new(edit(service, old)));
-            regions.entry(region).or_default().push(Work { device, name, service, old, new, edit, inverse });
+            let profile = Rc::clone(&self.profiles[device]);
+            let pending_tokens = self.pending_tokens.get(&name).into_iter().flatten();
+            let pending_tokens = pending_tokens.map(|token| token.to_string()).collect();
+            regions.entry(region).or_default().push(Work {
+                device,
+                name,
+                service,
+                old,
+                new,
+                edit,
+                inverse,
+                profile,
+                pending_tokens,
+            });
         }
         let stage = if regions.len() > 1 { Stage::Prepare } else { Stage::Whole };
         let mut transaction = None;
@@ -485,6 +509,15 @@ impl Store {
             row.devices = change.devices;
             row.confirm_by = change.confirm_by;
             row.updated_at = now;
+        }
+        for change in settled.tokens {
+            let tokens = self.pending_tokens.entry(change.device).or_default();
+            if change.cleared {
+                tokens.clear();
+            }
+            tokens.extend(change.pending);
+            let newest = tokens.len().saturating_sub(MAX_TOKENS);
+            tokens.drain(..newest);
         }
         let confirmed = settled.stages.iter().filter(|next| next.stage == Stage::Confirm);
         let confirmed: Vec<DeploymentId> = confirmed.map(|next| next.id).collect();

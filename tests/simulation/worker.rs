@@ -303,7 +303,7 @@ async fn deploy(host: &Rc<Host>, delivery: &Delivery, job: &Rc<Job>, stage: Stag
     let confirm_by = world.clock(host.process) + SignedDuration::from_millis(left);
     match end {
         End::Prepared => Outcome::Report(Box::new(prepared(&attempt, confirm_by))),
-        End::Known => Outcome::Report(Box::new(ended(&attempt, &transaction))),
+        End::Known => Outcome::Report(Box::new(ended(&attempt, &transaction, &links))),
         End::Superseded => Outcome::Forget,
         End::HandedBack => Outcome::Release,
     }
@@ -517,17 +517,18 @@ fn prepared(attempt: &Attempt, confirm_by: Timestamp) -> StateChange {
 }
 
 /// From what is known of the devices to the report, as `turnup_worker::report` says it.
-fn ended(attempt: &Attempt, transaction: &Transaction) -> StateChange {
+fn ended(attempt: &Attempt, transaction: &Transaction, links: &[Link<'_>]) -> StateChange {
     let committed = transaction.seats().iter().all(|seat| seat.in_force == InForce::New);
     let undone = || Failure::new(FailureClass::Undone, "undo", "undone with the others");
-    let seats = attempt.job.devices.iter().zip(transaction.seats());
+    let seats = attempt.job.devices.iter().zip(transaction.seats()).zip(links);
     let devices: Vec<DeviceReport> = seats
-        .map(|(work, seat)| {
+        .map(|((work, seat), link)| {
             let mut failures = if committed { Vec::new() } else { seat.failures.clone() };
             if seat.in_force == InForce::Old && failures.is_empty() {
                 failures.push(undone());
             }
-            device_report(work.name.clone(), seat.in_force, failures)
+            let report = device_report(work.name.clone(), seat.in_force, failures);
+            DeviceReport { tokens_cancelled: link.tokens_cancelled, ..report }
         })
         .collect();
     let mut failures = Vec::new();

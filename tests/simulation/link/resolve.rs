@@ -8,9 +8,13 @@ use turnup_core::{
     message::{InForce, Stage},
     transaction::Answer,
 };
-use turnup_netconf::{message::RpcError, operation::Datastore::Running};
+use turnup_netconf::message::RpcError;
 
-use super::{Direction, Link, NotReopened, Pauses, class, doubt, doubtful, errors, refused, silent};
+use super::{
+    Direction, Link, NotReopened, Pauses, class, doubt, doubtful, errors,
+    locks::{self, LockSet},
+    refused, silent,
+};
 use crate::{
     Planted,
     device::{Ask, Reply, Value},
@@ -41,18 +45,25 @@ impl Link<'_> {
                 NotReopened::Failed(failure) => Answer::Failed { failures: vec![failure], touched: true },
             })?;
         }
-        let asked = asks.len();
-        asks.extend([Ask::Lock(Running), Ask::Read(self.work.service), Ask::Unlock(Running)]);
+        let (question, asked) = (asks.clone(), asks.len());
+        let probe = self.locks.probe();
+        asks.extend(self.may_hold_residue().then_some(Ask::Discard));
+        let skipped = asks.len();
+        asks.extend([Ask::Lock(probe), Ask::Read(self.work.service), Ask::Unlock(probe)]);
         self.clean = false;
         let lost = |_| Answer::Failed { failures: vec![silent("question")], touched: true };
         let replies = self.send(asks, by).await.map_err(lost)?;
-        let [lock, Reply::Data(data), unlock] = &replies[asked..] else {
+        let [lock, Reply::Data(data), unlock] = &replies[skipped..] else {
             let failures = vec![Failure::new(FailureClass::BrokenPeer, "question", "answers are missing")];
             return Err(Answer::Failed { failures, touched: true });
         };
         self.clean = lock.is_error() || !unlock.is_error();
         if !self.clean {
             self.drop_session();
+        }
+        if self.locks == LockSet::RunningAndCandidate && locks::is_not_lockable(lock) {
+            self.locks = LockSet::Candidate;
+            return Box::pin(self.question(question, by)).await;
         }
         let answer = asked.checked_sub(1).map(|last| replies[last].clone());
         let lock = match lock.is_error() {
@@ -70,8 +81,8 @@ impl Link<'_> {
     ) -> Answer {
         let mut pauses = Pauses(1_500, 4_000);
         let began = self.now();
-        let limits = &self.attempt.job.limits;
-        let timer = Duration::from_secs(u64::from(limits.confirm_timeout_s));
+        let lock_wait = self.attempt.job.limits.lock_wait_ms;
+        let timer = Duration::from_secs(u64::from(self.confirm_timeout_s()));
         let believes_soon = self.attempt.host.planted == Some(Planted::BelievesBehindLocks);
         loop {
             self.attempt.step().await;
@@ -85,7 +96,7 @@ impl Link<'_> {
                     let asked_for = Duration::from_millis(self.now() - began);
                     let (lost, others) = (&self.lost_sessions, self.attempt.others());
                     finding.settled = attempt::is_settled(finding.lock, lost, others, asked_for, timer)
-                        || (believes_soon && self.now() >= began + limits.lock_wait_ms);
+                        || (believes_soon && self.now() >= began + lock_wait);
                     if let Some(answer) = judge(self, &finding) {
                         return answer;
                     }
@@ -120,16 +131,18 @@ impl Link<'_> {
     pub(super) async fn undo_by_new_session(&mut self, had_new: bool) -> Answer {
         let asks = vec![Ask::Cancel(self.persist())];
         self.until_known(asks, self.attempt.total_by, |link, finding| {
-            let timer = u64::from(link.attempt.job.limits.confirm_timeout_s) * 1000 + 5_000;
+            let timer = u64::from(link.confirm_timeout_s()) * 1000 + 5_000;
             let over = link.committed_at.is_none_or(|at| link.now() >= at + timer);
             if !finding.settled {
                 None
             } else if link.is_as_before(finding.data, had_new) {
                 Some(Answer::Done)
-            } else if over && link.is_new(finding.data) {
+            } else if !over {
+                None
+            } else if link.is_new(finding.data) {
                 Some(Answer::Found(InForce::New))
             } else {
-                None
+                Some(Answer::Found(InForce::Partly))
             }
         })
         .await
@@ -201,11 +214,11 @@ impl Link<'_> {
             }
         }
         if self.session.is_some() && !self.clean {
-            self.let_go(Self::give_back(), by).await;
+            self.let_go(self.give_back(), by).await;
         }
         let data = self.lock(by).await?;
         if self.is_reached(direction, data, had_new) {
-            self.let_go(Self::unlocks(), by).await;
+            self.let_go(self.unlocks(), by).await;
             return Ok(Answer::Done);
         }
         match self.still_current(by).await {
@@ -219,7 +232,7 @@ impl Link<'_> {
         self.put_edit(direction, by).await?;
         self.attempt.step().await;
         let mut asks = vec![Ask::Commit, Ask::Read(self.work.service)];
-        asks.extend(Self::unlocks());
+        asks.extend(self.unlocks());
         let replies = self.send(asks, by).await.map_err(|_| {
             *touched = true;
             vec![doubt("commit")]
