@@ -1,5 +1,7 @@
 //! `turnup order modify`: what a service has, with some attributes changed.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde_json::{Map, Value, json};
 use turnup_files::{Content, Entry, Node, typing::typed};
@@ -72,10 +74,14 @@ fn wanted(service: &Value, set: &[String], unset: &[String], schema: &Schema) ->
         "attributes": service["attributes"].as_object().cloned().unwrap_or_default(),
         "endpoints": service["endpoints"].as_array().cloned().unwrap_or_default(),
     });
+    let mut given = BTreeSet::new();
     for change in set {
         let (name, value) = change
             .split_once('=')
             .ok_or_else(|| format!("--set {change:?} has no value; write ATTRIBUTE=VALUE"))?;
+        if !given.insert(name.trim()) {
+            return Err(format!("--set gives {} twice; give it once", name.trim()));
+        }
         let types = types(&order, name.trim(), schema);
         let (object, key) = place(&mut order, name.trim())?;
         let value = value_of(&key, value, &types);
@@ -264,6 +270,8 @@ mod tests {
         assert!(refused("endpoints.0=1").contains("endpoints.0.attributes.NAME"));
         assert!(refused("endpoints.0.colour=1").contains("device and role"));
         assert!(refused("=1").contains("names no attribute"));
+        let twice = wanted(&service(), &texts(&["mtu=1", "mtu=2"]), &[], &schema()).unwrap_err();
+        assert_eq!(twice, "--set gives mtu twice; give it once");
         let mut twins = service();
         twins["endpoints"][1]["role"] = json!("a");
         assert!(

@@ -155,7 +155,12 @@ pub(crate) fn of_deployment(deployment: &Value, paint: Paint) -> Vec<String> {
             text(device.get("in_force")),
             guarantee.unwrap_or_default()
         ));
-        out.push(format!("    {}", steps.join(", ")));
+        if !steps.is_empty() {
+            out.push(format!("    {}", steps.join(", ")));
+        }
+        for remark in items(&device["remarks"]) {
+            out.push(format!("    remark: {}", text(Some(remark))));
+        }
         for error in items(&device["failures"]) {
             out.push(format!("    {}", failure(error)));
             out.extend(details(error, "      ", paint));
@@ -215,7 +220,7 @@ mod tests {
             "resources": [{"pool": "vlan", "scope": "pe1/ge-0/0/1", "value": "100"}, {"pool": "vc", "scope": "", "value": "7"}],
             "history": [{"seq": 1, "at": "T", "to": "requested", "by": "crm"}],
             "deployments": [{"id": "D", "region": "eu", "stage": "confirm", "state": "committed", "attempt": 1, "worker": "w",
-                "devices": [{"device": "pe1", "in_force": "new", "guarantee": "confirmed_commit_1_1", "steps": [{"step": "connect", "took_us": 1500}]}]}],
+                "devices": [{"device": "pe1", "in_force": "new", "guarantee": "confirmed_commit_1_1", "steps": [{"step": "connect", "took_us": 1500}], "remarks": ["locked less"]}]}],
         });
         assert_eq!(
             lines(&order, Paint::plain()),
@@ -236,6 +241,7 @@ mod tests {
                 "deployment   D  eu  committed  attempt 1  worker w",
                 "  pe1  in force: new  guarantee: confirmed commit",
                 "    connect 1.5 ms",
+                "    remark: locked less",
             ]
         );
     }
