@@ -36,9 +36,16 @@ pub(crate) struct Planned {
     pub(crate) hash: String,
     /// What the service has now.
     pub(crate) present: BTreeMap<DeviceName, Present>,
-    /// Every platform for which the plan renders something, and with how many YANG modules that was checked; none:
-    /// it was not.
-    pub(crate) platforms: BTreeMap<PlatformName, Option<usize>>,
+    /// Every platform for which the plan renders something, and how that was checked; none: it was not.
+    pub(crate) platforms: BTreeMap<PlatformName, Option<Checked>>,
+}
+
+/// Against what the configuration of a platform was checked.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) yang: Yang,
+    /// Namespaces of what is written that no module of the platform has.
+    pub(crate) unchecked: BTreeSet<String>,
 }
 
 /// Makes the plan.
@@ -86,11 +93,18 @@ pub(crate) async fn plan(store: &Store, library: &Library, task: Task<'_>) -> Re
     let owners = store.owners(&claimed, &around).await.map_err(away)?;
     let holders = store.holders(&shared, &claimed).await.map_err(away)?;
     let (plan, hash) = drafted.finish(&owners, &holders).map_err(invalid)?;
-    let checked = |platform: &PlatformName| yang.get(platform).and_then(Option::as_ref).map(Yang::modules);
     // What is written or looked at again was checked when it was first planned.
     let planned = plan.devices.values().filter(|_| kind.has_content());
-    let platforms: BTreeSet<&PlatformName> = planned.map(|device| &device.platform).collect();
-    let platforms = platforms.into_iter().map(|platform| (platform.clone(), checked(platform))).collect();
+    let mut platforms: BTreeMap<PlatformName, Option<Checked>> = BTreeMap::new();
+    for device in planned {
+        let checked = platforms.entry(device.platform.clone()).or_insert_with(|| {
+            let yang = yang_of(&device.platform)?;
+            Some(Checked { yang, unchecked: BTreeSet::new() })
+        });
+        if let (Some(checked), Some(footprint)) = (checked, &device.footprint) {
+            checked.unchecked.extend(footprint.unchecked(&checked.yang));
+        }
+    }
     Ok(Planned { plan, hash: hash.unwrap_or_default(), present, platforms })
 }
 

@@ -157,7 +157,10 @@ impl Shelf {
         }
         // Compiling a large set takes seconds.
         match tokio::task::spawn_blocking(move || Yang::load_folder(&folder)).await {
-            Ok(Ok(yang)) => Some(yang),
+            Ok(Ok(yang)) => {
+                report_left_out(platform, &yang);
+                Some(yang)
+            }
             Ok(Err(mistakes)) => {
                 for mistake in mistakes {
                     tracing::error!(%platform, %mistake, "the platform's YANG can't be used; planned without it");
@@ -184,7 +187,10 @@ impl Shelf {
         }
         let cache = Arc::clone(&self.cache);
         match tokio::task::spawn_blocking(move || cache.get_or_compile(texts)).await {
-            Ok(Ok(yang)) => Ok(Some(yang)),
+            Ok(Ok(yang)) => {
+                report_left_out(platform, &yang);
+                Ok(Some(yang))
+            }
             Ok(Err(mistakes)) => {
                 for mistake in mistakes {
                     tracing::warn!(%platform, %mistake, "YANG got from a device can't be used; planned without it");
@@ -196,5 +202,15 @@ impl Shelf {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Reports the modules that a platform's set was compiled without: in the log, and how many they are.
+fn report_left_out(platform: &PlatformName, yang: &Yang) {
+    let left_out = yang.left_out();
+    metrics::gauge!("turnup_yang_modules_left_out", "platform" => platform.to_string())
+        .set(u32::try_from(left_out.len()).unwrap_or(u32::MAX));
+    for mistake in left_out {
+        tracing::warn!(%platform, %mistake, "a YANG module is left out; plans are checked without it");
     }
 }

@@ -174,6 +174,12 @@ impl Footprint {
         to_xml(&bones(self.tree.iter(), &self.shape, ""))
     }
 
+    /// Namespaces in it that no module of the platform's YANG has: what is in them is not checked.
+    #[must_use]
+    pub fn unchecked(&self, yang: &Yang) -> Vec<String> {
+        yang.unchecked(&self.tree).into_iter().map(str::to_owned).collect()
+    }
+
     /// Checks it against the platform's YANG: types, ranges, keys, patterns, and that nothing mandatory is
     /// missing in what is the service's as a whole.
     ///

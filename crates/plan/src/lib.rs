@@ -59,4 +59,4 @@ pub use pools::{PoolRule, Pools};
 pub use question::Questions;
 pub use template::RenderError;
 pub use together::Together;
-pub use yang::{ModuleText, Violation, Yang, YangCache, YangMistake};
+pub use yang::{ModuleText, Violation, Yang, YangCache, YangMistake, modules_needed};

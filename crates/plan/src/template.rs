@@ -7,6 +7,8 @@
 //! Short texts, such as the paths of checks, are rendered without escaping; there every value is put
 //! between two marks instead, so that whoever finishes the text knows what came from outside.
 
+mod placement;
+
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
 use minijinja::{
@@ -109,12 +111,15 @@ impl Templates {
     /// Compiles templates, given as name → source: those that write XML, and those that write text.
     ///
     /// # Errors
-    /// For each that has a syntax error: name, line, message.
+    /// For each that has a syntax error, or prints where escaping does not work: name, line, message.
     pub(crate) fn compile(
         markup: BTreeMap<String, String>,
         texts: BTreeMap<String, String>,
     ) -> Result<Self, Vec<(String, RenderError)>> {
         let mut mistakes = Vec::new();
+        for (name, source) in &markup {
+            mistakes.extend(placement::mistakes(source).into_iter().map(|mistake| (name.clone(), mistake)));
+        }
         let templates = Self {
             markup: environment(write_escaped, markup, &mut mistakes),
             texts: environment(write_marked, texts, &mut mistakes),

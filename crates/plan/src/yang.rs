@@ -99,7 +99,8 @@ pub struct Yang(Arc<Inner>);
 struct Inner {
     context: Context,
     digest: String,
-    texts: usize,
+    modules: usize,
+    left_out: Vec<YangMistake>,
     /// By namespace of the top node and path; of each its own namespace.
     lists: BTreeMap<String, BTreeMap<String, Vec<(String, List)>>>,
     kinds: canonical::KnownKinds,
@@ -135,14 +136,24 @@ impl Yang {
     /// others serve those that import them by revision. Slow for large sets (seconds), and blocking: the
     /// texts go through a folder in the system's temporary one, which is gone again afterwards.
     ///
+    /// A module that is no YANG, can't be compiled with the others, or needs a module or submodule that is missing
+    /// is left out, with those that need it: [`Yang::left_out`].
+    ///
     /// # Errors
-    /// Every module that is no YANG, is there twice, or needs a module or submodule that is missing.
+    /// Every mistake, if no module can be used.
     pub fn from_texts(modules: Vec<ModuleText>) -> Result<Self, Vec<YangMistake>> {
-        let (digest, texts) = (digest(&modules), modules.len());
-        let context = load::context(&modules)?;
+        Self::compile(&modules, Vec::new())
+    }
+
+    /// Compiles a set of which `unread` could not even be read.
+    fn compile(modules: &[ModuleText], unread: Vec<YangMistake>) -> Result<Self, Vec<YangMistake>> {
+        let digest = digest(modules);
+        let load::Usable { context, modules, mut left_out } = load::usable(modules)?;
+        left_out.extend(unread);
+        left_out.sort();
         let lists = lists(&context);
         let kinds = canonical::KnownKinds::default();
-        Ok(Self(Arc::new(Inner { context, digest, texts, lists, kinds })))
+        Ok(Self(Arc::new(Inner { context, digest, modules, left_out, lists, kinds })))
     }
 
     /// Compiles the files `*.yang` of a folder, not of folders in it. Blocking.
@@ -150,14 +161,16 @@ impl Yang {
     /// # Errors
     /// As [`Yang::from_texts`], and files that can't be read or are too large, each with its file.
     pub fn load_folder(dir: &Path) -> Result<Self, Vec<Mistake>> {
-        let (modules, files) = read_folder(dir)?;
-        Self::from_texts(modules).map_err(|mistakes| {
-            let mistakes = mistakes.into_iter().map(|YangMistake { module, line, message }| {
-                let file = files.get(&module).cloned().unwrap_or_else(|| dir.to_owned());
-                Mistake { file, line, message }
-            });
-            mistakes.collect()
-        })
+        let (modules, files, unread) = read_folder(dir)?;
+        let in_file = |YangMistake { module, line, message }| {
+            let file = files.get(&module).cloned().unwrap_or_else(|| dir.to_owned());
+            Mistake { file, line, message }
+        };
+        if modules.is_empty() && !unread.is_empty() {
+            return Err(unread.into_iter().map(in_file).collect());
+        }
+        Self::compile(&modules, unread.clone())
+            .map_err(|mistakes| mistakes.into_iter().chain(unread).map(in_file).collect())
     }
 
     /// SHA-256 of the set in hex, whatever order its texts came in.
@@ -166,10 +179,22 @@ impl Yang {
         &self.0.digest
     }
 
-    /// How many modules and submodules the set was compiled from.
+    /// How many modules and submodules the set was compiled from, without those left out.
     #[must_use]
     pub fn modules(&self) -> usize {
-        self.0.texts
+        self.0.modules
+    }
+
+    /// The modules and submodules of the set that it was compiled without, and why; also a text that was not
+    /// used because there is another of the same revision.
+    #[must_use]
+    pub fn left_out(&self) -> &[YangMistake] {
+        &self.0.left_out
+    }
+
+    /// Namespaces in `tree` that no module of the set has: what is in them is not checked.
+    pub(crate) fn unchecked<'e>(&self, tree: &'e [Element]) -> BTreeSet<&'e str> {
+        walk::unchecked(&self.0.context, tree)
     }
 
     /// The list or leaf-list at a path of local names from the top, such as `interfaces/interface`, below a
@@ -280,6 +305,14 @@ impl Yang {
     }
 }
 
+/// Names of the modules and submodules that a text imports and includes (RFC 7950 §7.1.5, §7.1.6), none for a text
+/// that is no YANG.
+#[must_use]
+pub fn modules_needed(text: &str) -> Vec<String> {
+    let Ok(header) = source::header(text) else { return Vec::new() };
+    header.imports.into_iter().chain(header.includes).map(|need| need.name).collect()
+}
+
 /// Digest of a set of texts, whatever their order.
 fn digest(modules: &[ModuleText]) -> String {
     let mut texts: Vec<&str> = modules.iter().map(|module| module.text.as_str()).collect();
@@ -343,9 +376,9 @@ fn lists(context: &Context) -> BTreeMap<String, BTreeMap<String, Vec<(String, Li
 /// Module → its file.
 type Files = HashMap<String, PathBuf>;
 
-fn read_folder(dir: &Path) -> Result<(Vec<ModuleText>, Files), Vec<Mistake>> {
-    let mistake = |file: &Path, message: String| Mistake { file: file.to_owned(), line: 1, message };
-    let whole = |message: String| vec![mistake(dir, message)];
+/// The texts of a folder, their files, and the files that can't be read, by their names.
+fn read_folder(dir: &Path) -> Result<(Vec<ModuleText>, Files, Vec<YangMistake>), Vec<Mistake>> {
+    let whole = |message: String| vec![Mistake { file: dir.to_owned(), line: 1, message }];
     let entries = std::fs::read_dir(dir).map_err(|error| whole(format!("can't be read: {error}")))?;
     let mut paths = Vec::new();
     for entry in entries {
@@ -364,21 +397,22 @@ fn read_folder(dir: &Path) -> Result<(Vec<ModuleText>, Files), Vec<Mistake>> {
     let (mut modules, mut files, mut mistakes) = (Vec::new(), HashMap::new(), Vec::new());
     let mut left = Yang::MAX_SET_BYTES;
     for path in paths {
-        match read_text(&path, left.min(Yang::MAX_MODULE_BYTES)) {
-            Ok(text) => {
+        let read = read_text(&path, left.min(Yang::MAX_MODULE_BYTES)).map_err(|message| (1, message));
+        let header = read.and_then(|text| source::header(&text).map(|header| (header, text)));
+        match header {
+            Ok((header, text)) => {
                 left -= text.len();
-                match source::header(&text) {
-                    Ok(header) => {
-                        files.insert(header.name.clone(), path);
-                        modules.push(ModuleText { name: header.name, revision: header.revision, text });
-                    }
-                    Err((line, message)) => mistakes.push(Mistake { file: path, line, message }),
-                }
+                files.insert(header.name.clone(), path);
+                modules.push(ModuleText { name: header.name, revision: header.revision, text });
             }
-            Err(message) => mistakes.push(mistake(&path, message)),
+            Err((line, message)) => {
+                let module = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                mistakes.push(YangMistake { module: module.clone(), line, message });
+                files.entry(module).or_insert(path);
+            }
         }
     }
-    if mistakes.is_empty() { Ok((modules, files)) } else { Err(mistakes) }
+    Ok((modules, files, mistakes))
 }
 
 fn read_text(path: &Path, limit: usize) -> Result<String, String> {

@@ -11,7 +11,7 @@ use turnup_core::{
     failure::{Failure, FailureClass},
     problem::{Fault, Problem},
 };
-use turnup_plan::{ModuleText, Yang, YangMistake};
+use turnup_plan::{ModuleText, Yang, YangMistake, modules_needed};
 use turnup_store::Device;
 
 use super::{
@@ -48,17 +48,24 @@ pub(super) async fn check(call: Call) -> Answer {
     let told = asked(&call, &device, Question::Check, ms(call.app.settings.device_timeout_ms)).await?;
     let at = Timestamp::now();
     let mut failures = told.failures;
-    let mut schemas = Vec::new();
+    let (mut schemas, mut left_out) = (Vec::new(), Vec::new());
     if let (true, Some(check)) = (fetch, &told.check) {
         let Fetched { texts, failures: more } = fetched(&call, &device, &check.modules).await?;
-        failures.extend(more);
-        match usable(&call, &device, texts).await? {
-            Ok(texts) => {
-                call.app.store.keep_modules(device.platform.as_str(), &texts, at).await?;
-                call.app.library.refresh().await?;
+        match usable(&call, &device, &texts).await? {
+            Ok(mistakes) => {
+                if !texts.is_empty() {
+                    call.app.store.keep_modules(device.platform.as_str(), &texts, at).await?;
+                    call.app.library.refresh().await?;
+                }
                 schemas = texts.iter().map(|text| named(&text.name, text.revision.as_deref())).collect();
+                // A text that can't be had leaves a gap; the rest is of use all the same.
+                let (of_modules, others): (Vec<_>, Vec<_>) =
+                    more.into_iter().partition(|failure| failure.path.is_some());
+                left_out = of_modules.into_iter().map(|failure| failure.message).collect();
+                left_out.extend(mistakes.iter().map(ToString::to_string));
+                failures.extend(others);
             }
-            Err(more) => failures.extend(more),
+            Err(mistakes) => failures.extend(more.into_iter().chain(mistakes)),
         }
     }
     let presented = told.check.as_ref().and_then(|check| check.host_key.as_deref());
@@ -66,7 +73,7 @@ pub(super) async fn check(call: Call) -> Answer {
     let result = json!({
         "same_host_key": twins,
         "device": device.name, "at": event::time(at), "worker": told.worker, "check": told.check,
-        "failures": failures, "schemas": schemas,
+        "failures": failures, "schemas": schemas, "left_out": left_out,
     });
     call.app.store.keep_check(&device.name, &told.worker, &result, at).await?;
     ok(&result)
@@ -158,22 +165,22 @@ async fn fetched(call: &Call, device: &Device, modules: &[Module]) -> Result<Fet
             }
         }
         let new = fetched.texts.iter().skip(before);
-        wanted = new.flat_map(|text| needed_by(&text.text)).collect();
+        wanted = new.flat_map(|text| modules_needed(&text.text)).map(|name| (name, None)).collect();
     }
     Ok(fetched)
 }
 
-/// The texts, if they can be used with what is known of the platform: a set with a gap would take the YANG
-/// away that there is. Or why not.
+/// What is left out of the set that the texts make with what is known of the platform. Or why none of it can be
+/// used: then nothing is kept.
 async fn usable(
     call: &Call,
     device: &Device,
-    texts: Vec<SchemaText>,
-) -> Result<Result<Vec<SchemaText>, Vec<Failure>>, Refusal> {
-    if texts.is_empty() {
-        return Ok(Ok(texts));
-    }
+    texts: &[SchemaText],
+) -> Result<Result<Vec<YangMistake>, Vec<Failure>>, Refusal> {
     let before = call.app.store.modules(device.platform.as_str()).await?;
+    if texts.is_empty() && before.is_empty() {
+        return Ok(Err(Vec::new()));
+    }
     let is_new = |known: &SchemaText| {
         texts.iter().any(|text| text.name == known.name && text.revision == known.revision)
     };
@@ -182,10 +189,13 @@ async fn usable(
     let all: Vec<ModuleText> =
         all.map(|SchemaText { name, revision, text }| ModuleText { name, revision, text }).collect();
     // Compiling a large set takes seconds.
-    let compiled = tokio::task::spawn_blocking(move || Yang::from_texts(all).map(drop))
+    let compiled = tokio::task::spawn_blocking(move || Yang::from_texts(all))
         .await
         .map_err(|_| Problem::internal("YANG met a bug; the log of this intake says where"))?;
-    let Err(mistakes) = compiled else { return Ok(Ok(texts)) };
+    let mistakes = match compiled {
+        Ok(yang) => return Ok(Ok(yang.left_out().iter().take(Yang::MAX_VIOLATIONS).cloned().collect())),
+        Err(mistakes) => mistakes,
+    };
     let platform = &device.platform;
     let failure = |mistake: YangMistake| {
         let message = format!(
@@ -205,23 +215,6 @@ fn is_known(known: &BTreeSet<Named>, wanted: &Named) -> bool {
     }
 }
 
-/// Modules and submodules that a text imports and includes (RFC 7950 §7.1.5, §7.1.6), by name: statements
-/// at the beginning of a line, as everybody writes them. One that isn't found this way is named when the set
-/// is compiled.
-fn needed_by(text: &str) -> Vec<Named> {
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let statement = words.next().filter(|word| matches!(*word, "import" | "include"));
-            statement?;
-            let name = words.next()?.trim_matches(|c| matches!(c, '"' | '\'' | ';' | '{'));
-            let fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-            fits.then(|| (name.to_owned(), None))
-        })
-        .collect()
-}
-
 fn named(name: &str, revision: Option<&str>) -> String {
     revision.map_or_else(|| name.to_owned(), |revision| format!("{name}@{revision}"))
 }
@@ -229,14 +222,6 @@ fn named(name: &str, revision: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn imports_and_includes_are_found() {
-        let text = "module a {\n  import ietf-inet-types {\n    prefix inet;\n  }\n  include \"a-sub\";\n  \
-                    include b;\n  description \"\n import of goods\";\n}";
-        let names: Vec<String> = needed_by(text).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["ietf-inet-types", "a-sub", "b", "of"]);
-    }
 
     #[test]
     fn without_a_revision_any_will_do() {

@@ -1,6 +1,9 @@
 //! Plans: what an order changes on each device, as the scheduler would make it now.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -17,7 +20,7 @@ use turnup_core::{
     policy::Permission,
     problem::{Fault, Problem},
 };
-use turnup_plan::{DevicePlan, Present};
+use turnup_plan::{DevicePlan, Present, Yang};
 use turnup_store::{OrderView, UnfinishedOrder};
 use uuid::Uuid;
 
@@ -108,7 +111,12 @@ struct Collision {
 struct Checked {
     platform: PlatformName,
     checked: bool,
+    /// How many modules it was checked with.
     modules: usize,
+    /// Modules that can't be used, with the reason.
+    left_out: Vec<String>,
+    /// Namespaces that no module has: what is in them was not checked.
+    unchecked: BTreeSet<String>,
 }
 
 /// What a device says of its part.
@@ -260,10 +268,26 @@ async fn plan(
     }
     let yang = platforms
         .into_iter()
-        .map(|(platform, modules)| Checked {
-            platform,
-            checked: modules.is_some(),
-            modules: modules.unwrap_or_default(),
+        .map(|(platform, checked)| match checked {
+            Some(planning::Checked { yang, unchecked }) => Checked {
+                platform,
+                checked: true,
+                modules: yang.modules(),
+                left_out: yang
+                    .left_out()
+                    .iter()
+                    .take(Yang::MAX_VIOLATIONS)
+                    .map(|mistake| format!("{} ({})", mistake.module, mistake.message))
+                    .collect(),
+                unchecked,
+            },
+            None => Checked {
+                platform,
+                checked: false,
+                modules: 0,
+                left_out: Vec::new(),
+                unchecked: BTreeSet::new(),
+            },
         })
         .collect();
     let wanted = task.wanted;

@@ -291,6 +291,7 @@ fn of_devices() -> Value {
         "Check": object(json!({
             "same_host_key": list(text.clone()), "device": text, "at": time, "worker": text, "check": or_null("object"),
             "failures": list(any_object.clone()), "schemas": list(text.clone()),
+            "left_out": list(text.clone()),
         })),
     })
 }
@@ -441,7 +442,10 @@ fn plan() -> Value {
             "order": id, "kind": {"enum": OrderKind::ALL}, "state": {"enum": OrderState::ALL},
             "scheduled_for": maybe, "device": maybe, "service_id": id, "why": {"enum": ["device", "service"]},
         }))),
-        "yang": list(object(json!({"platform": text, "checked": truth, "modules": number}))),
+        "yang": list(object(json!({
+            "platform": text, "checked": truth, "modules": number, "left_out": list(text.clone()),
+            "unchecked": list(text.clone()),
+        }))),
     }));
     // Only where it was asked for.
     plan["properties"]["on_device"] = list(object(json!({

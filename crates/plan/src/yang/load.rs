@@ -16,74 +16,190 @@ use super::{
     source::{self, Header, Need},
 };
 
-/// Mistakes after which the rest is not looked at.
-const MAX_MISTAKES: usize = 50;
+/// How often modules are read and compiled again without one that can't be used; each takes up to seconds.
+const MAX_ATTEMPTS: usize = 100;
 
 struct Module<'t> {
     header: Header,
     text: &'t str,
 }
 
-/// Compiles all modules as implemented, with all their features.
-pub(super) fn context(texts: &[ModuleText]) -> Result<Context, Vec<YangMistake>> {
-    let mut mistakes = Vec::new();
-    let modules = headers(texts, &mut mistakes);
+/// What of a set can be used.
+pub(super) struct Usable {
+    pub(super) context: Context,
+    /// How many modules and submodules that is.
+    pub(super) modules: usize,
+    /// What was left out, and why; also a text that another of the same revision contradicts.
+    pub(super) left_out: Vec<YangMistake>,
+}
+
+/// Compiles the modules as implemented, with all their features. One that can't be used is left out together
+/// with those that need it.
+pub(super) fn usable(texts: &[ModuleText]) -> Result<Usable, Vec<YangMistake>> {
+    let (mut mistakes, mut notes) = (Vec::new(), Vec::new());
+    let mut modules = headers(texts, &mut mistakes, &mut notes);
     let bundled = bundled()?;
     missing(&modules, &bundled, &mut mistakes);
     if modules.is_empty() && mistakes.is_empty() {
         mistakes.push(whole_set("there are no modules"));
     }
-    if let Err(mistake) = size::check(modules.iter().map(|module| module.text)) {
+    let mut attempts = 0;
+    while let Err(mistake) = size::check(modules.iter().map(|module| module.text)) {
+        attempts += 1;
+        let whole = mistake.module.is_empty();
+        modules.retain(|module| module.header.name != mistake.module);
         mistakes.push(mistake);
-        return Err(sorted(mistakes));
+        if whole || attempts == MAX_ATTEMPTS {
+            return Err(sorted(mistakes));
+        }
     }
+    // What needs a module that has just been taken out has no other mistake.
+    let taken: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.module.clone()).collect();
     let folder = Scratch::with(&modules)
         .map_err(|error| vec![whole_set(format!("the system's temporary folder can't be used: {error}"))])?;
-
-    // Each round loads what can be; it ends at a module that can't, since libyang then forgets all of them.
-    let mut broken: BTreeSet<String> = mistakes.iter().map(|mistake| mistake.module.clone()).collect();
     let order = order(&modules);
-    loop {
-        spread(&modules, &mut broken);
+    let mut set =
+        Set { modules: &modules, bundled: &bundled, folder: &folder, broken: taken, mistakes, attempts };
+    let context = loop {
+        set.spread();
+        let loadable: Vec<&Module<'_>> =
+            order.iter().copied().filter(|module| set.is_loadable(&module.header.name)).collect();
+        if loadable.is_empty() && !set.mistakes.is_empty() {
+            return Err(sorted(set.mistakes));
+        }
+        match set.attempt(&loadable)? {
+            Attempt::Compiled(context) => break context,
+            Attempt::Unread(name, told) => set.leave_out(&name, told),
+            Attempt::Uncompiled(told) => {
+                let (name, told) = set.culprit(&loadable, told)?;
+                set.leave_out(&name, told);
+            }
+        }
+    };
+    let Set { broken, mut mistakes, .. } = set;
+    mistakes.extend(notes);
+    let used = modules.iter().filter(|module| !broken.contains(&module.header.name)).count();
+    Ok(Usable { context: shut(context)?, modules: used, left_out: sorted(mistakes) })
+}
+
+/// A set on its way to what can be used of it.
+struct Set<'s> {
+    modules: &'s [Module<'s>],
+    bundled: &'s BTreeMap<String, Bundled>,
+    folder: &'s Scratch,
+    /// Names of modules and submodules that are left out.
+    broken: BTreeSet<String>,
+    mistakes: Vec<YangMistake>,
+    attempts: usize,
+}
+
+/// What came of loading modules into a new context.
+enum Attempt {
+    Compiled(Context),
+    /// This module can't be read.
+    Unread(String, Vec<YangMistake>),
+    /// All can be read; together they can't be compiled.
+    Uncompiled(Vec<YangMistake>),
+}
+
+impl Set<'_> {
+    fn is_loadable(&self, name: &str) -> bool {
+        !self.broken.contains(name) && !self.bundled.get(name).is_some_and(|known| known.implemented)
+    }
+
+    /// Leaves out what needs a module that is left out.
+    fn spread(&mut self) {
+        loop {
+            let mut more = Vec::new();
+            for module in self.modules.iter().filter(|module| !self.broken.contains(&module.header.name)) {
+                let Header { name, imports, includes, .. } = &module.header;
+                let need = imports.iter().chain(includes).find(|need| self.broken.contains(&need.name));
+                more.extend(need.map(|need| YangMistake {
+                    module: name.clone(),
+                    line: need.line,
+                    message: format!("needs {}, which is left out", need.name),
+                }));
+            }
+            if more.is_empty() {
+                return;
+            }
+            self.broken.extend(more.iter().map(|mistake| mistake.module.clone()));
+            self.mistakes.extend(more);
+        }
+    }
+
+    /// Loads and compiles; libyang forgets all modules at the first that it refuses, so each attempt begins anew.
+    fn attempt(&mut self, loadable: &[&Module<'_>]) -> Result<Attempt, Vec<YangMistake>> {
+        self.attempts += 1;
+        if self.attempts > MAX_ATTEMPTS {
+            let mut mistakes = self.mistakes.clone();
+            mistakes.push(whole_set(format!(
+                "too many modules can't be used: given up after {MAX_ATTEMPTS} attempts; take them out of the set"
+            )));
+            return Err(sorted(mistakes));
+        }
         let mut context = empty()?;
-        prepare(&mut context, &folder).map_err(|error| vec![whole_set(unusable(&error))])?;
-        let loadable = order.iter().filter(|module| {
-            let name = &module.header.name;
-            !broken.contains(name) && !bundled.get(name).is_some_and(|known| known.implemented)
-        });
-        let mut stopped = None;
+        prepare(&mut context, self.folder).map_err(|error| vec![whole_set(unusable(&error))])?;
         for module in loadable {
             let Header { name, revision, .. } = &module.header;
             let (loaded, said) =
                 log::listen(50, || context.load_module(name, revision.as_deref(), &["*"]).map(drop));
             if let Err(error) = loaded {
-                stopped = Some(name);
-                mistakes.extend(told(&modules, name, &error, said));
-                break;
+                return Ok(Attempt::Unread(name.clone(), told(self.modules, name, &error, said)));
             }
         }
-        match stopped {
-            Some(name) if mistakes.len() < MAX_MISTAKES => broken.insert(name.clone()),
-            Some(_) => return Err(sorted(mistakes)),
-            None => return compile(context, &modules, mistakes),
-        };
+        // No modules to add: what was loaded before is compiled.
+        let (compiled, said) = log::listen(50, || context.load_modules(&[]));
+        Ok(match compiled {
+            Ok(()) => Attempt::Compiled(context),
+            Err(error) => Attempt::Uncompiled(told(self.modules, "", &error, said)),
+        })
+    }
+
+    /// The module that is to blame when a set can't be compiled, with what is wrong. libyang names the node; where
+    /// another module may have made it wrong, by an augment or a deviation, the first one after which the set
+    /// can't be compiled any more is looked for.
+    fn culprit(
+        &mut self,
+        loadable: &[&Module<'_>],
+        mut told: Vec<YangMistake>,
+    ) -> Result<(String, Vec<YangMistake>), Vec<YangMistake>> {
+        let blamed = told.first().map(|mistake| mistake.module.clone()).unwrap_or_default();
+        let is_needed = loadable.iter().any(|module| needs(module).any(|name| name == blamed));
+        if !is_needed && loadable.iter().any(|module| module.header.name == blamed) {
+            return Ok((blamed, told));
+        }
+        let (mut good, mut bad) = (0, loadable.len());
+        while bad - good > 1 {
+            let middle = good.midpoint(bad);
+            match self.attempt(loadable.get(..middle).unwrap_or_default())? {
+                Attempt::Compiled(_) => good = middle,
+                Attempt::Unread(_, found) | Attempt::Uncompiled(found) => (bad, told) = (middle, found),
+            }
+        }
+        let name = loadable.get(good).map(|module| module.header.name.clone()).unwrap_or_default();
+        Ok((name, told))
+    }
+
+    /// Leaves a module out, and its submodule where that is to blame.
+    fn leave_out(&mut self, name: &str, told: Vec<YangMistake>) {
+        self.broken.insert(name.to_owned());
+        for mut mistake in told {
+            let is_submodule =
+                |module: &Module<'_>| module.header.submodule && module.header.name == mistake.module;
+            if self.modules.iter().any(is_submodule) {
+                self.broken.insert(mistake.module.clone());
+            } else if mistake.module != name {
+                // The node is of a module that is kept.
+                (mistake.module, mistake.line) = (name.to_owned(), 1);
+            }
+            self.mistakes.push(mistake);
+        }
     }
 }
 
-/// Compiles what has been loaded, and shuts the context off from the file system.
-fn compile(
-    mut context: Context,
-    modules: &[Module<'_>],
-    mut mistakes: Vec<YangMistake>,
-) -> Result<Context, Vec<YangMistake>> {
-    // No modules to add: what was loaded before is compiled.
-    let (compiled, said) = log::listen(50, || context.load_modules(&[]));
-    if let Err(error) = compiled {
-        mistakes.extend(told(modules, "", &error, said));
-    }
-    if !mistakes.is_empty() {
-        return Err(sorted(mistakes));
-    }
+/// Shuts a context off from the file system.
+fn shut(mut context: Context) -> Result<Context, Vec<YangMistake>> {
     let shut =
         context.unset_searchdirs().and_then(|()| context.set_options(ContextFlags::DISABLE_SEARCHDIRS));
     shut.map_err(|error| vec![whole_set(unusable(&error))])?;
@@ -137,7 +253,11 @@ fn bundled() -> Result<BTreeMap<String, Bundled>, Vec<YangMistake>> {
 }
 
 /// Reads what each text is. Texts that are there twice are taken once.
-fn headers<'t>(texts: &'t [ModuleText], mistakes: &mut Vec<YangMistake>) -> Vec<Module<'t>> {
+fn headers<'t>(
+    texts: &'t [ModuleText],
+    mistakes: &mut Vec<YangMistake>,
+    notes: &mut Vec<YangMistake>,
+) -> Vec<Module<'t>> {
     let size = texts.iter().map(|module| module.text.len()).fold(0, usize::saturating_add);
     if texts.len() > Yang::MAX_MODULES || size > Yang::MAX_SET_BYTES {
         let limit = Yang::MAX_SET_BYTES >> 20;
@@ -171,7 +291,10 @@ fn headers<'t>(texts: &'t [ModuleText], mistakes: &mut Vec<YangMistake>) -> Vec<
         let known = places.get(&(header.name.clone(), header.revision.clone()));
         match known.and_then(|place| modules.get(*place)) {
             Some(known) if known.text == text => {}
-            Some(_) => mistake(1, "is there twice in the same revision, with different texts".to_owned()),
+            Some(_) => {
+                let message = "is there twice in the same revision, with different texts; the first is used";
+                notes.push(YangMistake { module: name.clone(), line: 1, message: message.to_owned() });
+            }
             None => {
                 places.insert((header.name.clone(), header.revision.clone()), modules.len());
                 modules.push(Module { header, text });
@@ -211,22 +334,6 @@ fn missing(modules: &[Module<'_>], bundled: &BTreeMap<String, Bundled>, mistakes
 
 fn needs<'m>(module: &'m Module<'_>) -> impl Iterator<Item = &'m str> {
     module.header.imports.iter().chain(&module.header.includes).map(|need| need.name.as_str())
-}
-
-/// Adds all that needs something broken.
-fn spread(modules: &[Module<'_>], broken: &mut BTreeSet<String>) {
-    loop {
-        let more: Vec<String> = modules
-            .iter()
-            .filter(|module| !broken.contains(&module.header.name))
-            .filter(|module| needs(module).any(|name| broken.contains(name)))
-            .map(|module| module.header.name.clone())
-            .collect();
-        if more.is_empty() {
-            return;
-        }
-        broken.extend(more);
-    }
 }
 
 /// The newest revision of every module (not submodule), each after what it needs.

@@ -29,6 +29,25 @@ pub(super) fn walk(context: &Context, tree: &[Element], whole: &dyn Fn(&str) -> 
     walk.found
 }
 
+/// Namespaces that no module has: of a gap in the set nothing can be said.
+pub(super) fn unchecked<'e>(context: &Context, tree: &'e [Element]) -> BTreeSet<&'e str> {
+    fn inside<'e>(context: &Context, element: &'e Element, found: &mut BTreeSet<&'e str>) {
+        if is_known(context, element) {
+            element.children().for_each(|child| inside(context, child, found));
+        } else {
+            found.insert(element.namespace());
+        }
+    }
+    let mut found = BTreeSet::new();
+    tree.iter().for_each(|element| inside(context, element, &mut found));
+    found
+}
+
+/// Whether its namespace is a module's. None at all is a mistake, not a gap in the set.
+fn is_known(context: &Context, element: &Element) -> bool {
+    element.namespace().is_empty() || context.get_module_implemented_ns(element.namespace()).is_some()
+}
+
 /// Makes what libyang says complete: an entry whose key has a bad value has no place in its tree, so that
 /// the path it gives begins at the entry. Of what it says twice in more and less words, one is left.
 pub(super) fn complete(context: &Context, tree: &[Element], mut found: Vec<Violation>) -> Vec<Violation> {
@@ -112,7 +131,13 @@ impl<'c, 'w> Walk<'c, 'w> {
     /// Checks what a node has inside, or the top level.
     fn inside(&mut self, parent: Option<&SchemaNode<'c>>, elements: &[&Element], whole: bool) {
         let mut given: Given<'c, '_> = Vec::with_capacity(elements.len());
+        let mut is_complete = true;
         for element in elements {
+            if !is_known(self.context, element) {
+                self.found.unusable.insert(std::ptr::from_ref(*element));
+                is_complete = false;
+                continue;
+            }
             if let Some(attribute) = element.attributes().first() {
                 self.found.unusable.insert(std::ptr::from_ref(*element));
                 let reason = format!("the attribute {} has no place in configuration", attribute.name);
@@ -133,7 +158,8 @@ impl<'c, 'w> Walk<'c, 'w> {
         }
         self.duplicates(&given);
         if let Some(parent) = parent {
-            self.counts(parent.children(), &given, whole, "");
+            // What is unchecked here may be what is demanded.
+            self.counts(parent.children(), &given, whole && is_complete, "");
         }
         for (schema, element) in given {
             let lengths = (self.path.len(), self.names.len());
@@ -188,20 +214,14 @@ impl<'c, 'w> Walk<'c, 'w> {
                 let found = parent.children2(flags()).find(|child| is_data(child) && is(child, element));
                 (found, format!("in {}", parent.name()))
             }
-            None => match self.context.get_module_implemented_ns(element.namespace()) {
-                Some(module) => {
-                    let found = module
-                        .top_level_nodes(flags())
-                        .find(|child| is_data(child) && child.name() == element.name());
-                    (found, "at the top level".to_owned())
-                }
-                None => {
-                    return Err(format!(
-                        "no module of this platform has the namespace {:?}",
-                        element.namespace()
-                    ));
-                }
-            },
+            None => {
+                let module = self.context.get_module_implemented_ns(element.namespace());
+                let found = module.and_then(|module| {
+                    let mut nodes = module.top_level_nodes(flags());
+                    nodes.find(|child| is_data(child) && child.name() == element.name())
+                });
+                (found, "at the top level".to_owned())
+            }
         };
         found.ok_or_else(|| {
             format!("there is no node {} of namespace {:?} {place}", element.name(), element.namespace())

@@ -138,6 +138,19 @@ fn templates_must_use_only_what_there_is() {
 }
 
 #[test]
+fn placeholder_inside_cdata_is_refused() {
+    let template = "<a xmlns='urn:x'>
+<b><![CDATA[{{ attributes.name }}]]></b></a>";
+    let mistakes = in_template(template);
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(
+        mistakes[0].starts_with("good/sim.xml.j2:2: ")
+            && mistakes[0].contains("inside of CDATA nothing is escaped: write it without"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
 fn the_example_is_planned() {
     let content = |template: &str, expected: &str| {
         let mistakes = in_template(template);

@@ -2,20 +2,24 @@
 
 use std::fs;
 
-use turnup_plan::{ModuleText, Yang};
+use turnup_plan::{ModuleText, Yang, modules_needed};
 use uuid::Uuid;
 
 use crate::{BOX, EXTRA, SIM, boxed, check, sim, text};
 
 fn mistakes(modules: Vec<ModuleText>) -> Vec<(String, u32, String)> {
-    let mistakes = Yang::from_texts(modules).unwrap_err();
+    let mistakes = match Yang::from_texts(modules) {
+        Ok(yang) => yang.left_out().to_vec(),
+        Err(mistakes) => mistakes,
+    };
     mistakes.into_iter().map(|mistake| (mistake.module, mistake.line, mistake.message)).collect()
 }
 
 /// One mistake in this module and line that holds this text.
 #[track_caller]
 fn finds(modules: Vec<ModuleText>, module: &str, line: u32, part: &str) {
-    let found = mistakes(modules);
+    let mut found = mistakes(modules);
+    found.retain(|(_, _, message)| !message.ends_with("which is left out"));
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!((found[0].0.as_str(), found[0].1), (module, line), "{found:#?}");
     assert!(found[0].2.contains(part), "{found:#?}");
@@ -50,8 +54,9 @@ fn every_module_with_a_mistake() {
         text("f", "module f {"),
     ]);
     let places: Vec<(&str, u32)> = found.iter().map(|(module, line, _)| (module.as_str(), *line)).collect();
-    // b is not to blame for a, and e is good.
-    assert_eq!(places, [("a", 4), ("c", 5), ("d", 4), ("f", 1)], "{found:#?}");
+    // e is good.
+    assert_eq!(places, [("a", 4), ("b", 4), ("c", 5), ("d", 4), ("f", 1)], "{found:#?}");
+    assert_eq!(found[1].2, "needs a, which is left out");
 }
 
 #[test]
@@ -65,8 +70,62 @@ fn what_is_missing() {
     finds(vec![module("a", types)], "a", 4, "in revision 2010-09-24");
     assert!(Yang::from_texts(vec![module("a", " import ietf-yang-types { prefix y; }")]).is_ok());
     let other = text("box", &BOX.replace("colour", "color"));
-    finds(vec![text("box", BOX), other], "box", 1, "twice");
+    finds(
+        vec![text("box", BOX), other],
+        "box",
+        1,
+        "twice in the same revision, with different texts; the first",
+    );
     assert!(Yang::from_texts(vec![text("box", BOX), text("box", BOX)]).is_ok());
+}
+
+#[test]
+fn modules_needed_are_those_of_statements() {
+    let text = "module a {\n namespace \"urn:a\"; prefix a;\n import \"one\" + '-two' { prefix o; }\n include sub;\n\
+                // import commented;\n /* include\n import out; */\n description \"\n import of goods\n include all\";\n}";
+    assert_eq!(modules_needed(text), ["one-two", "sub"]);
+    assert!(modules_needed("import prose {").is_empty());
+}
+
+const BASE_A: &str = " container top { leaf x { type uint8; } }";
+
+#[test]
+fn deviation_without_target_leaves_out_its_module_only() {
+    let deviation = " import base-a { prefix a; }\n deviation \"/a:top/a:gone\" { deviate not-supported; }";
+    let yang = Yang::from_texts(vec![
+        module("base-a", BASE_A),
+        module("dev-a", deviation),
+        module("needs-dev", " import dev-a { prefix d; }"),
+        module("aug", " import base-a { prefix a; }\n augment \"/a:gone\" { leaf y { type string; } }"),
+    ])
+    .unwrap();
+    let left_out: Vec<(&str, &str)> =
+        yang.left_out().iter().map(|one| (one.module.as_str(), one.message.as_str())).collect();
+    assert_eq!(left_out.iter().map(|one| one.0).collect::<Vec<_>>(), ["aug", "dev-a", "needs-dev"]);
+    assert!(left_out[0].1.contains("/a:gone") && left_out[1].1.contains("/a:top/a:gone"), "{left_out:?}");
+    assert_eq!(left_out[2].1, "needs dev-a, which is left out");
+    assert_eq!(yang.modules(), 1);
+    assert_eq!(check(&yang, &[], "<top xmlns=\"urn:base-a\"><x>300</x></top>").len(), 1);
+}
+
+#[test]
+fn augment_that_breaks_another_module_is_left_out_and_not_that_module() {
+    // What is wrong is a node of base-a; without the deviation it is right.
+    let deviation =
+        " import base-a { prefix a; }\n deviation \"/a:top/a:x\" { deviate add { default \"300\"; } }";
+    let yang = Yang::from_texts(vec![module("base-a", BASE_A), module("dev-a", deviation)]).unwrap();
+    let left_out: Vec<&str> = yang.left_out().iter().map(|one| one.module.as_str()).collect();
+    assert_eq!(left_out, ["dev-a"], "{:?}", yang.left_out());
+    assert!(check(&yang, &[], "<top xmlns=\"urn:base-a\"><x>1</x></top>").is_empty());
+}
+
+#[test]
+fn namespace_of_no_module_is_unchecked() {
+    let yang = Yang::from_texts(vec![module("base-a", BASE_A)]).unwrap();
+    assert!(check(&yang, &[], "<c xmlns=\"urn:big\"><l>1</l></c>").is_empty());
+    let both = "<c xmlns=\"urn:big\"/><top xmlns=\"urn:base-a\"><y xmlns=\"urn:big\">1</y><x>300</x></top>";
+    assert_eq!(check(&yang, &[], both).len(), 1, "the rest is checked");
+    assert_eq!(check(&yang, &[], "<none xmlns=\"urn:base-a\"/>").len(), 1);
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub(super) fn lines(answer: &Value, device: &Value, paint: Paint) -> Vec<String>
     if !schemas.is_empty() {
         out.push(field("fetched", format!("the texts of {}", counted(schemas.len(), "YANG module"))));
     }
+    for module in items(&answer["left_out"]) {
+        let message = format!("YANG left out: {}", text(Some(module)));
+        out.push(field("warning", paint.notable(&message)));
+    }
     let capabilities = items(&check["capabilities"]);
     // Modules are announced as capabilities too (RFC 6020 §5.6.4); they have their own line.
     let protocol: Vec<&str> = capabilities
@@ -154,6 +158,14 @@ mod tests {
                 "  urn:ietf:params:netconf:base:1.1",
             ]
         );
+    }
+
+    #[test]
+    fn module_that_is_left_out_is_a_warning() {
+        let mut answer = answer();
+        answer["left_out"] = json!(["module dev-a:3: its target is missing"]);
+        let out = lines(&answer, &Value::Null, Paint::plain()).join("\n");
+        assert!(out.contains("warning      YANG left out: module dev-a:3: its target is missing"), "{out}");
     }
 
     #[test]

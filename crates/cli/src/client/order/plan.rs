@@ -143,7 +143,21 @@ fn yang(plan: &Value, paint: Paint) -> Vec<String> {
             let modules = entry["modules"].as_u64().and_then(|count| usize::try_from(count).ok());
             let modules =
                 modules.map(|count| format!(" against {}", counted(count, "module"))).unwrap_or_default();
-            out.push(format!("  {platform}: {}{modules}", paint.good("checked")));
+            let left_out: Vec<String> =
+                items(&entry["left_out"]).iter().map(|module| text(Some(module))).collect();
+            let left_out = if left_out.is_empty() {
+                String::new()
+            } else {
+                format!("; {}: {}", paint.notable("left out"), left_out.join(", "))
+            };
+            out.push(format!("  {platform}: {}{modules}{left_out}", paint.good("checked")));
+            for namespace in items(&entry["unchecked"]) {
+                out.push(format!(
+                    "  {platform}: {}: no module has the namespace {}; its lists are those of the definition's 'keys'",
+                    paint.notable("unchecked"),
+                    text(Some(namespace))
+                ));
+            }
         } else {
             out.push(format!(
                 "  {platform}: {}; no modules are known ('turnup device check NAME --fetch-yang' gets them)",
@@ -246,7 +260,8 @@ mod tests {
                 {"order": "O1", "kind": "provision", "state": "scheduled", "device": "pe2", "service_id": "S2",
                  "scheduled_for": "2030-01-31T22:00:00Z", "why": "device"},
             ],
-            "yang": [{"platform": "sim", "checked": true, "modules": 12}, {"platform": "ietf", "checked": false, "modules": 0}],
+            "yang": [{"platform": "sim", "checked": true, "modules": 12,
+                      "left_out": ["dev-a (target /a:gone is missing)"], "unchecked": ["urn:big"]}, {"platform": "ietf", "checked": false, "modules": 0}],
         })
     }
 
@@ -270,7 +285,8 @@ mod tests {
                 "  waits behind order O2 (Modify, In Progress) of the same service",
                 "  there is order O3 (Modify, Failed Deploy) of the same service, which has no time now",
                 "YANG",
-                "  sim: checked against 12 modules",
+                "  sim: checked against 12 modules; left out: dev-a (target /a:gone is missing)",
+                "  sim: unchecked: no module has the namespace urn:big; its lists are those of the definition's 'keys'",
                 "  ietf: not checked; no modules are known ('turnup device check NAME --fetch-yang' gets them)",
                 "hash ab12",
                 "to have exactly this deployed, and nothing else:",
