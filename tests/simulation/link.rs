@@ -501,14 +501,18 @@ impl<'a> Link<'a> {
     }
 
     async fn confirm(&mut self) -> Answer {
-        let mut asks = vec![Ask::Confirm(self.persist()), Ask::Read(self.work.service)];
+        // What a late confirm finds in the candidate after a rollback is not to be put in force.
+        let discard = self.profile().discard_before_edit.then_some(Ask::Discard);
+        let first = usize::from(discard.is_some());
+        let mut asks: Vec<Ask> = discard.into_iter().collect();
+        asks.extend([Ask::Confirm(self.persist()), Ask::Read(self.work.service)]);
         asks.extend(self.unlocks());
         let (confirmed, read, unlocked) = match self.send(asks, self.attempt.total_by).await {
             Ok(replies) => {
-                let unlocked = replies[2..].iter().all(Reply::is_ok);
-                (replies[0].clone(), replies.get(1).cloned(), unlocked)
+                let unlocked = replies[first + 2..].iter().all(Reply::is_ok);
+                (replies[first].clone(), replies.get(first + 1).cloned(), unlocked)
             }
-            Err(silence) => match silence.answered.first() {
+            Err(silence) => match silence.answered.get(first) {
                 Some(reply) => (reply.clone(), None, false),
                 None => return Answer::Failed { failures: vec![doubt("confirm")], touched: true },
             },

@@ -86,7 +86,7 @@ pub(super) fn mistakes(source: &str) -> Vec<RenderError> {
     let mut named = false;
     let mut tokens = tokenize(source, false, SyntaxConfig::default()).map_while(Result::ok).peekable();
     while let Some((token, span)) = tokens.next() {
-        let line = usize::try_from(span.start_line).unwrap_or(1).max(1);
+        let line = usize::from(span.start_line).max(1);
         let mut mistake = |reason: &str| found.push(RenderError { line, reason: reason.to_owned() });
         let twice = match token {
             Token::TemplateData(text) => {

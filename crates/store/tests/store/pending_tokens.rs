@@ -60,4 +60,7 @@ async fn device_keeps_its_newest_eight_tokens() {
         assert_eq!(handed[1], newest);
         all.push(id.to_string());
     }
+    let (last, _) = deploy(store, |id| vec![change("d2", Some(id), true)]).await;
+    let (_, handed) = deploy(store, |_| Vec::new()).await;
+    assert_eq!(handed[1], [last.to_string()], "the new one stays when the old ones were cancelled");
 }

@@ -496,17 +496,21 @@ impl Device<'_> {
         let saves = self.save_request().is_some();
         // A confirm that comes late may be answered ok although the device has rolled back: running is read as well.
         let mut asks = vec![confirm, self.work.read()];
+        // Servers exist whose candidate keeps what has rolled back, and where a late confirm commits that.
+        let discard = self.asked.profile.discard_before_edit.then(Operation::discard_changes);
+        let first = usize::from(discard.is_some());
+        asks.splice(0..0, discard);
         // Running must not be saved before it is known to be confirmed.
         if !saves {
             asks.extend(self.unlocks());
         }
         let (confirmed, read, unlocked) = match self.send(Step::Confirm.name(), &asks, by).await {
             Ok(replies) => {
-                let mut replies = replies.into_iter();
+                let mut replies = replies.into_iter().skip(first);
                 let (confirmed, read) = (replies.next().unwrap_or_default(), replies.next());
                 (confirmed, read, replies.all(|reply| reply.is_ok()))
             }
-            Err(failure) => match answered_first(&failure) {
+            Err(failure) => match answered(&failure, first) {
                 Some(reply) => (reply, None, false),
                 None => {
                     let failures = vec![classify::in_doubt(Step::Confirm, &failure)];
@@ -666,8 +670,13 @@ impl Device<'_> {
 
 /// The answer to the first request of a pipeline whose later ones weren't answered.
 pub(super) fn answered_first(failure: &RpcFailure) -> Option<Reply> {
+    answered(failure, 0)
+}
+
+/// The answer to the request at this place of a pipeline whose later ones weren't answered.
+fn answered(failure: &RpcFailure, at: usize) -> Option<Reply> {
     match failure {
-        RpcFailure::NoAnswer { answered, .. } => answered.first().cloned(),
+        RpcFailure::NoAnswer { answered, .. } => answered.get(at).cloned(),
         RpcFailure::NotSent { .. } => None,
     }
 }
