@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, BodyDataStream},
     extract::{MatchedPath, RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -32,6 +32,11 @@ use crate::{
     refusal,
     settings::{Settings, ms},
 };
+
+/// Most bytes of a refused body that are read before the answer.
+const MAX_DRAINED_BYTES: usize = 4 * MAX_BODY_BYTES;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The router over all routes of the table.
 pub(crate) fn router(app: App) -> Router {
@@ -172,11 +177,13 @@ async fn content(app: &App, route: &Route, headers: &HeaderMap, body: Body) -> R
     }
     let optional = matches!(route.takes, Takes::MaybeJson(_));
     if !fits && !optional {
+        drain(body.into_data_stream()).await;
         return Err(unsupported());
     }
     let announced =
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        drain(body.into_data_stream()).await;
         return Err(Problem::too_large(MAX_BODY_BYTES));
     }
     let bytes =
@@ -194,11 +201,28 @@ async fn whole(body: Body) -> Result<Bytes, Problem> {
     while let Some(part) = parts.next().await {
         let part = part.map_err(|_| Problem::unreadable("the body could not be read to its end"))?;
         if bytes.len() + part.len() > MAX_BODY_BYTES {
+            drain(parts).await;
             return Err(Problem::too_large(MAX_BODY_BYTES));
         }
         bytes.extend_from_slice(&part);
     }
     Ok(bytes.freeze())
+}
+
+/// Reads and drops what the client still sends of a refused body, within bounds: a connection that is closed with
+/// unread data is reset, and the client may lose the answer (RFC 9112 §9.6).
+async fn drain(mut parts: BodyDataStream) {
+    let read = async {
+        let mut left = MAX_DRAINED_BYTES;
+        while let Some(Ok(part)) = parts.next().await {
+            match left.checked_sub(part.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    // What is not read by then is the client's to send again.
+    let _ = timeout(DRAIN_TIME, read).await;
 }
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ fn a_plan_is_checked_with_the_platforms_yang() {
         let plan = send(intake.post("/v1/orders?dry_run=true", &order("short"))).await;
         assert_eq!(
             plan.body["yang"],
-            json!([{"platform": "sim", "checked": true, "modules": 1}]),
+            json!([{"platform": "sim", "checked": true, "modules": 1, "left_out": [], "unchecked": []}]),
             "{}",
             plan.body
         );

@@ -36,7 +36,9 @@ fn a_dry_run_of_a_provision_shows_everything_and_stores_nothing() {
             plan["resources"][0],
             json!({"pool": "vc-id", "scope": "", "value": "100000", "picked": true, "pointer": "/attributes/vc_id"})
         );
-        assert_eq!(plan["yang"], json!([{"platform": "sim", "checked": false, "modules": 0}]));
+        let unchecked =
+            json!([{"platform": "sim", "checked": false, "modules": 0, "left_out": [], "unchecked": []}]);
+        assert_eq!(plan["yang"], unchecked);
         assert!(plan.get("on_device").is_none());
         for table in ["orders", "order_requests", "resources", "outbox"] {
             assert_eq!(scope.count(table).await, 0, "{table}");
