@@ -285,13 +285,17 @@ impl Device<'_> {
         }
     }
 
-    /// Notes which commits of earlier deployments were still pending. Any answer settles it: a device refuses what it
-    /// does not know.
+    /// Notes which commits of earlier deployments were still pending. A refusal settles it as well, as a device refuses
+    /// what it does not know; unless another session is in the way.
     fn note_cancelled(&mut self, tokens: &[String], replies: &[Reply]) {
         if tokens.is_empty() {
             return;
         }
-        self.tokens_cancelled = true;
+        let is_busy = |reply: &Reply| {
+            let failures = classify::of_reply_by(&self.asked.profile.error_rules, Step::Undo, reply);
+            reply.is_error() && failures.iter().any(|failure| failure.class == FailureClass::Busy)
+        };
+        self.tokens_cancelled = !replies.iter().any(is_busy);
         for (token, _) in tokens.iter().zip(replies).filter(|(_, reply)| reply.is_ok()) {
             self.remark(format!("the commit of deployment {token} was still pending and has been cancelled"));
         }
