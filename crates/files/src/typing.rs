@@ -1,5 +1,5 @@
 //! The type of what is written comes from the field that it fills: by the field's JSON Schema, `4711` is a
-//! text or a number. What a schema doesn't want is left as it is; whoever checks the value says so.
+//! text or a number. A value that the schema does not want is left as it is; validation reports it.
 
 use serde_json::{Map, Number, Value, json};
 

@@ -58,7 +58,7 @@ fn part(data: Element, set: u64) -> Reply {
     Reply::with_content([data]).with_attribute("set-id", set.to_string())
 }
 
-/// The parts of `<data>`, each with at most so many entries below its top nodes.
+/// The parts of `<data>`, each with at most `most` entries below its top nodes.
 fn split(data: &Element, most: usize) -> Vec<Element> {
     let bare = |element: &Element| {
         let mut bare = Element::new(element.namespace_shared(), element.name());

@@ -70,7 +70,7 @@ pub(super) async fn events(mut call: Call) -> Answer {
 }
 
 /// A cursor is one that was given out. One beyond the end of the log is older than the database, for instance after
-/// a restore: whoever waited for what follows it would miss everything up to it.
+/// a restore: a consumer that waits for what follows it would miss everything up to it.
 fn check_cursor(what: &str, cursor: i64, last: i64) -> Result<(), Problem> {
     if cursor < 0 {
         return Err(Problem::unreadable(format!("{what} is a cursor, which is 0 or more")));

@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
 };
 
-/// So many orders get a bar instead of a line for each state.
+/// From this number of orders on, a progress bar replaces the line for each state.
 pub(crate) const MANY: usize = 20;
 /// Most devices and ids named in a line.
 const MOST_NAMES: usize = 3;
@@ -45,8 +45,8 @@ pub(crate) enum Seen<'a> {
     Ended(&'a Value),
 }
 
-/// Follows one order until it has ended (or failed, or has no time), and gives it as it is then. Attempts that are
-/// tried again are told on standard error.
+/// Follows one order until it has ended (or failed, or has no time), and gives it as it is then. Attempts that
+/// will be repeated are reported on standard error.
 pub(crate) async fn settled(api: &Api, id: &str) -> Result<Value, Failure> {
     let mut open = BTreeSet::from([id.to_owned()]);
     let tell = |seen: Seen<'_>| {
