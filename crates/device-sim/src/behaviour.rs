@@ -214,6 +214,11 @@ impl Play {
         Self { behaviour, counts }
     }
 
+    /// How many requests the faults have fitted, in their order.
+    pub(crate) fn counts(&self) -> &[u32] {
+        &self.counts
+    }
+
     /// What befalls this request.
     pub(crate) fn next(&mut self, operation: &Element) -> Option<(Moment, Act)> {
         let mut found = None;

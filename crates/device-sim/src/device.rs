@@ -213,6 +213,11 @@ impl SimDevice {
         self.lock().play.behaviour.clone()
     }
 
+    /// How many requests each fault of its behaviour has fitted since [`Self::set_behaviour`].
+    pub fn requests_by_fault(&self) -> Vec<u32> {
+        self.lock().play.counts().to_vec()
+    }
+
     /// Changes how it behaves; faults count their requests from now on. When this returns, it is in effect,
     /// also `down`.
     ///
