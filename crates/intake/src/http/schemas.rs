@@ -447,7 +447,12 @@ fn plan() -> Value {
             "unchecked": list(text.clone()),
         }))),
     }));
-    // Only where it was asked for.
+    // Only where they apply, and where devices were asked.
+    plan["properties"]["repeats"] = object(json!({"order": id, "state": {"enum": OrderState::ALL}}));
+    plan["properties"]["repeats"]["description"] =
+        json!("The order that the same request made before: submitted again, it makes no other");
+    plan["properties"]["corrects"] = id.clone();
+    plan["properties"]["corrects"]["description"] = json!("The Invalid order that the new one would correct");
     plan["properties"]["on_device"] = list(object(json!({
         "device": text, "ok": truth, "worker": maybe, "failures": list(json!({"type": "object"})),
     })));

@@ -39,11 +39,9 @@ pub(super) async fn undo(call: Call) -> Answer {
     let extent = if to_before { Extent::ToBefore } else { Extent::Order };
     let digest = undo::digest(id, extent, &body);
     let mut origin = Origin::of(call.requester()?, call.key()?);
-    if !dry_run {
-        let external_id = body.get("external_id").and_then(Value::as_str);
-        if let Some(before) = call.app.acceptor.repeated(&origin, external_id, digest).await? {
-            return accepted(before);
-        }
+    let external_id = body.get("external_id").and_then(Value::as_str);
+    if let Some(before) = call.app.acceptor.repeated(&origin, external_id, digest).await? {
+        return if dry_run { plan::of_repetition(&before.into_order()) } else { accepted(before) };
     }
     let order = find(&call).await?;
     let (undo, value) = request(&call, &order, extent, body).await?;

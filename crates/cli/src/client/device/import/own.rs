@@ -8,7 +8,7 @@ use super::{
     rows::{Entry, Named, Read, Row},
 };
 
-const FIELDS: [&str; 8] =
+pub(super) const FIELDS: [&str; 8] =
     ["name", "region", "platform", "address", "port", "host_key", "credential", "description"];
 /// Most characters of a suggested name.
 const MAX_NAME_CHARS: usize = 128;

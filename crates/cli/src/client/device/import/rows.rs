@@ -1,10 +1,10 @@
 //! Entries of a list, where they stand, and what becomes of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
-use turnup_files::{Document, Page, typing::typed};
+use turnup_files::{Document, Item, Node, Page, typing::typed};
 
 /// An entry of a file.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ pub(super) struct Read {
     pub(super) bad: Vec<Named>,
     /// Entries that are not meant.
     pub(super) skipped: Vec<Named>,
-    /// The pages of an API that the files are, each with its number of entries.
-    pub(super) pages: Vec<(Page, usize)>,
+    /// The pages of an API that the files are, each with the ids of its entries; none: an entry without id.
+    pub(super) pages: Vec<(Page, Vec<Option<String>>)>,
 }
 
 impl Read {
@@ -77,9 +77,19 @@ impl Read {
         self.pages.extend(more.pages);
     }
 
+    /// Adds the page of an API that a document is, if it is one.
+    pub(super) fn add_page(&mut self, document: Document) {
+        let id = |item: &Item| item.tree.get("id").and_then(Node::text);
+        let entries = document.items.iter().map(id).collect();
+        self.pages.extend(document.page.map(|page| (page, entries)));
+    }
+
     /// What is missing, if the files are pages of an API and not all of them.
     pub(super) fn missing_pages(&self) -> Option<String> {
-        let here: usize = self.pages.iter().map(|(_, entries)| entries).sum();
+        // A page that is given twice is one page.
+        let entries = || self.pages.iter().flat_map(|(_, entries)| entries);
+        let different: BTreeSet<&String> = entries().flatten().collect();
+        let here = different.len() + entries().filter(|id| id.is_none()).count();
         let count = self.pages.iter().filter_map(|(page, _)| page.count).max();
         let of = match count {
             Some(count) if (here as u64) < count => format!("{here} of {count} devices"),
