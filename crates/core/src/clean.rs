@@ -48,9 +48,15 @@ pub fn lines(text: &str, most: usize) -> String {
     out
 }
 
-fn is_unsafe(c: char) -> bool {
+/// Whether a character must not reach a terminal or a log as it is: a control character, or one that is not seen and
+/// changes the order or the look of the text around it (Unicode's category Cf, without the joiners that scripts and
+/// emoji need).
+#[must_use]
+pub const fn is_unsafe(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -62,6 +68,16 @@ mod tests {
         assert_eq!(line("  a\r\n\tb \u{1b}[31m\0 ", 100), "a b \\u{1b}[31m\\u{0}");
         assert_eq!((line("abcdef", 3), line("abc   ", 3)), ("abc…".to_owned(), "abc".to_owned()));
         assert_eq!(line("a\u{202e}b", 10), "a\\u{202e}b");
+    }
+
+    #[test]
+    fn characters_that_change_the_text_around_them_are_escaped() {
+        for c in ['\u{202e}', '\u{2066}', '\u{61c}', '\u{200b}', '\u{2028}', '\u{e0041}', '\u{85}', '\u{7f}', '\u{ad}'] {
+            assert!(is_unsafe(c), "{c:?}");
+        }
+        for c in ['a', 'é', '電', '\u{200d}', '\u{200c}', '–', '…', '\u{301}'] {
+            assert!(!is_unsafe(c), "{c:?}");
+        }
     }
 
     #[test]

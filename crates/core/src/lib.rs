@@ -22,6 +22,7 @@ pub mod message;
 pub mod name;
 pub mod nodes;
 pub mod order;
+pub mod piece;
 pub mod policy;
 pub mod problem;
 pub mod profile;

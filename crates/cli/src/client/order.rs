@@ -185,7 +185,8 @@ pub(crate) struct List {
     device: Option<String>,
     #[arg(long)]
     definition: Option<String>,
-    #[arg(long)]
+    /// The service: its id, at least the first 8 characters of it, or its external id
+    #[arg(long, value_name = "SERVICE")]
     service_id: Option<String>,
     #[arg(long)]
     external_id: Option<String>,
@@ -380,8 +381,13 @@ async fn plan_all(
 ) -> Result<(), Failure> {
     warn_of_past(orders);
     let keys = if again { vec![None; orders.len()] } else { file::keys(orders) };
+    let faults = file::faults(orders);
     if let [order] = orders {
         let key = keys.first().and_then(Option::as_deref);
+        if let [Some(fault)] = faults.as_slice() {
+            let problem = order.placed(fault.clone());
+            return Err(Problem { title: format!("{}: {}", order.label(), problem.title), ..problem }.into());
+        }
         let shown = plan_of(api, format, paint, &order.order, key, source, view).await;
         return shown.map_err(|failure| match failure {
             Failure::Problem(problem) => {
@@ -391,20 +397,19 @@ async fn plan_all(
             other => other,
         });
     }
-    let twins = file::twins(orders);
     let patient = api.patient();
     let mut plans = stream::iter(orders.iter().zip(&keys))
         .map(|(order, key)| dry_run(&patient, &order.order, key.as_deref(), view))
         .buffered(PLANS_AT_ONCE);
     let (mut faulty, mut refused, mut all) = (Vec::new(), 0, Vec::new());
-    for (order, twin) in orders.iter().zip(twins) {
+    for (order, fault) in orders.iter().zip(faults) {
         let Some(plan) = plans.next().await else { break };
         let mut problem = match plan {
             Ok(plan) => {
                 refused += usize::from(plan::is_refused(&plan));
                 if format == Format::Json {
                     all.push(in_file(order, json!({"plan": plan})));
-                } else if twin.is_none() {
+                } else if fault.is_none() {
                     line(paint.bold(&order.label()));
                     print(&plan::lines(
                         &plan,
@@ -420,10 +425,15 @@ async fn plan_all(
             Err(Failure::Problem(problem)) if !is_about_all(&problem) => Some(*problem),
             Err(failure) => return Err(failure),
         };
-        if let Some(twin) = twin {
+        if let Some(fault) = fault {
             match &mut problem {
-                Some(problem) => problem.errors.extend(twin.errors),
-                None => problem = Some(twin),
+                // What the intake says of a service that is not found is the same once more.
+                Some(problem) => {
+                    let place = |pointer: &str| fault.errors.iter().any(|fault| fault.pointer == pointer);
+                    problem.errors.retain(|known| !place(&known.pointer));
+                    problem.errors.extend(fault.errors);
+                }
+                None => problem = Some(fault),
             }
         }
         if let Some(problem) = problem {
@@ -517,8 +527,7 @@ async fn follow(
     let mut completed = BTreeSet::new();
     if watch {
         let id = order["id"].as_str().unwrap_or_default();
-        note(one_line(order));
-        let order = settled(api, id).await?;
+        let order = settled(api, order).await?;
         if order["state"] != OrderState::Completed.word() {
             show(format, paint, &order)?;
             return Err(Failure::Failed("the order did not complete".to_owned()));
@@ -557,10 +566,9 @@ pub(crate) async fn of_service(
 
 async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failure> {
     let limit = filter.limit.to_string();
-    // One that was removed is not found any more, but its orders are.
     let service = match filter.service_id.as_deref() {
-        Some(id) if uuid::Uuid::parse_str(id).is_err() => Some(api.resolve("services", id).await?),
-        given => given.map(str::to_owned),
+        Some(given) => Some(api.reference("services", given).await?),
+        None => None,
     };
     let undoes = match filter.undoes.as_deref() {
         Some(id) => Some(api.resolve("orders", id).await?),

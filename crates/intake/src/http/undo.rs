@@ -56,6 +56,29 @@ pub(super) async fn undo(call: Call) -> Answer {
     accepted(call.app.acceptor.accept(&value, origin).await.map_err(explained)?)
 }
 
+/// What taking a Completed order back would be now: which order does it, or why it is refused and what rests on it. None
+/// for other orders.
+pub(super) async fn outlook(call: &Call, order: &OrderView) -> Result<Option<Value>, Refusal> {
+    if order.state != OrderState::Completed {
+        return Ok(None);
+    }
+    let changes = call.app.store.completed_changes(order.service_id).await?;
+    Ok(Some(match undo::undo(order.id, order.kind, &changes, Extent::Order) {
+        Ok(undo) => json!({
+            "possible": true, "kind": undo.remedy.kind(), "as_of": undo.remedy.as_of(), "rests_on": undo.rests_on,
+            "later": [],
+        }),
+        Err(error) => {
+            let later = match &error {
+                UndoError::ChangedSince(later) => later.as_slice(),
+                _ => &[],
+            };
+            let later: Vec<OrderId> = later.iter().map(|change| change.order).take(MAX_NAMED).collect();
+            json!({"possible": false, "detail": error.to_string(), "later": later})
+        }
+    }))
+}
+
 /// The order that takes this one back, as a request.
 async fn request(
     call: &Call,

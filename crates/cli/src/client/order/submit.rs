@@ -181,9 +181,9 @@ pub(super) async fn run(api: &Api, format: Format, paint: Paint, submit: &Submit
 /// again, go through the bulk endpoint; the others each with a key made from what they say.
 async fn submit_all(api: &Api, orders: &[FileOrder], again: bool) -> Result<Vec<Value>, Failure> {
     let keys = if again { vec![None; orders.len()] } else { file::keys(orders) };
-    let mut results: Vec<Option<Value>> = file::twins(orders)
+    let mut results: Vec<Option<Value>> = file::faults(orders)
         .into_iter()
-        .map(|twin| twin.map(|problem| json!({"status": problem.status, "problem": problem})))
+        .map(|fault| fault.map(|problem| json!({"status": problem.status, "problem": problem})))
         .collect();
     let bar = settle::progress(orders.len(), "submitted");
     let left: Vec<usize> = (0..orders.len()).filter(|at| results[*at].is_none()).collect();
