@@ -79,8 +79,7 @@ impl Assembly {
         if first.whole > MAX_WHOLE_BYTES {
             return Err(PieceError::TooLarge(first.whole));
         }
-        let mut assembly =
-            Self { text: String::new(), whole: first.whole, digest: first.digest.clone() };
+        let mut assembly = Self { text: String::new(), whole: first.whole, digest: first.digest.clone() };
         assembly.add(first)?;
         Ok(assembly)
     }

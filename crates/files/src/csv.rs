@@ -231,8 +231,12 @@ impl Headings {
     }
 
     fn row(&self, record: &::csv::StringRecord, line: u32) -> Result<Node, Fault> {
-        let filled =
-            (1..).zip(record).filter(|(_, cell)| !cell.trim().is_empty()).map(|(at, _)| at).last().unwrap_or(0);
+        let filled = (1..)
+            .zip(record)
+            .filter(|(_, cell)| !cell.trim().is_empty())
+            .map(|(at, _)| at)
+            .last()
+            .unwrap_or(0);
         if filled > self.paths.len() {
             return Err(Fault::at(
                 line,
@@ -436,11 +440,7 @@ mod tests {
 
     #[test]
     fn blanks_belong_to_cells_and_not_to_headings() {
-        assert_eq!(
-            read(" a , b\n x ,\" y\"\n"),
-            [(2, json!({"a": " x ", "b": " y"}))],
-            "as RFC 4180 has it"
-        );
+        assert_eq!(read(" a , b\n x ,\" y\"\n"), [(2, json!({"a": " x ", "b": " y"}))], "as RFC 4180 has it");
         assert_eq!(read("a,b,\n1, , \n"), [(2, json!({"a": "1", "b": " "}))], "a blank is no empty cell");
         assert_eq!(faults("a,b,a \n")[0], "1: the heading \"a\" is there twice, in columns 1 and 3");
     }

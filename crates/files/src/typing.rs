@@ -390,7 +390,11 @@ mod tests {
 
     #[test]
     fn quotes_say_text_where_something_else_is_allowed_too() {
-        for schema in [json!({"type": ["string", "integer"]}), json!(true), json!({"anyOf": [{"type": "string"}, {"type": "object"}]})] {
+        for schema in [
+            json!({"type": ["string", "integer"]}),
+            json!(true),
+            json!({"anyOf": [{"type": "string"}, {"type": "object"}]}),
+        ] {
             assert_eq!(cell("\"7\"", schema), json!("7"));
         }
         for schema in [json!({"type": "string"}), json!({"type": ["string", "null"]})] {

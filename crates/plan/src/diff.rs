@@ -537,10 +537,7 @@ fn write_again(
     let twin = |child: &Element, others: &Element| -> Option<Element> {
         let single = |all: &Element| all.children().filter(|other| other.same_name(child)).count() == 1;
         let by_name = child.is_leaf() && single(others) && single(after) && single(before);
-        others
-            .children()
-            .find(|other| other.same_name(child) && (by_name || id(other) == id(child)))
-            .cloned()
+        others.children().find(|other| other.same_name(child) && (by_name || id(other) == id(child))).cloned()
     };
     for child in after.children().filter(|child| !is_key(child)) {
         let inner = child_path(at, child.name());

@@ -276,7 +276,13 @@ mod tests {
         };
         let answer = |modules: u32| {
             let (failures, schemas) = (vec![], vec![]);
-            let answer = Answer { worker: "w".to_owned(), failures, check: Some(check(modules)), schemas, piece: None };
+            let answer = Answer {
+                worker: "w".to_owned(),
+                failures,
+                check: Some(check(modules)),
+                schemas,
+                piece: None,
+            };
             Answer::decode(&encode(answer).unwrap()).unwrap()
         };
         let fits = answer(1_500).check.unwrap();

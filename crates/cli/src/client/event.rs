@@ -91,7 +91,9 @@ pub(crate) async fn run(api: &Api, format: Format, events: &Events) -> Result<()
 async fn subject(api: &Api, given: &str) -> Result<String, Failure> {
     if let Some((plural, id)) = given.split_once('/') {
         return match plural {
-            "orders" | "services" | "deployments" => Ok(format!("{plural}/{}", api.resolve(plural, id).await?)),
+            "orders" | "services" | "deployments" => {
+                Ok(format!("{plural}/{}", api.resolve(plural, id).await?))
+            }
             _ => Ok(given.to_owned()),
         };
     }
@@ -109,10 +111,12 @@ async fn subject(api: &Api, given: &str) -> Result<String, Failure> {
     }
     match api.get(&format!("/v1/devices/{}", encode(given))).await {
         Ok(_) => Ok(format!("devices/{given}")),
-        Err(Failure::Problem(problem)) if matches!(problem.status, 400 | 404 | 422) => Err(Failure::Failed(format!(
-            "no order, service, deployment or device is called {given:?}; of what was removed say what it was, such as \
+        Err(Failure::Problem(problem)) if matches!(problem.status, 400 | 404 | 422) => {
+            Err(Failure::Failed(format!(
+                "no order, service, deployment or device is called {given:?}; of what was removed say what it was, such as \
              services/ID or devices/NAME"
-        ))),
+            )))
+        }
         Err(failure) => Err(failure),
     }
 }

@@ -3,8 +3,8 @@
 mod file;
 mod modify;
 mod plan;
-mod settle;
 mod repeated;
+mod settle;
 mod show;
 mod submit;
 mod undo;
@@ -19,14 +19,8 @@ use turnup_core::{lifecycle::OrderState, problem::Problem};
 use turnup_files::Delimiter;
 
 use self::{
-    file::FileOrder,
-    modify::Modify,
-    plan::Source,
-    repeated::Repeated,
-    settle::Seen,
-    show::one_line,
-    submit::Submit,
-    undo::Undo,
+    file::FileOrder, modify::Modify, plan::Source, repeated::Repeated, settle::Seen, show::one_line,
+    submit::Submit, undo::Undo,
 };
 pub(crate) use self::{
     settle::{settle, settled},

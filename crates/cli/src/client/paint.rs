@@ -121,7 +121,10 @@ mod tests {
         let diff = paint.diff("=x\n", "");
         for painted in all.iter().chain(&diff) {
             let begin = Paint::sequence(painted).unwrap();
-            assert_eq!(Paint::sequence(&painted[begin.len() + painted[begin.len()..].find('\u{1b}').unwrap()..]), Some("\u{1b}[0m"));
+            assert_eq!(
+                Paint::sequence(&painted[begin.len() + painted[begin.len()..].find('\u{1b}').unwrap()..]),
+                Some("\u{1b}[0m")
+            );
         }
     }
 

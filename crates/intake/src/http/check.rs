@@ -208,7 +208,11 @@ async fn in_pieces(
                 Some(from) => (from, Some(known)),
                 None => {
                     let text = known.finish().map_err(|error| failed(error.to_string()));
-                    return Ok(text.map(|text| SchemaText { name: name.clone(), revision: revision.clone(), text }));
+                    return Ok(text.map(|text| SchemaText {
+                        name: name.clone(),
+                        revision: revision.clone(),
+                        text,
+                    }));
                 }
             },
             Err(error) if beginnings == MAX_BEGINNINGS => return Ok(Err(failed(error.to_string()))),
@@ -221,7 +225,9 @@ async fn in_pieces(
         let told = asked(call, device, question, left_of(call, until)?).await?;
         let Some(next) = told.piece.filter(|next| next.name == name && next.revision == revision) else {
             let why = told.failures.into_iter().next();
-            return Ok(Err(why.unwrap_or_else(|| failed("the next piece of its text did not come".to_owned()))));
+            return Ok(Err(
+                why.unwrap_or_else(|| failed("the next piece of its text did not come".to_owned()))
+            ));
         };
         assembly = match known.take() {
             Some(mut known) => known.add(next.piece).map(|()| known),

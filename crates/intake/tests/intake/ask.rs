@@ -171,10 +171,15 @@ fn large_module_is_put_together_from_the_pieces_of_any_worker() {
             }
         })
         .await;
-        let fetched = send(intake.post("/v1/devices/sim-eu-1/check", &json!({"fetch_yang": true}))).await.body;
+        let fetched =
+            send(intake.post("/v1/devices/sim-eu-1/check", &json!({"fetch_yang": true}))).await.body;
         assert_eq!(fetched["schemas"], json!(["big@2026-01-01"]), "{fetched}");
         let kept = scope.store.modules("sim").await.unwrap();
-        assert!(kept[0].text.len() > 1_100_000 && kept[0].text.ends_with("// after, é\n"), "{}", kept[0].text.len());
+        assert!(
+            kept[0].text.len() > 1_100_000 && kept[0].text.ends_with("// after, é\n"),
+            "{}",
+            kept[0].text.len()
+        );
         assert!(!kept[0].text.contains("before"), "the pieces are of one text");
         worker.abort();
     });

@@ -166,7 +166,8 @@ fn dry_run_of_a_repetition_names_the_order_that_submitting_finds() {
         let plan = dry_run(intake, &body).await;
         assert_eq!(plan["repeats"], json!({"order": id, "state": "requested"}), "{plan}");
         assert_eq!((&plan["devices"], &plan["empty"]), (&json!([]), &json!(true)));
-        let keyed = |key: &str| intake.post("/v1/orders?dry_run=true", &eline()).header("Idempotency-Key", key);
+        let keyed =
+            |key: &str| intake.post("/v1/orders?dry_run=true", &eline()).header("Idempotency-Key", key);
         assert!(send(keyed("k1")).await.body.get("repeats").is_none(), "another order");
         let keyed_order = send(intake.post("/v1/orders", &eline()).header("Idempotency-Key", "k1")).await;
         assert_eq!(send(keyed("k1")).await.body["repeats"]["order"], keyed_order.body["id"]);

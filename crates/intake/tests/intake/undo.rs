@@ -83,9 +83,15 @@ fn undo_of_a_provision_is_a_decommission() {
 fn completed_order_shows_what_rests_on_it() {
     run(async |scope, intake| {
         let (order, service) = provisioned(scope, intake).await;
-        let shown = async |order: &Value| intake.show(&format!("/v1/orders/{}", id(order))).await.body["undo"].clone();
+        let shown = async |order: &Value| {
+            intake.show(&format!("/v1/orders/{}", id(order))).await.body["undo"].clone()
+        };
         let before = shown(&order).await;
-        assert_eq!((&before["possible"], &before["kind"]), (&json!(true), &json!("decommission")), "{before}");
+        assert_eq!(
+            (&before["possible"], &before["kind"]),
+            (&json!(true), &json!("decommission")),
+            "{before}"
+        );
         let modify = modified(scope, intake, &service, 9000).await;
         let after = shown(&order).await;
         assert_eq!((&after["possible"], &after["later"]), (&json!(false), &json!([modify["id"]])), "{after}");

@@ -226,12 +226,13 @@ impl NoCommonAlgorithm {
             (owned(ours.cipher.iter().map(AsRef::as_ref).collect()), offers.ciphers.clone()),
             (owned(ours.mac.iter().map(AsRef::as_ref).collect()), macs),
         ];
-        let missing = kinds.iter().filter(|(ours, theirs)| {
-            !theirs.is_empty() && !theirs.iter().any(|name| ours.contains(name))
-        });
+        let missing = kinds
+            .iter()
+            .filter(|(ours, theirs)| !theirs.is_empty() && !theirs.iter().any(|name| ours.contains(name)));
         let mut weak = allowed.extra.clone();
         for (_, theirs) in missing {
-            let usable = WeakAlgorithm::ALL.into_iter().filter(|weak| theirs.iter().any(|name| name == weak.name()));
+            let usable =
+                WeakAlgorithm::ALL.into_iter().filter(|weak| theirs.iter().any(|name| name == weak.name()));
             let usable: Vec<WeakAlgorithm> = usable.collect();
             if usable.is_empty() {
                 // Of one kind nothing can be allowed, so allowing the others helps nothing.
@@ -339,7 +340,11 @@ mod tests {
         assert_eq!(failed(&[], &offers), [&exchanges[..], &[Aes128Cbc, HmacSha1]].concat());
         offers.ciphers.push("aes256-gcm@openssh.com".to_owned());
         assert_eq!(failed(&[], &offers), exchanges, "a cipher that authenticates needs no code");
-        assert_eq!(failed(&[SshRsa], &offers), [&[SshRsa][..], &exchanges].concat(), "with what is allowed already");
+        assert_eq!(
+            failed(&[SshRsa], &offers),
+            [&[SshRsa][..], &exchanges].concat(),
+            "with what is allowed already"
+        );
         offers.keys = texts(&["ssh-dss"]);
         assert_eq!(failed(&[], &offers), [], "nothing to allow would do");
     }

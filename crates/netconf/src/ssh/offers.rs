@@ -97,7 +97,10 @@ mod tests {
         let whole = packet(&["a,b", "ssh-rsa", "aes128-cbc", "x", "hmac-sha1,y", "z"]);
         let offers = parse(&whole).unwrap();
         assert_eq!(offers.exchanges, ["a", "b"]);
-        assert_eq!((offers.keys, offers.ciphers), (vec!["ssh-rsa".to_owned()], vec!["aes128-cbc".to_owned()]));
+        assert_eq!(
+            (offers.keys, offers.ciphers),
+            (vec!["ssh-rsa".to_owned()], vec!["aes128-cbc".to_owned()])
+        );
         assert_eq!(offers.macs, ["hmac-sha1", "y"]);
         for end in 0..whole.len() - 12 {
             assert_eq!(parse(&whole[..end]), None, "{end}");

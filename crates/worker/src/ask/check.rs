@@ -105,7 +105,8 @@ fn remarks(profile: &Profile, can: &Capabilities) -> Vec<String> {
     }
     if profile.startup == Startup::Untouched && can.startup() {
         found.push(
-            "running is not copied to startup (profile: startup = \"untouched\"): a reboot loses changes".to_owned(),
+            "running is not copied to startup (profile: startup = \"untouched\"): a reboot loses changes"
+                .to_owned(),
         );
     }
     if !profile.ssh_algorithms.is_empty() {
@@ -145,7 +146,9 @@ mod tests {
         };
         let said = remarks(&profile, &whole);
         assert_eq!(said.len(), 3, "{said:?}");
-        for (said, wanted) in said.iter().zip(["only the candidate is locked", "confirmed commits are not used", "ssh-rsa"]) {
+        for (said, wanted) in
+            said.iter().zip(["only the candidate is locked", "confirmed commits are not used", "ssh-rsa"])
+        {
             assert!(said.contains(wanted), "{said}");
         }
         let lesser = remarks(&Profile::default(), &can(&["candidate:1.0", "confirmed-commit:1.0"]));

@@ -1,9 +1,6 @@
 //! `turnup device import`: devices from lists and from NetBox.
 
 mod apply;
-mod netbox;
-mod own;
-mod rows;
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +10,9 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use turnup_files::{Delimiter, Fault, Syntax};
+use turnup_import::{Defaults, Read, Row, netbox, own};
 
-use self::{
-    apply::{Step, compare},
-    rows::{Read, Row},
-};
+use self::apply::{Step, compare};
 use crate::{
     client::{
         http::{Api, query},
@@ -58,32 +53,6 @@ pub(crate) struct Import {
     /// Say what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// What devices get that their entry doesn't say.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Defaults {
-    /// Region of the devices that the file gives none; of devices from NetBox, of all
-    #[arg(long, conflicts_with = "region_from")]
-    region: Option<String>,
-    /// NetBox's field that becomes the region: site, location, region, tenant, custom_fields.NAME …
-    #[arg(long, value_name = "FIELD")]
-    region_from: Option<String>,
-    /// Region for what --region-from reads, such as ams1=eu-west,fra2=eu-west; then each value must be named
-    #[arg(long, value_name = "FROM=REGION,…", value_delimiter = ',', requires = "region_from")]
-    region_map: Vec<String>,
-    /// Platform of the devices that the file gives none; of devices from NetBox, of those not in --platform-map
-    #[arg(long)]
-    platform: Option<String>,
-    /// Platform for NetBox's platform (slug or name), such as junos=mx,ios-xr=xr
-    #[arg(long, value_name = "NETBOX=PLATFORM,…", value_delimiter = ',')]
-    platform_map: Vec<String>,
-    /// Name of the credentials in the workers' configuration, for devices that the file gives none
-    #[arg(long)]
-    credential: Option<String>,
-    /// NETCONF's port, for devices that the file gives none [default: 830]
-    #[arg(long)]
-    port: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -169,7 +138,9 @@ pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<()
     }
     match (refused.len(), bad) {
         (0, 0) => Ok(()),
-        (0, bad) => Err(Failure::Failed(format!("{} can't be used and {} left out", entries(bad), were(bad)))),
+        (0, bad) => {
+            Err(Failure::Failed(format!("{} can't be used and {} left out", entries(bad), were(bad))))
+        }
         (count, 0) => Err(Failure::Failed(format!("{} {} refused", counted(count, "device"), were(count)))),
         (count, bad) => Err(Failure::Failed(format!(
             "{} {} refused, and {} can't be used and {} left out",
@@ -290,9 +261,9 @@ fn parse(text: &str, file: &Path, import: &Import) -> Result<Read, Vec<Fault>> {
     let mut read = if is_netbox {
         netbox::headings_are_unique(&document.headings).map_err(whole)?;
         let rules = netbox::Rules::new(&import.defaults, import.all).map_err(whole)?;
-        netbox::read(&rows::entries(&document, &netbox::types()), &rules)
+        netbox::read(&turnup_import::entries(&document, &netbox::types()), &rules)
     } else {
-        own::read(&rows::entries(&document, &own::types()), &import.defaults)
+        own::read(&turnup_import::entries(&document, &own::types()), &import.defaults)
     };
     read.add_page(document);
     read.in_file(&input::name_of(file));

@@ -364,8 +364,7 @@ fn twins(orders: &[FileOrder]) -> Vec<Option<Problem>> {
                 "the external id {id} is that of {}:{} too; one external id names one order",
                 before.file, before.line
             );
-            let fault =
-                Fault::new("/external_id", "external_id_twice", detail.as_str());
+            let fault = Fault::new("/external_id", "external_id_twice", detail.as_str());
             let problem = Problem::new(409, "external_id_twice", "The external id is there twice", detail);
             Some(Problem { errors: vec![fault], ..problem })
         })

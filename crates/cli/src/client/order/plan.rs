@@ -69,7 +69,8 @@ fn heading(plan: &Value) -> String {
 fn repeats(plan: &Value) -> Option<String> {
     let order = plan["repeats"]["order"].as_str()?;
     let state = plan["repeats"]["state"].as_str()?;
-    let state = state.parse::<OrderState>().map_or_else(|_| state.to_owned(), |state| state.title().to_owned());
+    let state =
+        state.parse::<OrderState>().map_or_else(|_| state.to_owned(), |state| state.title().to_owned());
     Some(format!(
         "was submitted before as order {order}, which is {state}: submitting it again makes no other order and changes \
          nothing; 'turnup order show {order}' shows it"

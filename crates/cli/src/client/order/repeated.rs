@@ -92,7 +92,8 @@ fn ended(one: &Repeated, state: OrderState) -> Option<String> {
 
 /// What is to be said of a Completed order whose service does not exist any more.
 async fn removed(api: &Api, one: &Repeated) -> Result<Option<String>, Failure> {
-    let Some(service) = one.order["service_id"].as_str().filter(|_| one.is_about_a_service_that_stays()) else {
+    let Some(service) = one.order["service_id"].as_str().filter(|_| one.is_about_a_service_that_stays())
+    else {
         return Ok(None);
     };
     match api.get(&format!("/v1/services/{}", encode(service))).await {

@@ -98,8 +98,10 @@ fn undo(order: &Value) -> Option<String> {
     let later: Vec<String> = items(&undo["later"]).iter().map(|id| text(Some(id))).collect();
     Some(match (undo["possible"] == true, later.is_empty()) {
         (true, _) => {
-            let content =
-                undo["as_of"].as_str().map(|order| format!(" with what order {order} wanted")).unwrap_or_default();
+            let content = undo["as_of"]
+                .as_str()
+                .map(|order| format!(" with what order {order} wanted"))
+                .unwrap_or_default();
             format!("'turnup order undo {id}' makes a {} order{content}", text(undo.get("kind")))
         }
         (false, false) => format!(
@@ -330,7 +332,8 @@ mod tests {
 
     #[test]
     fn completed_order_says_what_rests_on_it_and_what_undo_would_do() {
-        let with = |undo: Value| lines(&json!({"id": "O", "state": "completed", "undo": undo}), Paint::plain());
+        let with =
+            |undo: Value| lines(&json!({"id": "O", "state": "completed", "undo": undo}), Paint::plain());
         let last = with(json!({"possible": true, "kind": "modify", "as_of": "P", "later": []}));
         let wanted = "undo         'turnup order undo O' makes a modify order with what order P wanted";
         assert!(last.contains(&wanted.to_owned()), "{last:?}");

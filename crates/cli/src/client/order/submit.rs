@@ -11,9 +11,9 @@ use turnup_files::Delimiter;
 use super::{
     Guard, PlanView,
     file::{self, FileOrder},
-    in_file, is_about_all, plan_all,
+    in_file, is_about_all,
     plan::Source,
-    repeat,
+    plan_all, repeat,
     repeated::{self, Repeated},
     settle::{self, MANY, Seen, Tally, settle},
     show::one_line,

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 use turnup_core::{inventory::normalized_address, problem::Problem};
+use turnup_import::Row;
 
-use super::rows::Row;
 use crate::{client::output::text, failure::Failure};
 
 /// What is to be done with a device.

@@ -217,7 +217,10 @@ fn exports_of_a_desk_that_is_not_english_are_named() {
 fn headings_in_a_language_that_is_not_known_are_named_once() {
     for form in [Form::Auto, Form::Netbox, Form::Csv] {
         let said = fault("x.csv", "Ainm;Stádas;Suíomh;Ról\npe1;Gníomhach;ams;pe\n", &import(form, &netbox()));
-        assert!(said.starts_with("none of the headings is known (\"Ainm\", \"Stádas\", \"Suíomh\""), "{said}");
+        assert!(
+            said.starts_with("none of the headings is known (\"Ainm\", \"Stádas\", \"Suíomh\""),
+            "{said}"
+        );
         assert!(said.contains("name, region, platform") && said.contains("set it to English"), "{said}");
     }
     // One known heading is enough for the faults of single fields.

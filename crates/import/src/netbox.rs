@@ -7,10 +7,9 @@ use serde_json::{Map, Value, json};
 use turnup_core::{clean, name::RegionName};
 use turnup_files::{Content, Document};
 
-use super::{
-    Defaults,
+use crate::{
+    Defaults, Entry, Named, Read, Row,
     own::{check, complete, suggestion},
-    rows::{Entry, Named, Read, Row},
 };
 
 /// The statuses that NetBox has (dcim.Device.status), by value; in English its labels are the same words.
@@ -110,9 +109,45 @@ const FOREIGN: [(&str, &[&str]); 16] = [
             "опис",
         ],
     ),
-    ("Latvian", &["nosaukums", "statuss", "nomnieks", "vieta", "loma", "ražotājs", "tips", "ip adrese", "apraksts"]),
-    ("Chinese", &["名称", "状态", "租户", "站点", "机柜", "角色", "厂商", "制造商", "类型", "ip地址", "ip 地址", "平台", "描述"]),
-    ("Korean", &["이름", "상태", "테넌트", "사이트", "랙", "역할", "제조사", "제조업체", "유형", "ip 주소", "플랫폼", "설명"]),
+    (
+        "Latvian",
+        &["nosaukums", "statuss", "nomnieks", "vieta", "loma", "ražotājs", "tips", "ip adrese", "apraksts"],
+    ),
+    (
+        "Chinese",
+        &[
+            "名称",
+            "状态",
+            "租户",
+            "站点",
+            "机柜",
+            "角色",
+            "厂商",
+            "制造商",
+            "类型",
+            "ip地址",
+            "ip 地址",
+            "平台",
+            "描述",
+        ],
+    ),
+    (
+        "Korean",
+        &[
+            "이름",
+            "상태",
+            "테넌트",
+            "사이트",
+            "랙",
+            "역할",
+            "제조사",
+            "제조업체",
+            "유형",
+            "ip 주소",
+            "플랫폼",
+            "설명",
+        ],
+    ),
     ("Japanese", &["名前", "ステータス", "メーカー", "ipアドレス", "ip アドレス", "ロール", "タイプ"]),
 ];
 
@@ -127,7 +162,7 @@ const ADDRESSES: [&str; 6] =
 
 /// How devices of NetBox become ours.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     defaults: Defaults,
     regions: BTreeMap<String, String>,
     platforms: BTreeMap<String, String>,
@@ -136,7 +171,10 @@ pub(super) struct Rules {
 
 impl Rules {
     /// The rules of these options.
-    pub(super) fn new(defaults: &Defaults, all: bool) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// If no region is given, or a map can't be read.
+    pub fn new(defaults: &Defaults, all: bool) -> Result<Self, String> {
         if defaults.region.is_none() && defaults.region_from.is_none() {
             return Err(
                 "NetBox doesn't say in which region a device is; give --region, or --region-from site"
@@ -165,7 +203,7 @@ fn map(option: &str, pairs: &[String]) -> Result<BTreeMap<String, String>, Strin
 }
 
 /// Whether entries look like NetBox's.
-pub(super) fn is_likely(document: &Document) -> bool {
+pub fn is_likely(document: &Document) -> bool {
     let of_items = document.items.iter().take(100).flat_map(|item| match &item.tree.content {
         Content::Map(entries) => entries.as_slice(),
         _ => &[],
@@ -176,7 +214,7 @@ pub(super) fn is_likely(document: &Document) -> bool {
 }
 
 /// What is to be said of headings that are NetBox's in another language than English.
-pub(super) fn foreign_headings(headings: &[String]) -> Option<String> {
+pub fn foreign_headings(headings: &[String]) -> Option<String> {
     let given: Vec<String> = headings.iter().map(|heading| heading.trim().to_lowercase()).collect();
     let found = |words: &[&str]| -> Vec<&String> {
         headings
@@ -200,7 +238,7 @@ pub(super) fn foreign_headings(headings: &[String]) -> Option<String> {
 }
 
 /// What is to be said of headings none of which is known, whatever their language. `ours`: the fields of our own lists.
-pub(super) fn unknown_headings(headings: &[String], ours: &[&str]) -> Option<String> {
+pub fn unknown_headings(headings: &[String], ours: &[&str]) -> Option<String> {
     let given: Vec<String> = headings.iter().map(|heading| normal(heading)).collect();
     let is_known = |name: &String| {
         let first = name.split('.').next().unwrap_or_default();
@@ -227,7 +265,10 @@ fn quoted<'a>(texts: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// NetBox's headings are names of fields in any case: `Name` is `name`.
-pub(super) fn headings_are_unique(headings: &[String]) -> Result<(), String> {
+///
+/// # Errors
+/// Two headings that name one field.
+pub fn headings_are_unique(headings: &[String]) -> Result<(), String> {
     let mut first: BTreeMap<String, &str> = BTreeMap::new();
     for heading in headings.iter().filter(|heading| !heading.is_empty()) {
         if let Some(before) = first.insert(normal(heading), heading) {
@@ -238,12 +279,12 @@ pub(super) fn headings_are_unique(headings: &[String]) -> Result<(), String> {
 }
 
 /// The JSON Schema of an entry: what is no list or object is a text.
-pub(super) fn types() -> Value {
+pub fn types() -> Value {
     json!({"additionalProperties": {"type": ["string", "array", "object", "null"]}})
 }
 
 /// Reads devices.
-pub(super) fn read(entries: &[Entry], rules: &Rules) -> Read {
+pub fn read(entries: &[Entry], rules: &Rules) -> Read {
     let mut read = Read::default();
     for entry in entries {
         let place = entry.place.clone();
