@@ -462,7 +462,8 @@ impl SimDevice {
                 return Ok(Reply::with_content(ping.answer(vrf_is_up, &state.play.behaviour.pings)?));
             }
             Request::GetSchema { identifier, version, format } => {
-                let text = schema_text(&identifier, version.as_deref(), format.as_deref());
+                let more = state.play.behaviour.yang_comment_bytes;
+                let text = schema_text(&identifier, version.as_deref(), format.as_deref(), more);
                 return Ok(Reply::with_content([text?]));
             }
         }
