@@ -4,7 +4,7 @@
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     num::NonZeroUsize,
     path::PathBuf,
     sync::{
@@ -185,8 +185,10 @@ impl Shelf {
         if texts.is_empty() {
             return Ok(None);
         }
+        let ignored = self.store.ignored_modules(platform.as_str()).await?;
+        let ignored: BTreeSet<String> = ignored.into_iter().map(|module| module.name).collect();
         let cache = Arc::clone(&self.cache);
-        match tokio::task::spawn_blocking(move || cache.get_or_compile(texts)).await {
+        match tokio::task::spawn_blocking(move || cache.get_or_compile_without(&texts, &ignored)).await {
             Ok(Ok(yang)) => {
                 report_left_out(platform, &yang);
                 Ok(Some(yang))

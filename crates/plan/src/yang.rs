@@ -129,6 +129,8 @@ impl Yang {
     pub const MAX_MODULE_BYTES: usize = turnup_core::piece::MAX_WHOLE_BYTES;
     /// Size of all texts of a set in bytes.
     pub const MAX_SET_BYTES: usize = 64 << 20;
+    /// What is said of a module that is left out by decision.
+    pub const LEFT_OUT_BY_CHOICE: &str = "left out by choice";
     /// Most violations that one check tells of.
     pub const MAX_VIOLATIONS: usize = 20;
 
@@ -142,13 +144,25 @@ impl Yang {
     /// # Errors
     /// Every mistake, if no module can be used.
     pub fn from_texts(modules: Vec<ModuleText>) -> Result<Self, Vec<YangMistake>> {
-        Self::compile(&modules, Vec::new())
+        Self::without(&modules, &BTreeSet::new())
+    }
+
+    /// The same without the modules of these names, which somebody has decided to leave out, and without what needs them.
+    ///
+    /// # Errors
+    /// As [`Yang::from_texts`].
+    pub fn without(modules: &[ModuleText], ignored: &BTreeSet<String>) -> Result<Self, Vec<YangMistake>> {
+        Self::compile(modules, ignored, Vec::new())
     }
 
     /// Compiles a set of which `unread` could not even be read.
-    fn compile(modules: &[ModuleText], unread: Vec<YangMistake>) -> Result<Self, Vec<YangMistake>> {
-        let digest = digest(modules);
-        let load::Usable { context, modules, mut left_out } = load::usable(modules)?;
+    fn compile(
+        modules: &[ModuleText],
+        ignored: &BTreeSet<String>,
+        unread: Vec<YangMistake>,
+    ) -> Result<Self, Vec<YangMistake>> {
+        let digest = digest(modules, ignored);
+        let load::Usable { context, modules, mut left_out } = load::usable(modules, ignored)?;
         left_out.extend(unread);
         left_out.sort();
         let lists = lists(&context);
@@ -169,7 +183,7 @@ impl Yang {
         if modules.is_empty() && !unread.is_empty() {
             return Err(unread.into_iter().map(in_file).collect());
         }
-        Self::compile(&modules, unread.clone())
+        Self::compile(&modules, &BTreeSet::new(), unread.clone())
             .map_err(|mistakes| mistakes.into_iter().chain(unread).map(in_file).collect())
     }
 
@@ -314,7 +328,7 @@ pub fn modules_needed(text: &str) -> Vec<String> {
 }
 
 /// Digest of a set of texts, whatever their order.
-fn digest(modules: &[ModuleText]) -> String {
+fn digest(modules: &[ModuleText], ignored: &BTreeSet<String>) -> String {
     let mut texts: Vec<&str> = modules.iter().map(|module| module.text.as_str()).collect();
     texts.sort_unstable();
     texts.dedup();
@@ -322,6 +336,12 @@ fn digest(modules: &[ModuleText]) -> String {
     for text in texts {
         sha.update((text.len() as u64).to_be_bytes());
         sha.update(text);
+    }
+    for name in ignored {
+        // No text begins so.
+        sha.update(u64::MAX.to_be_bytes());
+        sha.update((name.len() as u64).to_be_bytes());
+        sha.update(name);
     }
     sha.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
 }

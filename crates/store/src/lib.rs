@@ -73,6 +73,7 @@ pub use event::{EventFilter, Logged};
 pub use listen::{Channel, Listener};
 pub use lookup::IdOf;
 pub use migrate::SCHEMA_VERSION;
+pub use module::IgnoredModule;
 pub use new_order::{Accepted, Clash, Exhausted, Filled, NewOrder};
 pub use node::Holder;
 pub use order::{HistoryEntry, OrderFilter, OrderView, Page};

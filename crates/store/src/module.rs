@@ -9,6 +9,17 @@ use crate::{
     pool::{Tx, statement},
 };
 
+/// The decision to leave a YANG module out of a platform's set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoredModule {
+    /// The module.
+    pub name: String,
+    /// Who decided.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 impl Store {
     /// Keeps YANG modules of a platform: those of another revision stay beside, one of the same name and
     /// revision takes the place of the former. Says whether anything is new: then the platform's number
@@ -80,6 +91,59 @@ impl Store {
             let statement = statement!(client, "known_modules");
             let rows = client.query(&statement, &[&platform]).await?;
             Ok(rows.iter().map(|row| (row.get(0), revision(row.get(1)))).collect())
+        })
+        .await
+    }
+
+    /// The modules that are left out of a platform's set by decision, by name.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn ignored_modules(&self, platform: &str) -> Result<Vec<IgnoredModule>, StoreError> {
+        self.timed(async {
+            let client = self.client().await?;
+            let statement = statement!(client, "ignored_modules");
+            let rows = client.query(&statement, &[&platform]).await?;
+            let ignored = |row: &tokio_postgres::Row| IgnoredModule {
+                name: row.get(0),
+                by: row.get(1),
+                at: row.get(2),
+            };
+            Ok(rows.iter().map(ignored).collect())
+        })
+        .await
+    }
+
+    /// Leaves modules out of a platform's set, and takes earlier decisions back. Says whether that changes anything: then
+    /// the platform's number in [`Store::module_versions`] has risen.
+    ///
+    /// # Errors
+    /// If the database is away.
+    pub async fn ignore_modules(
+        &self,
+        platform: &str,
+        ignore: &[String],
+        use_again: &[String],
+        by: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if ignore.is_empty() && use_again.is_empty() {
+            return Ok(false);
+        }
+        self.timed(async {
+            let tx = Tx::begin(self).await?;
+            let client = tx.client()?;
+            let statement = statement!(client, "ignore_modules");
+            let mut changed = client.execute(&statement, &[&platform, &ignore, &by, &now]).await?;
+            let statement = statement!(client, "use_modules");
+            changed += client.execute(&statement, &[&platform, &use_again]).await?;
+            if changed > 0 {
+                let bump = statement!(client, "bump_platform");
+                client.execute(&bump, &[&platform, &now]).await?;
+                client.batch_execute("NOTIFY turnup_catalogue").await?;
+            }
+            tx.commit().await?;
+            Ok(changed > 0)
         })
         .await
     }

@@ -44,6 +44,13 @@ pub(crate) enum DeviceCommand {
         /// Get the texts of its YANG modules too, and keep them for its platform: plans are checked with them
         #[arg(long, conflicts_with = "last")]
         fetch_yang: bool,
+        /// With --fetch-yang: leave this module, and what needs it, out of the YANG of the device's platform; may be
+        /// repeated, and stays so until --use-module
+        #[arg(long, value_name = "MODULE", requires = "fetch_yang")]
+        ignore_module: Vec<String>,
+        /// With --fetch-yang: use a module again that was left out by --ignore-module
+        #[arg(long, value_name = "MODULE", requires = "fetch_yang")]
+        use_module: Vec<String>,
         /// Show what the last check found, without asking the device
         #[arg(long)]
         last: bool,
@@ -211,8 +218,14 @@ pub(crate) async fn run(
             let algorithms = SshAlgorithms { extra: ssh_algorithms };
             trust(api, format, &name, fingerprint.as_deref(), yes, &algorithms).await
         }
-        DeviceCommand::Check { name, fetch_yang, last } => {
-            run_check(api, format, paint, &name, fetch_yang, last).await
+        DeviceCommand::Check { name, fetch_yang, ignore_module, use_module, last } => {
+            let mut question = json!({"fetch_yang": fetch_yang});
+            for (field, names) in [("ignore_modules", ignore_module), ("use_modules", use_module)] {
+                if !names.is_empty() {
+                    question[field] = json!(names);
+                }
+            }
+            run_check(api, format, paint, &name, &question, last).await
         }
         DeviceCommand::Remove { name } => api.delete(&path(&name)).await,
     }
@@ -223,15 +236,11 @@ async fn run_check(
     format: Format,
     paint: Paint,
     name: &str,
-    fetch_yang: bool,
+    question: &Value,
     last: bool,
 ) -> Result<(), Failure> {
     let at = format!("{}/check", path(name));
-    let answer = if last {
-        api.get(&at).await?
-    } else {
-        api.patient().post(&at, &json!({"fetch_yang": fetch_yang})).await?
-    };
+    let answer = if last { api.get(&at).await? } else { api.patient().post(&at, question).await? };
     if format == Format::Json {
         print_json(&answer)?;
     } else {

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use turnup_core::{
     ask::{Answer as Told, Module, Question, SchemaPiece, SchemaText},
-    event,
+    clean, event,
     failure::{Failure, FailureClass},
+    inventory::did_you_mean,
     piece::Assembly,
     problem::{Fault, Problem},
 };
@@ -32,13 +33,16 @@ const MAX_ROUNDS: usize = 8;
 const MAX_ASKED: usize = 200;
 /// How often a text that comes in pieces is begun anew, as it was another in between.
 const MAX_BEGINNINGS: usize = 3;
+/// Most modules of a platform that are left out by choice.
+const MAX_IGNORED: usize = 200;
 
 /// A module's name and revision.
 type Named = (String, Option<String>);
 
 /// `POST /v1/devices/{name}/check`.
 pub(super) async fn check(call: Call) -> Answer {
-    let body = call.optional_object(&["fetch_yang"])?;
+    let body = call.optional_object(&["fetch_yang", "ignore_modules", "use_modules"])?;
+    let (ignore, use_again) = (names(&body, "ignore_modules")?, names(&body, "use_modules")?);
     let fetch = match body.get("fetch_yang") {
         None => false,
         Some(Value::Bool(fetch)) => *fetch,
@@ -47,12 +51,18 @@ pub(super) async fn check(call: Call) -> Answer {
             return Err(Problem::invalid(vec![fault]).into());
         }
     };
+    if !fetch && !(ignore.is_empty() && use_again.is_empty()) {
+        let detail = "goes with \"fetch_yang\": true, as it decides which modules are kept";
+        let field = if ignore.is_empty() { "/use_modules" } else { "/ignore_modules" };
+        return Err(Problem::invalid(vec![Fault::new(field, "not_allowed", detail)]).into());
+    }
     let device = find(&call).await?;
     let told = asked(&call, &device, Question::Check, ms(call.app.settings.device_timeout_ms)).await?;
     let at = Timestamp::now();
     let mut failures = told.failures;
     let (mut schemas, mut left_out) = (Vec::new(), Vec::new());
     if let (true, Some(check)) = (fetch, &told.check) {
+        decide_ignored(&call, &device, &check.modules, &ignore, &use_again, at).await?;
         let Fetched { texts, failures: more } = fetched(&call, &device, &check.modules).await?;
         match usable(&call, &device, &texts).await? {
             Ok(mistakes) => {
@@ -80,6 +90,72 @@ pub(super) async fn check(call: Call) -> Answer {
     });
     call.app.store.keep_check(&device.name, &told.worker, &result, at).await?;
     ok(&result)
+}
+
+/// Names of modules in the request.
+fn names(body: &serde_json::Map<String, Value>, field: &str) -> Result<Vec<String>, Problem> {
+    let Some(given) = body.get(field) else { return Ok(Vec::new()) };
+    let names = given.as_array().and_then(|items| {
+        let names: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+        names.filter(|names| names.len() <= MAX_IGNORED)
+    });
+    names.ok_or_else(|| {
+        let detail = format!("must be a list of at most {MAX_IGNORED} names of modules");
+        Problem::invalid(vec![Fault::new(format!("/{field}"), "wrong_type", detail)])
+    })
+}
+
+/// Stores which modules are left out of the platform's set by choice, and which are used again.
+async fn decide_ignored(
+    call: &Call,
+    device: &Device,
+    modules: &[Module],
+    ignore: &[String],
+    use_again: &[String],
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    if ignore.is_empty() && use_again.is_empty() {
+        return Ok(());
+    }
+    let platform = device.platform.as_str();
+    let known = call.app.store.known_modules(platform).await?;
+    let known: BTreeSet<&str> = known
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .chain(modules.iter().map(|module| module.name.as_str()))
+        .collect();
+    let before = call.app.store.ignored_modules(platform).await?;
+    let unknown = |field: &str, name: &String, among: &[&str]| {
+        let near = did_you_mean(name, among);
+        let detail =
+            format!("platform {platform} has no such module here: {:?}; {near}", clean::line(name, 100));
+        Fault::new(format!("/{field}"), "unknown_module", detail)
+    };
+    let known: Vec<&str> = known.into_iter().collect();
+    let ignored: Vec<&str> = before.iter().map(|module| module.name.as_str()).collect();
+    let mut faults: Vec<Fault> = Vec::new();
+    faults.extend(
+        ignore
+            .iter()
+            .filter(|name| !known.contains(&name.as_str()) && !ignored.contains(&name.as_str()))
+            .map(|name| unknown("ignore_modules", name, &known)),
+    );
+    faults.extend(
+        use_again
+            .iter()
+            .filter(|name| !ignored.contains(&name.as_str()))
+            .map(|name| unknown("use_modules", name, &ignored)),
+    );
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults).into());
+    }
+    if before.len() + ignore.len() > MAX_IGNORED {
+        let detail = format!("at most {MAX_IGNORED} modules of a platform can be left out by choice");
+        return Err(Problem::invalid(vec![Fault::new("/ignore_modules", "too_much", detail)]).into());
+    }
+    call.app.store.ignore_modules(platform, ignore, use_again, call.requester()?, at).await?;
+    call.app.library.refresh().await?;
+    Ok(())
 }
 
 /// `GET /v1/devices/{name}/check`: the last one.
@@ -120,7 +196,9 @@ async fn fetched(call: &Call, device: &Device, modules: &[Module]) -> Result<Fet
         call.app.store.known_modules(device.platform.as_str()).await?.into_iter().collect();
     let mut wanted: Vec<Named> =
         modules.iter().map(|module| (module.name.clone(), module.revision.clone())).collect();
-    let mut refused: BTreeSet<String> = BTreeSet::new();
+    // What is left out by choice is not fetched either.
+    let ignored = call.app.store.ignored_modules(device.platform.as_str()).await?;
+    let mut refused: BTreeSet<String> = ignored.into_iter().map(|module| module.name).collect();
     let mut fetched = Fetched::default();
     let mut bytes = 0;
     for _ in 0..MAX_ROUNDS {
@@ -254,8 +332,10 @@ async fn usable(
     let all = before.into_iter().chain(texts.iter().cloned());
     let all: Vec<ModuleText> =
         all.map(|SchemaText { name, revision, text }| ModuleText { name, revision, text }).collect();
+    let ignored = call.app.store.ignored_modules(device.platform.as_str()).await?;
+    let ignored: BTreeSet<String> = ignored.into_iter().map(|module| module.name).collect();
     // Compiling a large set takes seconds.
-    let compiled = tokio::task::spawn_blocking(move || Yang::from_texts(all))
+    let compiled = tokio::task::spawn_blocking(move || Yang::without(&all, &ignored))
         .await
         .map_err(|_| Problem::internal("YANG met a bug; the log of this intake says where"))?;
     let mistakes = match compiled {

@@ -291,7 +291,9 @@ fn of_devices() -> Value {
         "DevicePage": page("Device"),
         "CheckRequest": {
             "type": "object", "additionalProperties": false,
-            "properties": {"fetch_yang": {"type": "boolean", "default": false, "description": "Also fetch the YANG modules that aren't known of the device's platform"}},
+            "properties": {"fetch_yang": {"type": "boolean", "default": false, "description": "Also fetch the YANG modules that aren't known of the device's platform"},
+                "ignore_modules": {"type": "array", "maxItems": 200, "items": text, "description": "With fetch_yang: leave these modules, and what needs them, out of the platform's set; stored until they are used again"},
+                "use_modules": {"type": "array", "maxItems": 200, "items": text, "description": "With fetch_yang: take the decision to leave these modules out back"}},
         },
         "Check": object(json!({
             "same_host_key": list(text.clone()), "device": text, "at": time, "worker": text, "check": or_null("object"),

@@ -244,6 +244,69 @@ fn modules_that_cannot_be_had_or_used_are_named() {
 }
 
 #[test]
+fn module_is_left_out_by_choice_until_it_is_used_again() {
+    run(async |scope, intake| {
+        let worker = worker(scope, |ask| match ask.question {
+            Question::Schemas(wanted) => {
+                let schemas = wanted.iter().map(|(name, _)| schema(name, "")).collect();
+                Answer { schemas, ..answer() }
+            }
+            _ => {
+                let check = DeviceCheck {
+                    host_key: None,
+                    trusted: Some(true),
+                    capabilities: Vec::new(),
+                    method: None,
+                    clock: None,
+                    clock_skew_ms: None,
+                    modules: vec![module("good"), module("odd")],
+                    connect_ms: 1,
+                    remarks: Vec::new(),
+                };
+                Answer { check: Some(check), ..answer() }
+            }
+        })
+        .await;
+        let path = "/v1/devices/sim-eu-1/check";
+        let check = async |body: Value| send(intake.post(path, &body)).await;
+        check(json!({"ignore_modules": ["odd"]})).await.has_fault("/ignore_modules", "not_allowed");
+        check(json!({"fetch_yang": true, "ignore_modules": "odd"}))
+            .await
+            .has_fault("/ignore_modules", "wrong_type");
+        check(json!({"fetch_yang": true, "ignore_modules": ["od"]}))
+            .await
+            .has_fault("/ignore_modules", "unknown_module");
+        check(json!({"fetch_yang": true, "use_modules": ["odd"]}))
+            .await
+            .has_fault("/use_modules", "unknown_module");
+
+        let left_out = check(json!({"fetch_yang": true, "ignore_modules": ["odd"]})).await.body;
+        assert_eq!(left_out["schemas"], json!(["good@2026-01-01"]), "{left_out}");
+        assert!(
+            left_out["left_out"].to_string().contains("odd")
+                && left_out["left_out"].to_string().contains("left out by choice"),
+            "{left_out}"
+        );
+        let later = check(json!({"fetch_yang": true})).await.body;
+        assert!(later["left_out"].to_string().contains("left out by choice"), "the decision stays: {later}");
+        let plan = send(intake.post("/v1/orders?dry_run=true", &eline())).await.body;
+        assert!(
+            plan["yang"][0]["left_out"].to_string().contains("odd (left out by choice)"),
+            "{}",
+            plan["yang"]
+        );
+
+        let again = check(json!({"fetch_yang": true, "use_modules": ["odd"]})).await.body;
+        assert_eq!(
+            (&again["schemas"], &again["left_out"]),
+            (&json!(["odd@2026-01-01"]), &json!([])),
+            "{again}"
+        );
+        worker.abort();
+    });
+}
+
+#[test]
 fn nobody_who_answers_is_told_in_time() {
     run_bare(async |scope| {
         let intake = scope.intake(Settings { device_timeout_ms: 200, ..Settings::default() }).await;

@@ -1,7 +1,7 @@
 //! Compiled sets, shared by all who need them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -43,13 +43,25 @@ impl YangCache {
     /// # Errors
     /// As [`Yang::from_texts`]; a set with mistakes is not kept.
     pub fn get_or_compile(&self, modules: Vec<ModuleText>) -> Result<Yang, Vec<YangMistake>> {
-        let digest = digest(&modules);
+        self.get_or_compile_without(&modules, &BTreeSet::new())
+    }
+
+    /// The same without the modules of these names, see [`Yang::without`].
+    ///
+    /// # Errors
+    /// As [`YangCache::get_or_compile`].
+    pub fn get_or_compile_without(
+        &self,
+        modules: &[ModuleText],
+        ignored: &BTreeSet<String>,
+    ) -> Result<Yang, Vec<YangMistake>> {
+        let digest = digest(modules, ignored);
         let place = self.place(&digest);
         let mut yang = lock(&place);
         if let Some(yang) = yang.as_ref() {
             return Ok(yang.clone());
         }
-        match Yang::from_texts(modules) {
+        match Yang::without(modules, ignored) {
             Ok(compiled) => Ok(yang.insert(compiled).clone()),
             Err(mistakes) => {
                 lock(&self.kept).sets.remove(&digest);

@@ -34,12 +34,18 @@ pub(super) struct Usable {
 }
 
 /// Compiles the modules as implemented, with all their features. One that can't be used is left out together
-/// with those that need it.
-pub(super) fn usable(texts: &[ModuleText]) -> Result<Usable, Vec<YangMistake>> {
+/// with those that need it, and so is one that is `ignored`.
+pub(super) fn usable(texts: &[ModuleText], ignored: &BTreeSet<String>) -> Result<Usable, Vec<YangMistake>> {
     let (mut mistakes, mut notes) = (Vec::new(), Vec::new());
     let mut modules = headers(texts, &mut mistakes, &mut notes);
     let bundled = bundled()?;
-    missing(&modules, &bundled, &mut mistakes);
+    modules.retain(|module| !ignored.contains(&module.header.name));
+    missing(&modules, &bundled, ignored, &mut mistakes);
+    mistakes.extend(ignored.iter().map(|name| YangMistake {
+        module: name.clone(),
+        line: 1,
+        message: Yang::LEFT_OUT_BY_CHOICE.to_owned(),
+    }));
     if modules.is_empty() && mistakes.is_empty() {
         mistakes.push(whole_set("there are no modules"));
     }
@@ -305,7 +311,12 @@ fn headers<'t>(
 }
 
 /// Names what modules need and the set has not.
-fn missing(modules: &[Module<'_>], bundled: &BTreeMap<String, Bundled>, mistakes: &mut Vec<YangMistake>) {
+fn missing(
+    modules: &[Module<'_>],
+    bundled: &BTreeMap<String, Bundled>,
+    ignored: &BTreeSet<String>,
+    mistakes: &mut Vec<YangMistake>,
+) {
     let mut there: BTreeMap<(&str, bool), Vec<Option<&str>>> = BTreeMap::new();
     for Module { header, .. } in modules {
         there.entry((&header.name, header.submodule)).or_default().push(header.revision.as_deref());
@@ -316,7 +327,8 @@ fn missing(modules: &[Module<'_>], bundled: &BTreeMap<String, Bundled>, mistakes
     for Module { header, .. } in modules {
         let imports = header.imports.iter().map(|need| (need, false));
         let includes = header.includes.iter().map(|need| (need, true));
-        for (Need { name, revision, line }, submodule) in imports.chain(includes) {
+        let needs = imports.chain(includes).filter(|(need, _)| !ignored.contains(&need.name));
+        for (Need { name, revision, line }, submodule) in needs {
             let what = if submodule { "submodule" } else { "module" };
             let message = match (there.get(&(name.as_str(), submodule)), revision) {
                 (None, _) => format!("needs {what} {name}, which is missing: add it to the set"),

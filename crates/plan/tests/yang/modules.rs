@@ -289,3 +289,26 @@ fn nothing_is_left_in_the_temporary_folder() {
     // It is used indeed.
     assert!(!run(&own.0.join("nowhere")));
 }
+
+#[test]
+fn modules_that_are_ignored_are_left_out_with_what_needs_them() {
+    let texts = [
+        module("base-a", BASE_A),
+        module("needy", " import base-a { prefix b; }"),
+        module("other", " leaf x { type string; }"),
+    ];
+    let ignored = std::collections::BTreeSet::from(["base-a".to_owned(), "gone".to_owned()]);
+    let yang = Yang::without(&texts, &ignored).unwrap();
+    let said: Vec<String> =
+        yang.left_out().iter().map(|mistake| format!("{}: {}", mistake.module, mistake.message)).collect();
+    assert_eq!(
+        said,
+        ["base-a: left out by choice", "gone: left out by choice", "needy: needs base-a, which is left out"]
+    );
+    assert_eq!(yang.modules(), 1);
+    let whole = Yang::from_texts(texts.to_vec()).unwrap();
+    assert_ne!(whole.digest(), yang.digest(), "another set");
+    // The text of one that is ignored need not be there.
+    let yang = Yang::without(&texts[1..], &ignored).unwrap();
+    assert_eq!(yang.modules(), 1);
+}

@@ -1,0 +1,1 @@
+SELECT name, by, at FROM ignored_modules WHERE platform = $1 ORDER BY name

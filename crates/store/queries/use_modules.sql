@@ -1,0 +1,1 @@
+DELETE FROM ignored_modules WHERE platform = $1 AND name = ANY ($2)
