@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod audit;
 pub mod clean;
 pub mod delay;
+pub mod drift;
 pub mod event;
 pub mod explain;
 pub mod failure;

@@ -101,7 +101,7 @@ pub fn present<'r>(
         let name = DeviceName::new(device).map_err(|error| unreadable(&error))?;
         let certain = !failed && in_force == InForce::New;
         let present = Present::stored(footprint, certain, strays).map_err(|error| unreadable(&error))?;
-        Ok((name, present))
+        Ok((name, Present { known: in_force == InForce::New, ..present }))
     })
     .collect()
 }
@@ -139,8 +139,12 @@ pub fn draft(
         }
         _ => None,
     };
-    let draft = Draft::new(kind, order, service, present, wanted(service)?);
+    let mut draft = Draft::new(kind, order, service, present, wanted(service)?);
     draft.check(yang_of)?;
+    if kind == OrderKind::Modify {
+        let policy = definition(catalogue, content.definition, content.version)?.drift();
+        draft.judge_drift(policy, yang_of);
+    }
     Ok(Drafted { draft, hashed, nameless })
 }
 

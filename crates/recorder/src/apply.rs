@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use turnup_core::{
     across,
-    audit::{self, AuditPart, ConfigAudit, DeviceAudit},
+    audit::{self, AuditPart, AuditSummary, ConfigAudit, DeviceAudit},
     failure::{Failure, FailureClass},
     id::{DeploymentId, OrderId},
     lifecycle::{
@@ -62,8 +62,10 @@ pub fn apply<S: std::hash::BuildHasher>(
             _ => None,
         };
         let confirm_by = report.confirm_by.filter(|_| state == DeploymentState::Prepared);
+        let mut devices = report.devices.clone();
         if let Some(part) = &mut current.part {
-            part.devices.clone_from(&report.devices);
+            keep_found(&mut devices, &part.devices);
+            part.devices.clone_from(&devices);
             part.confirm_by = confirm_by;
             answered.insert(part.transaction, report);
         }
@@ -75,7 +77,7 @@ pub fn apply<S: std::hash::BuildHasher>(
                 sequence: report.sequence,
                 phase: report.phase.clone(),
                 worker: report.worker.clone(),
-                devices: report.devices.clone(),
+                devices,
                 in_doubt_since: current.in_doubt_since,
                 confirm_by,
             },
@@ -105,6 +107,19 @@ pub fn apply<S: std::hash::BuildHasher>(
         parts::decide(&mut settled, transaction, &parts, last, |order| orders.get(&order), now);
     }
     settled
+}
+
+/// What an earlier stage of a part found at its devices stays with them: drift, checks that passed, remarks.
+fn keep_found(devices: &mut [DeviceReport], earlier: &[DeviceReport]) {
+    for device in devices {
+        let Some(before) = earlier.iter().find(|before| before.device == device.device) else { continue };
+        if device.audit.is_none() {
+            device.audit.clone_from(&before.audit);
+        }
+        let mut remarks = before.remarks.clone();
+        remarks.extend(device.remarks.drain(..).filter(|remark| !before.remarks.contains(remark)));
+        device.remarks = remarks;
+    }
 }
 
 /// What an ended deployment has left of pending commits at a device (RFC 6241 §8.4): where it isn't known which
@@ -181,13 +196,63 @@ pub(crate) fn end_order(
         return;
     }
     if (order.facts.kind, to) == (OrderKind::Validate, OrderState::Completed) {
-        audited(settled, order, change, now);
+        let last = order.service.map(|(_, last)| last);
+        let functional = order.options.audit.contains(&AuditPart::Functional);
+        let found = Found { devices: found_at_devices(change), functional };
+        if let Some(last) = last {
+            audited(settled, order, &found, (change, last + 1), now);
+        }
     }
     if let Some(service) = service_event(order.facts.kind, event) {
-        change_service(settled, order, service, (change, report), to, now);
+        let last = change_service(settled, order, service, (change, report), to, now);
+        let found = Found::on_the_way(change, report);
+        if let (true, Some(last)) = (to == OrderState::Completed && found.says_something(), last) {
+            audited(settled, order, &found, (change, last + 1), now);
+        }
     }
 }
 
+/// What was found of a service at its devices.
+struct Found {
+    devices: Vec<(DeviceName, DeviceAudit)>,
+    /// Functional checks were wanted.
+    functional: bool,
+}
+
+impl Found {
+    /// What a change found on the way.
+    fn on_the_way(change: &StateChange, report: &OrderReport) -> Self {
+        let of_group = report.audits.iter().map(|(device, audit)| (device.clone(), audit.clone()));
+        let devices = match (report.audits.is_empty(), change.orders.len()) {
+            (false, _) => of_group.collect(),
+            (true, 0 | 1) => found_at_devices(change),
+            (true, _) => Vec::new(),
+        };
+        Self { devices, functional: true }
+    }
+
+    /// Whether it is more than that what was looked at is in sync, which need not be all of the service.
+    fn says_something(&self) -> bool {
+        self.devices.iter().any(|(_, audit)| audit.config == ConfigAudit::Drifted || !audit.checks.is_empty())
+    }
+
+    /// Sums it up. What a change found in sync need not be all of the service, so only drift is told of it.
+    fn summary(&self, kind: OrderKind) -> AuditSummary {
+        let mut summary = audit::summary(&self.devices, self.functional);
+        if kind != OrderKind::Validate && summary.config != ConfigAudit::Drifted {
+            summary.config = ConfigAudit::NotAudited;
+        }
+        summary
+    }
+}
+
+/// What the devices' reports say was found.
+fn found_at_devices(change: &StateChange) -> Vec<(DeviceName, DeviceAudit)> {
+    let devices = change.devices.iter();
+    devices.filter_map(|report| Some((report.device.clone(), report.audit.clone()?))).collect()
+}
+
+/// Gives the number of the service's event, if the service is there afterwards.
 fn change_service(
     settled: &mut Settled,
     order: &OrderToSettle,
@@ -195,7 +260,7 @@ fn change_service(
     (change, report): (&StateChange, &OrderReport),
     order_state: OrderState,
     now: Timestamp,
-) {
+) -> Option<i32> {
     let before = order.service.map(|(state, _)| state);
     let sequence = order.service.map_or(order.earlier_events, |(_, sequence)| sequence) + 1;
     let after = service_transition(before, event);
@@ -212,11 +277,12 @@ fn change_service(
             (ServiceChange::Update { service, state, order: id, deployment, sequence }, state.word())
         }
         (Some(_), None) => (ServiceChange::Remove { service }, "removed"),
-        (None, None) => return,
+        (None, None) => return None,
     };
     settled.services.push(service_change);
     let more = json!({"state": after, "order_state": order_state});
     settled.entries.push(service_entry(order, sequence, what, more, change, now));
+    after.map(|_| sequence)
 }
 
 /// What is in force of the order's own at its devices. A worker that doesn't say it order by order has
@@ -260,18 +326,17 @@ struct Audited<'a> {
     audit: &'a DeviceAudit,
 }
 
-/// A validate order was carried out: what it says of the service. Drift comes with the order that would
-/// repair it.
-fn audited(settled: &mut Settled, order: &OrderToSettle, change: &StateChange, now: Timestamp) {
-    let Some((_, last)) = order.service else { return };
-    let devices: Vec<(DeviceName, DeviceAudit)> = change
-        .devices
-        .iter()
-        .filter_map(|report| Some((report.device.clone(), report.audit.clone()?)))
-        .collect();
-    let functional = order.options.audit.contains(&AuditPart::Functional);
-    let summary = audit::summary(&devices, functional);
-    let sequence = last + 1;
+/// A validate order was carried out, or a change found something on the way: what that says of the service. Drift
+/// comes with the order that would repair it.
+fn audited(
+    settled: &mut Settled,
+    order: &OrderToSettle,
+    found: &Found,
+    (change, sequence): (&StateChange, i32),
+    now: Timestamp,
+) {
+    let devices = &found.devices;
+    let summary = found.summary(order.facts.kind);
     let short: Vec<Value> = devices
         .iter()
         .map(|(device, audit)| {
@@ -375,7 +440,12 @@ mod tests {
             event,
             phase: "x".to_owned(),
             devices: vec![],
-            orders: vec![OrderReport { order: order(), failures, in_force: BTreeMap::new() }],
+            orders: vec![OrderReport {
+                order: order(),
+                failures,
+                in_force: BTreeMap::new(),
+                audits: BTreeMap::new(),
+            }],
             confirm_by: None,
         }
     }
@@ -475,6 +545,7 @@ mod tests {
                 order: id,
                 failures,
                 in_force: in_force.map(|(name, found)| (DeviceName::new(name).unwrap(), found)).collect(),
+                audits: BTreeMap::new(),
             });
         }
         let settled = apply(&[&group], &deployments, &orders, now());

@@ -140,6 +140,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
     let nothing = Answer {
         worker: shared.assignment.worker_name.clone(),
         failures: Vec::new(),
+        notes: Vec::new(),
         check: None,
         schemas: Vec::new(),
     };
@@ -229,7 +230,10 @@ async fn put(
             let (schemas, failures) = schemas::fetch(device, wanted).await?;
             Ok(Answer { schemas, failures, ..nothing })
         }
-        Question::TryEdit => device.try_edit(by).await.map(|()| nothing),
+        Question::TryEdit => {
+            device.try_edit(by).await?;
+            Ok(Answer { notes: std::mem::take(&mut device.remarks), ..nothing })
+        }
     }
 }
 
@@ -269,7 +273,13 @@ mod tests {
         };
         let answer = |modules: u32| {
             let (failures, schemas) = (vec![], vec![]);
-            let answer = Answer { worker: "w".to_owned(), failures, check: Some(check(modules)), schemas };
+            let answer = Answer {
+                worker: "w".to_owned(),
+                failures,
+                notes: Vec::new(),
+                check: Some(check(modules)),
+                schemas,
+            };
             Answer::decode(&encode(answer).unwrap()).unwrap()
         };
         let fits = answer(1_500).check.unwrap();

@@ -450,6 +450,7 @@ fn plan() -> Value {
     // Only where it was asked for.
     plan["properties"]["on_device"] = list(object(json!({
         "device": text, "ok": truth, "worker": maybe, "failures": list(json!({"type": "object"})),
+        "notes": list(text.clone()),
     })));
     plan
 }

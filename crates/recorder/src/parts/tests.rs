@@ -116,7 +116,12 @@ impl World {
             phase: "x".to_owned(),
             devices,
             // As workers write it, and for nothing: of a part it says too little.
-            orders: vec![OrderReport { order: ORDER, failures: vec![], in_force: Default::default() }],
+            orders: vec![OrderReport {
+                order: ORDER,
+                failures: vec![],
+                in_force: Default::default(),
+                audits: BTreeMap::new(),
+            }],
             confirm_by: (event == DeploymentEvent::Prepared).then(|| in_s(60)).flatten(),
         }
     }

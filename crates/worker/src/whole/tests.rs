@@ -1,0 +1,1 @@
+//! Drift, repairs and what they are taken back to.
