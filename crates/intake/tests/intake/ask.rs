@@ -49,7 +49,13 @@ async fn worker(scope: &Scope, answer: impl Fn(Ask) -> Answer + Send + 'static) 
 }
 
 fn answer() -> Answer {
-    Answer { worker: "w1".to_owned(), failures: Vec::new(), notes: Vec::new(), check: None, schemas: Vec::new() }
+    Answer {
+        worker: "w1".to_owned(),
+        failures: Vec::new(),
+        notes: Vec::new(),
+        check: None,
+        schemas: Vec::new(),
+    }
 }
 
 fn module(name: &str) -> Module {
