@@ -39,11 +39,3 @@ pub struct WholeService {
     #[serde(default)]
     pub on_drift: OnDrift,
 }
-
-impl WholeService {
-    /// About how many bytes it has as JSON, without the configuration.
-    #[must_use]
-    pub fn estimated_overhead(&self) -> usize {
-        100 + self.owned.iter().map(|path| path.len() + 4).sum::<usize>() + self.inside.estimated_bytes()
-    }
-}

@@ -182,8 +182,8 @@ impl Draft {
             all.map(|footprint| footprint.config().len() + footprint.nodes().estimated_bytes()).sum::<usize>()
         };
         let judged = |change: &Change| match &change.judging {
-            // All of it before and afterwards, escaped.
-            Some(judging) => footprints(change) * 5 / 4 + judging.inside.estimated_bytes(),
+            // All of it before and afterwards, escaped, and the paths of what is the service's own.
+            Some(judging) => footprints(change) * 5 / 2 + judging.inside.estimated_bytes(),
             None => 0,
         };
         // Each part of it comes in the edit, the inverse, the filter or the conditions, about three times;

@@ -645,6 +645,106 @@ mod tests {
         }
     }
 
+    fn audit(config: ConfigAudit, passed: &[bool]) -> DeviceAudit {
+        let difference = Difference {
+            path: "/x/mtu".into(),
+            drift: Drift::Changed,
+            wanted: Some("1".into()),
+            found: Some("2".into()),
+        };
+        let differences = vec![difference; usize::from(config == ConfigAudit::Drifted)];
+        let check = |passed: &bool| CheckResult {
+            name: "up".into(),
+            passed: *passed,
+            evidence: "state is up".into(),
+        };
+        let differences_in_all = differences.len();
+        DeviceAudit { config, differences, differences_in_all, checks: passed.iter().map(check).collect() }
+    }
+
+    #[test]
+    fn change_that_left_drift_marks_the_service_as_an_audit_does() {
+        let (in_sync, drifted) = (audit(ConfigAudit::InSync, &[]), audit(ConfigAudit::Drifted, &[]));
+        let mut done = report(2, 1, DeploymentEvent::Committed, vec![]);
+        done.devices =
+            vec![device("a", InForce::New, Some(in_sync.clone())), device("z", InForce::New, Some(drifted))];
+        let settled = run(OrderKind::Modify, &[done.clone()]);
+        assert_eq!(settled.orders[0].1, OrderState::Completed);
+        let [
+            ServiceChange::Update { sequence: 5, .. },
+            ServiceChange::Audited { summary, sequence: 6, order: by, .. },
+        ] = &settled.services[..]
+        else {
+            panic!("{:?}", settled.services)
+        };
+        assert_eq!((summary.config, summary.state), (ConfigAudit::Drifted, AuditState::NotAudited));
+        assert_eq!(*by, order());
+        let event = &settled.entries[2].event;
+        assert_eq!((event.kind().as_str(), event.sequence), ("dev.turnup.service.audited.v1", 6));
+        assert_eq!(event.data["proposed"]["kind"], "redeploy");
+
+        // What was in sync where it was looked at says nothing of all of the service.
+        done.devices.truncate(1);
+        let settled = run(OrderKind::Modify, &[done.clone()]);
+        assert!(matches!(settled.services[..], [ServiceChange::Update { .. }]), "{:?}", settled.services);
+        // Nor does what was found say anything where the order failed.
+        let refused = Failure::new(FailureClass::Invalid, "drift", "changed by hand");
+        let mut failed = report(2, 1, DeploymentEvent::Rejected, vec![refused]);
+        failed.devices = vec![device("a", InForce::Old, Some(audit(ConfigAudit::Drifted, &[])))];
+        let settled = run(OrderKind::Modify, &[failed]);
+        assert_eq!(settled.orders[0].1, OrderState::Invalid);
+        assert!(matches!(settled.services[..], [ServiceChange::Fail { .. }]), "{:?}", settled.services);
+    }
+
+    #[test]
+    fn checks_that_passed_before_the_confirm_say_that_the_service_is_up() {
+        for kind in [OrderKind::Provision, OrderKind::Modify, OrderKind::Redeploy] {
+            let mut done = report(2, 1, DeploymentEvent::Committed, vec![]);
+            done.devices = ["a", "z"]
+                .map(|name| device(name, InForce::New, Some(audit(ConfigAudit::NotAudited, &[true]))))
+                .into();
+            let settled = run(kind, &[done]);
+            let [_, ServiceChange::Audited { summary, at, devices, sequence, .. }] = &settled.services[..]
+            else {
+                panic!("{kind}: {:?}", settled.services)
+            };
+            assert_eq!((summary.state, summary.config), (AuditState::Up, ConfigAudit::NotAudited));
+            assert_eq!((*at, *sequence), (now(), if kind == OrderKind::Provision { 2 } else { 6 }));
+            assert_eq!(devices[1]["checks"][0]["evidence"], "state is up", "{devices}");
+        }
+    }
+
+    #[test]
+    fn drift_beside_one_order_of_a_group_is_its_services_alone() {
+        let (deployments, mut orders) = world(OrderKind::Modify);
+        let other = OrderId(Uuid::from_u128(12));
+        let mut stored = orders[&order()].clone();
+        stored.facts.id = other;
+        stored.facts.service_id = ServiceId(Uuid::from_u128(112));
+        orders.insert(other, stored);
+        let mut group = report(2, 1, DeploymentEvent::Committed, vec![]);
+        group.devices = vec![device("a", InForce::New, None)];
+        let a = DeviceName::new("a").unwrap();
+        let told = |id, audits| OrderReport {
+            order: id,
+            failures: vec![],
+            in_force: BTreeMap::from([(a.clone(), InForce::New)]),
+            audits,
+        };
+        let found = BTreeMap::from([(a.clone(), audit(ConfigAudit::Drifted, &[]))]);
+        group.orders = vec![told(order(), BTreeMap::new()), told(other, found)];
+        let settled = apply(&[&group], &deployments, &orders, now());
+        let audited: Vec<ServiceId> = settled
+            .services
+            .iter()
+            .filter_map(|change| match change {
+                ServiceChange::Audited { service, .. } => Some(*service),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(audited, [ServiceId(Uuid::from_u128(112))]);
+    }
+
     #[test]
     fn doubt_is_kept_with_its_beginning() {
         let settled = run(
