@@ -540,7 +540,8 @@ fn ended(attempt: &Attempt, transaction: &Transaction, links: &[Link<'_>]) -> St
         }
     }
     let in_force = devices.iter().map(|device| (device.device.clone(), device.in_force)).collect();
-    let orders = vec![OrderReport { order: attempt.job.order, failures, in_force }];
+    let orders =
+        vec![OrderReport { order: attempt.job.order, failures, in_force, audits: Default::default() }];
     let event = across::event(attempt.stage, settle::outcome(&devices, &orders));
     report(attempt, event, devices, orders)
 }

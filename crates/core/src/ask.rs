@@ -57,6 +57,9 @@ pub struct Answer {
     /// Why it could not be found out, or, for [`Question::TryEdit`], what the device objects to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
+    /// What [`Question::TryEdit`] found that does not stand in the edit's way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What [`Question::Check`] found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<DeviceCheck>,

@@ -88,6 +88,10 @@ pub struct ChecksBeforeConfirm {
     pub settle_ms: u64,
     /// How long after that pause the checks are polled, in milliseconds.
     pub within_ms: u64,
+    /// All devices of the service are checked by this deployment or its other parts, so that passing says that the
+    /// service is Up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_all_devices: bool,
 }
 
 /// What a config audit compares.

@@ -10,6 +10,7 @@ pub mod ask;
 pub mod attempt;
 pub mod audit;
 pub mod delay;
+pub mod drift;
 pub mod event;
 pub mod explain;
 pub mod failure;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     audit::{AuditWork, ChecksBeforeConfirm, DeviceAudit},
+    drift::WholeService,
     failure::Failure,
     id::{DeploymentId, OrderId},
     lifecycle::DeploymentEvent,
@@ -217,6 +218,10 @@ pub struct DeviceWork {
     /// One edit per order.
     #[serde(default)]
     pub edits: Vec<DeviceEdit>,
+    /// What YANG says of nodes that the device may show inside of what the edits' services own, see
+    /// [`WholeService::inside`]; once for all edits.
+    #[serde(default, skip_serializing_if = "NodeFacts::is_empty")]
+    pub inside: NodeFacts,
     /// What the device must pass before the change is confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_confirm: Option<ChecksBeforeConfirm>,
@@ -262,6 +267,17 @@ pub struct DeviceEdit {
     /// it: whoever undoes the edit removes it as well, unless another of these orders is in force there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub joint: Vec<Joint>,
+    /// The service as a whole, where drift is looked for: under the lock before the edit, and after the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Box<WholeService>>,
+}
+
+impl DeviceEdit {
+    /// Whether the order changes nothing here and only reads what the service has.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.edit.is_empty() && self.inverse.is_empty() && self.whole.is_some()
+    }
 }
 
 /// A node that several orders of a deployment want at a device.
@@ -402,7 +418,8 @@ pub struct DeviceReport {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
-    /// What an audit found.
+    /// What an audit found; of a change of one order what it found on the way: drift that it left, and functional
+    /// checks that passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<DeviceAudit>,
     /// How it was changed; none where that wasn't tried, or the device could not be reached.
@@ -439,6 +456,10 @@ pub struct OrderReport {
     /// or not is believed by this, where the deployment's end does not say it for all its orders.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub in_force: BTreeMap<DeviceName, InForce>,
+    /// Of a deployment of several orders: what it found of this order's service on the way, as
+    /// [`DeviceReport::audit`] has it of one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub audits: BTreeMap<DeviceName, DeviceAudit>,
 }
 
 words!(

@@ -68,6 +68,16 @@ impl NodeFacts {
         }
     }
 
+    /// Adds what is known of further nodes, of which nothing is wanted: what they are if they are absent or empty.
+    /// Says nothing of types.
+    pub fn add_inside(&mut self, other: &Self) {
+        self.containers.extend(other.containers.iter().cloned());
+        self.present.extend(other.present.iter().cloned());
+        for (path, value) in &other.defaults {
+            self.defaults.entry(path.clone()).or_insert_with(|| value.clone());
+        }
+    }
+
     /// About how many bytes it has as JSON.
     #[must_use]
     pub fn estimated_bytes(&self) -> usize {

@@ -136,6 +136,7 @@ mod tests {
             in_force: in_force
                 .map(|(n, found)| (DeviceName::new(format!("d{n}")).unwrap(), *found))
                 .collect(),
+            audits: std::collections::BTreeMap::new(),
         }
     }
 

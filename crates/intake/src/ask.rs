@@ -89,6 +89,7 @@ pub(crate) fn work(device: &Device, profile: Profile, edit: Option<DeviceEdit>) 
         epoch: 0,
         edits: edit.into_iter().collect(),
         before_confirm: None,
+        inside: turnup_core::nodes::NodeFacts::default(),
         audit: None,
     }
 }

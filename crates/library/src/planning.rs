@@ -101,8 +101,7 @@ pub fn present<'r>(
         let name = DeviceName::new(device).map_err(|error| unreadable(&error))?;
         let certain = !failed && in_force == InForce::New;
         let present = Present::stored(footprint, certain, strays).map_err(|error| unreadable(&error))?;
-        let present = Present { unknown: in_force != InForce::New, ..present };
-        Ok((name, present))
+        Ok((name, Present { known: in_force == InForce::New, ..present }))
     })
     .collect()
 }
@@ -122,7 +121,7 @@ pub fn draft(
         for present in present.values_mut() {
             present.strays.clear();
             present.uncertain = false;
-            present.unknown = false;
+            present.known = true;
         }
     }
     let wanted = |service| -> Result<BTreeMap<DeviceName, Footprint>, Vec<Failure>> {
@@ -141,8 +140,12 @@ pub fn draft(
         }
         _ => None,
     };
-    let draft = Draft::new(kind, order, service, present, wanted(service)?);
+    let mut draft = Draft::new(kind, order, service, present, wanted(service)?);
     draft.check(yang_of)?;
+    if kind == OrderKind::Modify {
+        let policy = definition(catalogue, content.definition, content.version)?.drift();
+        draft.judge_drift(policy, yang_of);
+    }
     Ok(Drafted { draft, hashed, nameless })
 }
 

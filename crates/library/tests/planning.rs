@@ -80,7 +80,7 @@ fn plan_after_a_failure_shows_what_differs_from_what_is_in_force() {
     assert!(text.contains("=     unit[id="), "the rest is written again: {text}");
     assert!(!text.contains("is not known"), "{text}");
 
-    let unknown = present.into_iter().map(|(name, present)| (name, Present { unknown: true, ..present }));
+    let unknown = present.into_iter().map(|(name, present)| (name, Present { known: false, ..present }));
     let (modify, _) = plan(OrderKind::Modify, 1, unknown.collect(), 9000);
     let text = modify.text();
     assert!(text.contains("mtu: 1500 -> 9000") && text.contains("is not known what is in force"), "{text}");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use turnup_core::{
+    drift::{OnDrift, WholeService},
     id::OrderId,
     message::{Condition, DeviceEdit, Joint},
     nodes::NodeFacts,
@@ -29,6 +30,17 @@ pub struct Change {
     pub whole: bool,
     /// It isn't known that `old` is in force.
     pub unknown: bool,
+    /// The device is to be looked at for drift; none: it isn't.
+    pub judging: Option<Judging>,
+}
+
+/// How drift is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Judging {
+    /// What is done about it.
+    pub on_drift: OnDrift,
+    /// What YANG says of nodes that the device may show inside of what the service owns.
+    pub inside: NodeFacts,
 }
 
 /// What is done at the device.
@@ -69,14 +81,8 @@ impl Change {
         joint: &dyn Fn(&str) -> bool,
     ) -> Option<Edit> {
         let stays = &|node: &str| stays(node) || joint(node);
-        let all = || self.new.iter().chain(&self.old).chain(&self.strays);
-        let shape = Shape { nodes: nodes_of(all()), ..shape_of(all()) };
-        let before = shape_of(self.old.iter().chain(&self.strays));
-        let after = shape_of(self.new.iter());
-        let tree = |footprint: &Option<Footprint>| -> Vec<Element> {
-            footprint.as_ref().map(|footprint| footprint.tree().to_vec()).unwrap_or_default()
-        };
-        let (old, new) = (tree(&self.old), tree(&self.new));
+        let (shape, before, after) = self.shapes();
+        let (old, new) = (tree_of(self.old.as_ref()), tree_of(self.new.as_ref()));
         let compare = |extent, old: &[Element], new: &[Element]| {
             Comparison { shape: &shape, before: &before, after: &after, extent, stays }.run(old, new)
         };
@@ -112,18 +118,89 @@ impl Change {
         };
         let after_is = told_apart(&forward, &|| compare(Extent::Smallest, &there, &new));
         let before_was = told_apart(&back, &|| undo(Extent::Smallest, &there_after, &old));
+        let whole = self.whole_service(stays);
+        let text = diff::text(&forward, &shape);
+        let edit = diff::edit(&forward);
+        let (filter, whole) = match whole {
+            None => (diff::filter(&forward), None),
+            Some((filter, rewrite, whole)) => {
+                let rewrite = (rewrite != edit).then_some(rewrite);
+                (filter, Some(Box::new(WholeService { rewrite, ..whole })))
+            }
+        };
         let edit = DeviceEdit {
             order,
-            edit: diff::edit(&forward),
+            edit,
             inverse: diff::edit(&back),
-            filter: diff::filter(&forward),
+            filter,
             after: after_is,
             before: before_was,
             keys: shape.keys.clone(),
             nodes: shape.nodes.clone(),
             joint: self.joint(joint),
+            whole,
         };
-        Some(Edit { edit, text: diff::text(&forward, &shape) })
+        Some(Edit { edit, text })
+    }
+
+    /// What is sent to a device where nothing changes, so that it is looked at for drift; none where that isn't
+    /// wanted.
+    pub(crate) fn reading_beside(
+        &self,
+        order: OrderId,
+        stays: &dyn Fn(&str) -> bool,
+        joint: &dyn Fn(&str) -> bool,
+    ) -> Option<DeviceEdit> {
+        let (filter, rewrite, whole) = self.whole_service(&|node: &str| stays(node) || joint(node))?;
+        let (shape, ..) = self.shapes();
+        Some(DeviceEdit {
+            order,
+            edit: String::new(),
+            inverse: String::new(),
+            filter,
+            // As before and as wanted, whatever it has: what that is, is judged as drift.
+            after: Condition::All(Vec::new()),
+            before: Condition::All(Vec::new()),
+            keys: shape.keys,
+            nodes: shape.nodes,
+            joint: Vec::new(),
+            whole: Some(Box::new(WholeService { rewrite: Some(rewrite), ..whole })),
+        })
+    }
+
+    /// The service as a whole: a filter for all of it, the edit that writes all of it, and what to judge it by. None
+    /// where drift isn't looked for: where that isn't wanted, where the service comes or leaves, and where it isn't
+    /// known what it has.
+    fn whole_service(&self, stays: &dyn Fn(&str) -> bool) -> Option<(String, String, WholeService)> {
+        let (Some(judging), Some(old), Some(new)) = (&self.judging, &self.old, &self.new) else {
+            return None;
+        };
+        if !self.strays.is_empty() {
+            return None;
+        }
+        let (shape, before, after) = self.shapes();
+        let extent = Extent::Whole;
+        let compare = Comparison { shape: &shape, before: &before, after: &after, extent, stays };
+        let all = compare.run(old.tree(), new.tree());
+        let mut owned = old.owned_nodes();
+        owned.extend(new.owned_nodes());
+        owned.sort_unstable();
+        owned.dedup();
+        let whole = WholeService {
+            before: old.config().to_owned(),
+            rewrite: None,
+            owned,
+            inside: judging.inside.clone(),
+            on_drift: judging.on_drift,
+        };
+        Some((diff::filter(&all), diff::edit(&all), whole))
+    }
+
+    /// What is declared by all of them, by what there is or may be, and by what is wanted.
+    fn shapes(&self) -> (Shape, Shape, Shape) {
+        let all = || self.new.iter().chain(&self.old).chain(&self.strays);
+        let shape = Shape { nodes: nodes_of(all()), ..shape_of(all()) };
+        (shape, shape_of(self.old.iter().chain(&self.strays)), shape_of(self.new.iter()))
     }
 
     /// What the order asks for and doesn't get, in words.
@@ -158,6 +235,10 @@ impl Change {
         });
         removals.collect()
     }
+}
+
+fn tree_of(footprint: Option<&Footprint>) -> Vec<Element> {
+    footprint.map(|footprint| footprint.tree().to_vec()).unwrap_or_default()
 }
 
 /// The declarations of several footprints of one service. Those that were planned by an earlier version of

@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 use turnup_core::{
+    drift::OnDrift,
     id::ServiceId,
     name::{DefinitionName, DeviceName, PlatformName},
     order::Endpoint,
@@ -44,6 +45,7 @@ pub struct Definition {
     pub(crate) templates: Templates,
     pub(crate) audit_every: Option<Duration>,
     pub(crate) before_confirm: Option<BeforeConfirm>,
+    pub(crate) drift: DriftPolicy,
     pub(crate) retry: RetryChanges,
     /// Functional checks by file.
     pub(crate) audits: BTreeMap<String, Vec<CheckTemplate>>,
@@ -58,6 +60,15 @@ pub struct BeforeConfirm {
     pub settle: Duration,
     /// How long the checks are polled after that.
     pub within: Duration,
+}
+
+/// What a modify order does about drift: configuration of the service that was changed past turnup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct DriftPolicy {
+    /// What it does where it finds drift.
+    pub found: OnDrift,
+    /// It looks also at devices of the service on which it changes nothing.
+    pub untouched_devices: bool,
 }
 
 /// An attribute whose value comes from a pool.
@@ -123,6 +134,8 @@ pub struct Summary {
     /// Seconds within which the functional checks must pass before a change is confirmed; none: they don't decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_within_s: Option<u64>,
+    /// What a modify order does about drift.
+    pub drift: DriftPolicy,
     /// How its orders are tried again, as far as it says so itself.
     #[serde(skip_serializing_if = "is_silent")]
     pub retry: RetryChanges,
@@ -169,6 +182,12 @@ impl Definition {
         self.version
     }
 
+    /// What a modify order does about drift.
+    #[must_use]
+    pub fn drift(&self) -> DriftPolicy {
+        self.drift
+    }
+
     /// What it says about trying its orders again; what it leaves out, the configuration says.
     #[must_use]
     pub fn retry(&self) -> &RetryChanges {
@@ -212,6 +231,7 @@ impl Definition {
             platforms: self.platforms().cloned().collect(),
             audit_every_s: self.audit_every.map(|every| every.as_secs()),
             checked_within_s: self.before_confirm.map(|checks| checks.within.as_secs()),
+            drift: self.drift,
             retry: self.retry,
         }
     }

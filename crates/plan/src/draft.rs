@@ -16,11 +16,13 @@ use turnup_core::{
     id::{OrderId, ServiceId},
     message::DeviceEdit,
     name::{DeviceName, PlatformName},
+    nodes::NodeFacts,
     order::OrderKind,
 };
 
 use crate::{
-    change::{Change, Edit},
+    change::{Change, Edit, Judging},
+    definition::DriftPolicy,
     footprint::{Footprint, overlap},
     yang::Yang,
 };
@@ -38,10 +40,10 @@ pub struct Present {
     pub footprint: Option<Footprint>,
     /// What failed attempts may have left there.
     pub strays: Vec<Footprint>,
-    /// The footprint isn't relied on: all of it is written again.
+    /// It isn't known that the footprint is in force, or the last attempt to change the service failed.
     pub uncertain: bool,
-    /// It isn't known what is in force: the footprint is what an order last left for certain.
-    pub unknown: bool,
+    /// It is known that the footprint was left in force, so what differs from it is drift.
+    pub known: bool,
 }
 
 impl Present {
@@ -57,7 +59,7 @@ impl Present {
             footprint: (!footprint.is_null()).then(|| read(footprint)).transpose()?,
             strays: strays.iter().map(read).collect::<Result<_, _>>()?,
             uncertain: !certain,
-            unknown: false,
+            known: certain,
         })
     }
 }
@@ -82,6 +84,10 @@ pub struct Draft {
     order: OrderId,
     service: ServiceId,
     devices: BTreeMap<DeviceName, Change>,
+    /// Devices where a service stays and was left in a known state.
+    known: BTreeSet<DeviceName>,
+    /// Devices on which nothing changes are looked at for drift as well.
+    reads_untouched: bool,
 }
 
 /// What an order does.
@@ -98,8 +104,10 @@ pub struct Plan {
 pub struct DevicePlan {
     /// The device's platform.
     pub platform: PlatformName,
-    /// What is done; none: it isn't touched.
+    /// What is done; none: nothing is changed.
     pub edit: Option<Edit>,
+    /// Where nothing is changed, what has the device looked at for drift; none: it isn't contacted.
+    pub reading: Option<DeviceEdit>,
     /// What the service has there afterwards; none: it leaves the device.
     pub footprint: Option<Footprint>,
     /// What the order asks for and doesn't get, in words.
@@ -119,19 +127,41 @@ impl Draft {
     ) -> Self {
         let mut wanted = if kind.has_content() { wanted } else { BTreeMap::new() };
         let mut devices = BTreeMap::new();
+        let mut known = BTreeSet::new();
         for (device, present) in present {
             let new = match kind {
                 OrderKind::Redeploy | OrderKind::Validate => present.footprint.clone(),
                 _ => wanted.remove(&device),
             };
-            let Present { footprint: old, strays, uncertain, unknown } = present;
+            let Present { footprint: old, strays, uncertain, known: is_known } = present;
+            if is_known && strays.is_empty() && old.is_some() && new.is_some() {
+                known.insert(device.clone());
+            }
             let whole = uncertain || kind == OrderKind::Redeploy;
-            devices.insert(device, Change { old, strays, new, whole, unknown });
+            devices.insert(device, Change { old, strays, new, whole, unknown: !is_known, judging: None });
         }
         for (device, footprint) in wanted {
             devices.insert(device, Change { new: Some(footprint), ..Change::default() });
         }
-        Self { kind, order, service, devices }
+        Self { kind, order, service, devices, known, reads_untouched: false }
+    }
+
+    /// Has the devices of a modify order looked at for drift: those where the service stays, and was left in a known
+    /// state. A redeploy writes all of it again and a decommission removes all of it, whatever is there; a provision
+    /// has nothing there yet.
+    pub fn judge_drift(&mut self, policy: DriftPolicy, yang_of: &dyn Fn(&PlatformName) -> Option<Yang>) {
+        if self.kind != OrderKind::Modify {
+            return;
+        }
+        self.reads_untouched = policy.untouched_devices;
+        for (_, change) in self.devices.iter_mut().filter(|(device, _)| self.known.contains(*device)) {
+            let mut inside = NodeFacts::default();
+            for footprint in change.old.iter().chain(&change.new) {
+                let yang = yang_of(footprint.platform());
+                inside.add_inside(&footprint.facts_inside(yang.as_ref()));
+            }
+            change.judging = Some(Judging { on_drift: policy.found, inside });
+        }
     }
 
     /// The service.
@@ -151,9 +181,14 @@ impl Draft {
             let all = change.old.iter().chain(&change.strays).chain(&change.new);
             all.map(|footprint| footprint.config().len() + footprint.nodes().estimated_bytes()).sum::<usize>()
         };
+        let judged = |change: &Change| match &change.judging {
+            // All of it before and afterwards, escaped, and the paths of what is the service's own.
+            Some(judging) => footprints(change) * 5 / 2 + judging.inside.estimated_bytes(),
+            None => 0,
+        };
         // Each part of it comes in the edit, the inverse, the filter or the conditions, about three times;
         // quotes are escaped.
-        self.devices.values().map(|change| 1_000 + 4 * footprints(change)).sum()
+        self.devices.values().map(|change| 1_000 + 4 * footprints(change) + judged(change)).sum()
     }
 
     /// What is wanted on each device.
@@ -235,7 +270,7 @@ impl Draft {
         if !refused.is_empty() {
             return Err(refused);
         }
-        let (kind, order) = (self.kind, self.order);
+        let (kind, order, reads_untouched) = (self.kind, self.order, self.reads_untouched);
         let devices = self
             .devices
             .into_iter()
@@ -248,11 +283,12 @@ impl Draft {
                     |node: &str| !joint.is_empty() && joint.contains(&(device.clone(), node.to_owned()));
                 let held_before = change.old.iter().chain(&change.strays).flat_map(Footprint::shared_nodes);
                 let held_before: BTreeSet<String> = held_before.map(|(node, _)| node).collect();
-                let edit = change.edit_beside(order, &stays, &|node| {
-                    is_joint(node) && !stays(node) && !held_before.contains(node)
-                });
+                let joins = |node: &str| is_joint(node) && !stays(node) && !held_before.contains(node);
+                let edit = change.edit_beside(order, &stays, &joins);
+                let reads = reads_untouched && edit.is_none();
+                let reading = if reads { change.reading_beside(order, &stays, &joins) } else { None };
                 let notes = change.notes();
-                Some((device, DevicePlan { platform, edit, footprint: change.new, notes }))
+                Some((device, DevicePlan { platform, edit, reading, footprint: change.new, notes }))
             })
             .collect();
         Ok(Plan { kind, devices })

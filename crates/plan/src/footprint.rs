@@ -133,6 +133,14 @@ impl Footprint {
     #[must_use]
     pub fn nodes_for_audit(&self, yang: Option<&Yang>) -> NodeFacts {
         let mut facts = self.shape.nodes.clone();
+        facts.add_inside(&self.facts_inside(yang));
+        facts
+    }
+
+    /// What YANG says of nodes that a device may show inside of what the service owns.
+    #[must_use]
+    pub(crate) fn facts_inside(&self, yang: Option<&Yang>) -> NodeFacts {
+        let mut facts = NodeFacts::default();
         if let Some(yang) = yang {
             let is_owned = |path: &str| self.shape.place(path) == Place::Owned;
             yang.add_inside(&self.tree, &is_owned, &mut facts);

@@ -48,9 +48,9 @@ mod yang;
 
 pub use bundle::{BadBundle, Bundle, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES, MAX_FILE_BYTES};
 pub use catalogue::Catalogue;
-pub use change::{Change, Edit};
+pub use change::{Change, Edit, Judging};
 pub use check::Checked;
-pub use definition::{BeforeConfirm, Definition, RoleSummary, Summary};
+pub use definition::{BeforeConfirm, Definition, DriftPolicy, RoleSummary, Summary};
 pub use draft::{DevicePlan, Draft, Holder, Node, Plan, Present};
 pub use error::{BadContent, PlanError};
 pub use footprint::{Footprint, overlap};

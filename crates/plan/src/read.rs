@@ -1,6 +1,7 @@
 //! Reading `definition.yaml` and the files that it names: every mistake is found, each with its line.
 
 mod check;
+mod drift;
 mod parts;
 mod resources;
 mod retry;
@@ -18,7 +19,7 @@ use crate::{
     schema::unknown,
 };
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "name",
     "version",
     "title",
@@ -29,6 +30,7 @@ const FIELDS: [&str; 12] = [
     "same_device",
     "platforms",
     "audit",
+    "drift",
     "retry",
     "example",
 ];
@@ -68,6 +70,7 @@ pub(crate) fn definition(
     let (audit_every, before_confirm) =
         find(fields, "audit").map(|node| reader.audit(node)).unwrap_or_default();
     let retry = find(fields, "retry").map(|node| reader.retry(node)).unwrap_or_default();
+    let drift = find(fields, "drift").map(|node| reader.drift(node)).unwrap_or_default();
     let mut sources = reader.main_templates(&platforms, bundle);
     let audits = reader.audit_files(&platforms, bundle, &mut sources);
     reader.files_named(&platforms, bundle);
@@ -94,6 +97,7 @@ pub(crate) fn definition(
         templates,
         audit_every,
         before_confirm,
+        drift,
         retry,
         audits,
         example: None,

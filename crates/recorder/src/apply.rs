@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use turnup_core::{
     across,
-    audit::{self, AuditPart, ConfigAudit, DeviceAudit},
+    audit::{self, AuditPart, AuditSummary, ConfigAudit, DeviceAudit},
     failure::{Failure, FailureClass},
     id::{DeploymentId, OrderId},
     lifecycle::{
@@ -62,8 +62,10 @@ pub fn apply<S: std::hash::BuildHasher>(
             _ => None,
         };
         let confirm_by = report.confirm_by.filter(|_| state == DeploymentState::Prepared);
+        let mut devices = report.devices.clone();
         if let Some(part) = &mut current.part {
-            part.devices.clone_from(&report.devices);
+            keep_found(&mut devices, &part.devices);
+            part.devices.clone_from(&devices);
             part.confirm_by = confirm_by;
             answered.insert(part.transaction, report);
         }
@@ -75,7 +77,7 @@ pub fn apply<S: std::hash::BuildHasher>(
                 sequence: report.sequence,
                 phase: report.phase.clone(),
                 worker: report.worker.clone(),
-                devices: report.devices.clone(),
+                devices,
                 in_doubt_since: current.in_doubt_since,
                 confirm_by,
             },
@@ -105,6 +107,19 @@ pub fn apply<S: std::hash::BuildHasher>(
         parts::decide(&mut settled, transaction, &parts, last, |order| orders.get(&order), now);
     }
     settled
+}
+
+/// What an earlier stage of a part found at its devices stays with them: drift, checks that passed, remarks.
+fn keep_found(devices: &mut [DeviceReport], earlier: &[DeviceReport]) {
+    for device in devices {
+        let Some(before) = earlier.iter().find(|before| before.device == device.device) else { continue };
+        if device.audit.is_none() {
+            device.audit.clone_from(&before.audit);
+        }
+        let mut remarks = before.remarks.clone();
+        remarks.extend(device.remarks.drain(..).filter(|remark| !before.remarks.contains(remark)));
+        device.remarks = remarks;
+    }
 }
 
 /// What an ended deployment has left of pending commits at a device (RFC 6241 §8.4): where it isn't known which
@@ -181,13 +196,63 @@ pub(crate) fn end_order(
         return;
     }
     if (order.facts.kind, to) == (OrderKind::Validate, OrderState::Completed) {
-        audited(settled, order, change, now);
+        let last = order.service.map(|(_, last)| last);
+        let functional = order.options.audit.contains(&AuditPart::Functional);
+        let found = Found { devices: found_at_devices(change), functional };
+        if let Some(last) = last {
+            audited(settled, order, &found, (change, last + 1), now);
+        }
     }
     if let Some(service) = service_event(order.facts.kind, event) {
-        change_service(settled, order, service, (change, report), to, now);
+        let last = change_service(settled, order, service, (change, report), to, now);
+        let found = Found::on_the_way(change, report);
+        if let (true, Some(last)) = (to == OrderState::Completed && found.says_something(), last) {
+            audited(settled, order, &found, (change, last + 1), now);
+        }
     }
 }
 
+/// What was found of a service at its devices.
+struct Found {
+    devices: Vec<(DeviceName, DeviceAudit)>,
+    /// Functional checks were wanted.
+    functional: bool,
+}
+
+impl Found {
+    /// What a change found on the way.
+    fn on_the_way(change: &StateChange, report: &OrderReport) -> Self {
+        let of_group = report.audits.iter().map(|(device, audit)| (device.clone(), audit.clone()));
+        let devices = match (report.audits.is_empty(), change.orders.len()) {
+            (false, _) => of_group.collect(),
+            (true, 0 | 1) => found_at_devices(change),
+            (true, _) => Vec::new(),
+        };
+        Self { devices, functional: true }
+    }
+
+    /// Whether it is more than that what was looked at is in sync, which need not be all of the service.
+    fn says_something(&self) -> bool {
+        self.devices.iter().any(|(_, audit)| audit.config == ConfigAudit::Drifted || !audit.checks.is_empty())
+    }
+
+    /// Sums it up. What a change found in sync need not be all of the service, so only drift is told of it.
+    fn summary(&self, kind: OrderKind) -> AuditSummary {
+        let mut summary = audit::summary(&self.devices, self.functional);
+        if kind != OrderKind::Validate && summary.config != ConfigAudit::Drifted {
+            summary.config = ConfigAudit::NotAudited;
+        }
+        summary
+    }
+}
+
+/// What the devices' reports say was found.
+fn found_at_devices(change: &StateChange) -> Vec<(DeviceName, DeviceAudit)> {
+    let devices = change.devices.iter();
+    devices.filter_map(|report| Some((report.device.clone(), report.audit.clone()?))).collect()
+}
+
+/// Gives the number of the service's event, if the service is there afterwards.
 fn change_service(
     settled: &mut Settled,
     order: &OrderToSettle,
@@ -195,7 +260,7 @@ fn change_service(
     (change, report): (&StateChange, &OrderReport),
     order_state: OrderState,
     now: Timestamp,
-) {
+) -> Option<i32> {
     let before = order.service.map(|(state, _)| state);
     let sequence = order.service.map_or(order.earlier_events, |(_, sequence)| sequence) + 1;
     let after = service_transition(before, event);
@@ -212,11 +277,12 @@ fn change_service(
             (ServiceChange::Update { service, state, order: id, deployment, sequence }, state.word())
         }
         (Some(_), None) => (ServiceChange::Remove { service }, "removed"),
-        (None, None) => return,
+        (None, None) => return None,
     };
     settled.services.push(service_change);
     let more = json!({"state": after, "order_state": order_state});
     settled.entries.push(service_entry(order, sequence, what, more, change, now));
+    after.map(|_| sequence)
 }
 
 /// What is in force of the order's own at its devices. A worker that doesn't say it order by order has
@@ -260,18 +326,17 @@ struct Audited<'a> {
     audit: &'a DeviceAudit,
 }
 
-/// A validate order was carried out: what it says of the service. Drift comes with the order that would
-/// repair it.
-fn audited(settled: &mut Settled, order: &OrderToSettle, change: &StateChange, now: Timestamp) {
-    let Some((_, last)) = order.service else { return };
-    let devices: Vec<(DeviceName, DeviceAudit)> = change
-        .devices
-        .iter()
-        .filter_map(|report| Some((report.device.clone(), report.audit.clone()?)))
-        .collect();
-    let functional = order.options.audit.contains(&AuditPart::Functional);
-    let summary = audit::summary(&devices, functional);
-    let sequence = last + 1;
+/// A validate order was carried out, or a change found something on the way: what that says of the service. Drift
+/// comes with the order that would repair it.
+fn audited(
+    settled: &mut Settled,
+    order: &OrderToSettle,
+    found: &Found,
+    (change, sequence): (&StateChange, i32),
+    now: Timestamp,
+) {
+    let devices = &found.devices;
+    let summary = found.summary(order.facts.kind);
     let short: Vec<Value> = devices
         .iter()
         .map(|(device, audit)| {
@@ -375,7 +440,12 @@ mod tests {
             event,
             phase: "x".to_owned(),
             devices: vec![],
-            orders: vec![OrderReport { order: order(), failures, in_force: BTreeMap::new() }],
+            orders: vec![OrderReport {
+                order: order(),
+                failures,
+                in_force: BTreeMap::new(),
+                audits: BTreeMap::new(),
+            }],
             confirm_by: None,
         }
     }
@@ -475,6 +545,7 @@ mod tests {
                 order: id,
                 failures,
                 in_force: in_force.map(|(name, found)| (DeviceName::new(name).unwrap(), found)).collect(),
+                audits: BTreeMap::new(),
             });
         }
         let settled = apply(&[&group], &deployments, &orders, now());
@@ -572,6 +643,106 @@ mod tests {
             assert_eq!(event.kind(), "dev.turnup.service.audited.v1");
             assert_eq!(event.data["proposed"]["kind"] == "redeploy", differs);
         }
+    }
+
+    fn audit(config: ConfigAudit, passed: &[bool]) -> DeviceAudit {
+        let difference = Difference {
+            path: "/x/mtu".into(),
+            drift: Drift::Changed,
+            wanted: Some("1".into()),
+            found: Some("2".into()),
+        };
+        let differences = vec![difference; usize::from(config == ConfigAudit::Drifted)];
+        let check = |passed: &bool| CheckResult {
+            name: "up".into(),
+            passed: *passed,
+            evidence: "state is up".into(),
+        };
+        let differences_in_all = differences.len();
+        DeviceAudit { config, differences, differences_in_all, checks: passed.iter().map(check).collect() }
+    }
+
+    #[test]
+    fn change_that_left_drift_marks_the_service_as_an_audit_does() {
+        let (in_sync, drifted) = (audit(ConfigAudit::InSync, &[]), audit(ConfigAudit::Drifted, &[]));
+        let mut done = report(2, 1, DeploymentEvent::Committed, vec![]);
+        done.devices =
+            vec![device("a", InForce::New, Some(in_sync.clone())), device("z", InForce::New, Some(drifted))];
+        let settled = run(OrderKind::Modify, &[done.clone()]);
+        assert_eq!(settled.orders[0].1, OrderState::Completed);
+        let [
+            ServiceChange::Update { sequence: 5, .. },
+            ServiceChange::Audited { summary, sequence: 6, order: by, .. },
+        ] = &settled.services[..]
+        else {
+            panic!("{:?}", settled.services)
+        };
+        assert_eq!((summary.config, summary.state), (ConfigAudit::Drifted, AuditState::NotAudited));
+        assert_eq!(*by, order());
+        let event = &settled.entries[2].event;
+        assert_eq!((event.kind().as_str(), event.sequence), ("dev.turnup.service.audited.v1", 6));
+        assert_eq!(event.data["proposed"]["kind"], "redeploy");
+
+        // What was in sync where it was looked at says nothing of all of the service.
+        done.devices.truncate(1);
+        let settled = run(OrderKind::Modify, &[done.clone()]);
+        assert!(matches!(settled.services[..], [ServiceChange::Update { .. }]), "{:?}", settled.services);
+        // Nor does what was found say anything where the order failed.
+        let refused = Failure::new(FailureClass::Invalid, "drift", "changed by hand");
+        let mut failed = report(2, 1, DeploymentEvent::Rejected, vec![refused]);
+        failed.devices = vec![device("a", InForce::Old, Some(audit(ConfigAudit::Drifted, &[])))];
+        let settled = run(OrderKind::Modify, &[failed]);
+        assert_eq!(settled.orders[0].1, OrderState::Invalid);
+        assert!(matches!(settled.services[..], [ServiceChange::Fail { .. }]), "{:?}", settled.services);
+    }
+
+    #[test]
+    fn checks_that_passed_before_the_confirm_say_that_the_service_is_up() {
+        for kind in [OrderKind::Provision, OrderKind::Modify, OrderKind::Redeploy] {
+            let mut done = report(2, 1, DeploymentEvent::Committed, vec![]);
+            done.devices = ["a", "z"]
+                .map(|name| device(name, InForce::New, Some(audit(ConfigAudit::NotAudited, &[true]))))
+                .into();
+            let settled = run(kind, &[done]);
+            let [_, ServiceChange::Audited { summary, at, devices, sequence, .. }] = &settled.services[..]
+            else {
+                panic!("{kind}: {:?}", settled.services)
+            };
+            assert_eq!((summary.state, summary.config), (AuditState::Up, ConfigAudit::NotAudited));
+            assert_eq!((*at, *sequence), (now(), if kind == OrderKind::Provision { 2 } else { 6 }));
+            assert_eq!(devices[1]["checks"][0]["evidence"], "state is up", "{devices}");
+        }
+    }
+
+    #[test]
+    fn drift_beside_one_order_of_a_group_is_its_services_alone() {
+        let (deployments, mut orders) = world(OrderKind::Modify);
+        let other = OrderId(Uuid::from_u128(12));
+        let mut stored = orders[&order()].clone();
+        stored.facts.id = other;
+        stored.facts.service_id = ServiceId(Uuid::from_u128(112));
+        orders.insert(other, stored);
+        let mut group = report(2, 1, DeploymentEvent::Committed, vec![]);
+        group.devices = vec![device("a", InForce::New, None)];
+        let a = DeviceName::new("a").unwrap();
+        let told = |id, audits| OrderReport {
+            order: id,
+            failures: vec![],
+            in_force: BTreeMap::from([(a.clone(), InForce::New)]),
+            audits,
+        };
+        let found = BTreeMap::from([(a.clone(), audit(ConfigAudit::Drifted, &[]))]);
+        group.orders = vec![told(order(), BTreeMap::new()), told(other, found)];
+        let settled = apply(&[&group], &deployments, &orders, now());
+        let audited: Vec<ServiceId> = settled
+            .services
+            .iter()
+            .filter_map(|change| match change {
+                ServiceChange::Audited { service, .. } => Some(*service),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(audited, [ServiceId(Uuid::from_u128(112))]);
     }
 
     #[test]

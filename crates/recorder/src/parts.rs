@@ -102,7 +102,7 @@ fn merged(
         orders: Vec::new(),
         confirm_by: None,
     };
-    (OrderReport { order, failures, in_force }, change, state)
+    (OrderReport { order, failures, in_force, audits: BTreeMap::new() }, change, state)
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use turnup_core::{
     failure::Failure,
     id::DeploymentId,
-    message::{Body as _, Deployment, DeviceWork, Limits, MAX_BYTES, Part, Purpose, Stage},
+    message::{
+        Body as _, Deployment, DeviceEdit, DeviceWork, Limits, MAX_BYTES, Part, Purpose, Stage, Unreadable,
+    },
     name::{DeviceName, RegionName},
+    nodes::NodeFacts,
     profile::Profiles,
 };
 use turnup_store::{Device, DueOrder, Start};
@@ -62,6 +65,9 @@ pub(crate) fn deployments(
     let start = |(id, (region, devices)): (DeploymentId, (&RegionName, Vec<&DeviceName>))| {
         let work = |name: &DeviceName| {
             let device = field.devices.get(name)?;
+            let mut edits: Vec<DeviceEdit> =
+                parts().filter_map(|parts| parts.edits.get(name).cloned()).collect();
+            let inside = shared_facts(&mut edits);
             Some(DeviceWork {
                 address: device.address.clone(),
                 port: device.port,
@@ -71,7 +77,8 @@ pub(crate) fn deployments(
                 pending_tokens: field.pending_tokens.get(name).cloned().unwrap_or_default(),
                 credential: device.credential.clone(),
                 epoch: field.epochs.get(name).copied().unwrap_or_default() + 1,
-                edits: parts().filter_map(|parts| parts.edits.get(name).cloned()).collect(),
+                edits,
+                inside,
                 before_confirm: parts().find_map(|parts| parts.checks.get(name).cloned()),
                 audit: parts().find_map(|parts| parts.audits.get(name).cloned()),
                 device: name.clone(),
@@ -104,6 +111,16 @@ pub(crate) fn deployments(
     ids.iter().copied().zip(regions).map(start).collect()
 }
 
+/// What YANG says of nodes inside of what the edits' services own, taken out of the edits: it is the same for all of a
+/// device.
+fn shared_facts(edits: &mut [DeviceEdit]) -> NodeFacts {
+    let mut facts = NodeFacts::default();
+    for whole in edits.iter_mut().filter_map(|edit| edit.whole.as_mut()) {
+        facts.add_inside(&std::mem::take(&mut whole.inside));
+    }
+    facts
+}
+
 /// The limits, with time for functional checks before the confirm: confirming begins in the first half of the timer.
 fn limits_for_checks<'p>(limits: Limits, parts: impl Iterator<Item = &'p Parts>) -> Limits {
     let checks = parts.flat_map(|parts| parts.checks.values());
@@ -123,7 +140,7 @@ fn limits_for_checks<'p>(limits: Limits, parts: impl Iterator<Item = &'p Parts>)
 /// One of several orders travels as a [`Part`] that is the whole: a worker of a release that knows no groups, and
 /// would call all of them Invalid for one, can't read that.
 fn encoded(message: &Deployment, stage: Stage) -> Result<Vec<u8>, Vec<Failure>> {
-    let encoded = message.encode().map_err(|error| invalid(error.to_string()))?;
+    let encoded = message.encode().map_err(|error| invalid(too_large(message, &error)))?;
     if stage != Stage::Whole && encoded.len() + Part::WRAPPING > MAX_BYTES {
         return Err(invalid(format!(
             "what is to be done in region {} makes a message of {} bytes, and in an order over several regions at \
@@ -140,6 +157,25 @@ fn encoded(message: &Deployment, stage: Stage) -> Result<Vec<u8>, Vec<Failure>> 
         return Ok(Part::wrap(stage, message.attempt, &encoded));
     }
     Ok(encoded)
+}
+
+/// Why the message can't be sent, and what to do.
+fn too_large(message: &Deployment, error: &Unreadable) -> String {
+    let Unreadable::TooLarge(bytes) = error else { return error.to_string() };
+    let judged =
+        message.devices.iter().flat_map(|work| &work.edits).filter(|edit| edit.whole.is_some()).count();
+    let more = match judged {
+        0 => "",
+        _ => {
+            " (a modify order carries all that the service has and is to have on each of its devices, to find drift)"
+        }
+    };
+    format!(
+        "what is to be done on {} devices in region {} makes a message of {bytes} bytes, and at most {MAX_BYTES} \
+         fit{more}; make the service smaller, or several services of it",
+        message.devices.len(),
+        message.region,
+    )
 }
 
 #[cfg(test)]

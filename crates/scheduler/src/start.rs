@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use turnup_core::{
     audit::{AuditPart, AuditWork, ChecksBeforeConfirm, ConfigWork},
+    drift::OnDrift,
     failure::{Detail, Failure, FailureClass},
     id::ServiceId,
     lease::{Admission, admit_groups},
@@ -255,7 +256,7 @@ pub(crate) fn policy_before_confirm(
     planning::definition(catalogue, wanted.definition, wanted.version).ok()?.before_confirm()
 }
 
-/// The functional checks of the devices that an order changes, rendered for what it wants.
+/// The functional checks of the devices that an order changes or looks at for drift, rendered for what it wants.
 fn checks_before_confirm(
     due: &DueOrder,
     starting: &Starting,
@@ -271,12 +272,13 @@ fn checks_before_confirm(
     let platforms = platforms(due, starting);
     // A device that the service leaves has no endpoint to check.
     let stays = |device: &DeviceName| wanted.endpoints.iter().any(|endpoint| endpoint.device == *device);
+    let of_all_devices = wanted.endpoints.iter().all(|endpoint| parts.edits.contains_key(&endpoint.device));
     for device in parts.edits.keys().filter(|device| stays(device)) {
         let checks =
             definition.checks(due.order.service_id, &attributes, wanted.endpoints, &platforms, device);
         let checks = checks.map_err(|error| invalid(error.to_string()))?;
         let (settle_ms, within_ms) = (ms(policy.settle), ms(policy.within));
-        all.insert(device.clone(), ChecksBeforeConfirm { checks, settle_ms, within_ms });
+        all.insert(device.clone(), ChecksBeforeConfirm { checks, settle_ms, within_ms, of_all_devices });
     }
     Ok(all)
 }
@@ -422,7 +424,7 @@ pub(crate) struct Parts {
     pub(crate) purpose: Purpose,
     /// See [`turnup_core::message::Deployment::past_unknown`].
     pub(crate) past_unknown: bool,
-    /// Edits of the devices that change.
+    /// Edits of the devices that change, and of those that are only looked at for drift.
     pub(crate) edits: BTreeMap<DeviceName, DeviceEdit>,
     pub(crate) audits: BTreeMap<DeviceName, AuditWork>,
     /// Functional checks of changed devices before the change is confirmed.
@@ -467,12 +469,22 @@ impl Parts {
                 "service_id": service, "device": device, "footprint": done.footprint,
                 "nodes": nodes, "shared": shared,
             }));
-            if let Some(edit) = done.edit {
-                edits.insert(device, edit.edit);
+            if let Some(mut edit) = done.edit.map(|edit| edit.edit).or(done.reading) {
+                if due.order.options.approved_plan.is_some() {
+                    only_as_approved(&mut edit);
+                }
+                edits.insert(device, edit);
             }
         }
         let (purpose, audits) = (Purpose::Change, BTreeMap::new());
         Ok(Self { purpose, past_unknown: false, edits, audits, checks: BTreeMap::new(), footprints })
+    }
+}
+
+/// Nothing but the approved plan is deployed, so nothing is repaired along.
+fn only_as_approved(edit: &mut DeviceEdit) {
+    if let Some(whole) = edit.whole.as_mut().filter(|whole| whole.on_drift == OnDrift::Repair) {
+        whole.on_drift = OnDrift::Refuse;
     }
 }
 

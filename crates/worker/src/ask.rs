@@ -141,6 +141,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
     let nothing = Answer {
         worker: shared.assignment.worker_name.clone(),
         failures: Vec::new(),
+        notes: Vec::new(),
         check: None,
         schemas: Vec::new(),
         piece: None,
@@ -235,7 +236,10 @@ async fn put(
             let piece = schemas::fetch_piece(device, name, revision.as_deref(), *from).await?;
             Ok(Answer { piece: Some(piece), ..nothing })
         }
-        Question::TryEdit => device.try_edit(by).await.map(|()| nothing),
+        Question::TryEdit => {
+            device.try_edit(by).await?;
+            Ok(Answer { notes: std::mem::take(&mut device.remarks), ..nothing })
+        }
     }
 }
 
@@ -279,6 +283,7 @@ mod tests {
             let answer = Answer {
                 worker: "w".to_owned(),
                 failures,
+                notes: Vec::new(),
                 check: Some(check(modules)),
                 schemas,
                 piece: None,

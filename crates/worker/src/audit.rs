@@ -129,7 +129,8 @@ impl Config {
     }
 }
 
-fn difference(found: compare::Difference) -> Difference {
+/// A difference as it is told.
+pub(crate) fn difference(found: compare::Difference) -> Difference {
     let value = |text: String| Some(cut(&text, MAX_VALUE_BYTES));
     let (drift, wanted, found_value) = match found.kind {
         DifferenceKind::Missing { wanted } => (Drift::Missing, wanted.and_then(value), None),

@@ -272,7 +272,8 @@ impl Run<'_> {
                     let parts = |d: &mut Device<'_>| Parts {
                         notes: std::mem::take(&mut d.notes),
                         steps: std::mem::take(&mut d.steps),
-                        guarantee: d.guarantee,
+                        guarantee: d.guarantee_reported(),
+                        audits: d.take_audits(),
                         tokens_cancelled: d.tokens_cancelled,
                         remarks: std::mem::take(&mut d.remarks),
                     };

@@ -20,7 +20,7 @@ use turnup_netconf::{
     xml::Element,
 };
 
-use self::locks::LockSet;
+use self::{drift::Judged, locks::LockSet};
 use crate::{
     classify::{self, Step, shorten},
     credential,
@@ -33,6 +33,7 @@ use crate::{
     work::Work,
 };
 
+mod drift;
 mod for_good;
 mod locks;
 mod look;
@@ -116,6 +117,8 @@ pub(crate) struct Device<'a> {
     pub(crate) guarantee: Option<Guarantee>,
     /// What was there before the edit.
     snapshot: Option<Element>,
+    /// What is known of drift.
+    judged: Judged,
     /// An earlier worker has left a part of the edit in force, so that the snapshot is no state to go back to.
     is_partial: bool,
     /// When the provisional commit was sent.
@@ -152,6 +155,7 @@ impl<'a> Device<'a> {
             lost_sessions: Vec::new(),
             guarantee: None,
             snapshot: None,
+            judged: Judged::default(),
             is_partial: false,
             committed_at: None,
             waited: false,
@@ -171,6 +175,11 @@ impl<'a> Device<'a> {
     /// The same device, of which less is wanted.
     pub(crate) fn needing(self, needs: Needs) -> Self {
         Self { needs, ..self }
+    }
+
+    /// How it was changed, as it is reported.
+    pub(crate) fn guarantee_reported(&self) -> Option<Guarantee> {
+        self.guarantee.filter(|_| !self.only_reads())
     }
 
     /// Its name.

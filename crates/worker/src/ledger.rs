@@ -145,6 +145,7 @@ impl<'a> Ledger<'a> {
                 epoch,
                 edits,
                 before_confirm: work.before_confirm.clone(),
+                inside: work.inside.clone(),
                 audit: None,
             };
             (place, work)
@@ -172,6 +173,7 @@ impl<'a> Ledger<'a> {
         sight.notes.truncate(MAX_FAILURES);
         sight.guarantee = told.guarantee.or(sight.guarantee);
         sight.tokens_cancelled |= told.tokens_cancelled;
+        sight.audits.extend(told.audits);
         for remark in told.remarks {
             if sight.remarks.len() < MAX_FAILURES && !sight.remarks.contains(&remark) {
                 sight.remarks.push(remark);
@@ -399,7 +401,16 @@ impl<'a> Ledger<'a> {
         for order in orders {
             let Some(id) = self.deployment.orders.get(*order).copied() else { continue };
             let in_force = |place: usize| known.get(&(place, id)).copied().unwrap_or(InForce::Unknown);
-            let own: BTreeSet<InForce> = self.places[*order].iter().map(|place| in_force(*place)).collect();
+            // Where it changes nothing, nothing tells whether it is in force.
+            let only_reads = |place: &usize| {
+                let mut edits = self.deployment.devices.get(*place).into_iter().flat_map(|work| &work.edits);
+                edits.any(|edit| edit.order == id && edit.only_reads())
+            };
+            let changing = self.places[*order].iter().filter(|place| !only_reads(place));
+            let own: BTreeSet<InForce> = changing.map(|place| in_force(*place)).collect();
+            if own.is_empty() {
+                continue;
+            }
             if own.contains(&InForce::Unknown) {
                 let mut failures = self.failures_of(*order, &at, |_| true);
                 if failures.is_empty() {
@@ -408,7 +419,7 @@ impl<'a> Ledger<'a> {
                 }
                 self.end(*order, failures, in_force);
             } else if own.iter().all(|found| *found == InForce::New) {
-                self.end(*order, Vec::new(), in_force);
+                self.end(*order, Vec::new(), |_| InForce::New);
             } else if own.iter().any(|found| *found != InForce::Old) {
                 let own: BTreeMap<usize, InForce> =
                     self.places[*order].iter().map(|place| (*place, in_force(*place))).collect();
@@ -455,7 +466,11 @@ impl<'a> Ledger<'a> {
         let mut fitting = part.iter().filter(|order| {
             let id = self.deployment.orders.get(**order);
             let mut own = work.edits.iter().filter(|edit| Some(&edit.order) == id);
-            own.any(|edit| needles.iter().all(|needle| edit.edit.contains(needle)))
+            own.any(|edit| {
+                let whole = edit.whole.as_ref().map(|whole| &whole.before);
+                let mut texts = std::iter::once(&edit.edit).chain(whole);
+                texts.any(|text| needles.iter().all(|needle| text.contains(needle)))
+            })
         });
         let first = fitting.next().copied();
         first.filter(|_| fitting.next().is_none())
@@ -466,12 +481,16 @@ impl<'a> Ledger<'a> {
         let Self { deployment, places, fates, sights, .. } = self;
         let mut known: Vec<BTreeSet<InForce>> = vec![BTreeSet::new(); sights.len()];
         let mut told: Vec<Vec<Failure>> = vec![Vec::new(); sights.len()];
+        let mut sights = sights;
         let mut orders = Vec::with_capacity(fates.len());
         for ((order, fate), places) in deployment.orders.iter().zip(fates).zip(places) {
             let Fate { failures, in_force } = fate
                 .unwrap_or_else(|| Fate { failures: vec![undone(phase, &[])], in_force: BTreeMap::new() });
+            let mut audits = BTreeMap::new();
             for place in places {
                 let Some(device) = deployment.devices.get(place).map(|work| &work.device) else { continue };
+                let audit = sights.get_mut(place).and_then(|sight| sight.audits.remove(order));
+                audits.extend(audit.filter(|_| failures.is_empty()).map(|audit| (device.clone(), audit)));
                 known[place].insert(in_force.get(device).copied().unwrap_or(InForce::Unknown));
                 let own = failures.iter().filter(|failure| failure.device.as_ref() == Some(device));
                 for failure in own {
@@ -480,7 +499,7 @@ impl<'a> Ledger<'a> {
                     }
                 }
             }
-            orders.push(OrderReport { order: *order, failures, in_force });
+            orders.push(OrderReport { order: *order, failures, in_force, audits });
         }
         let devices = deployment.devices.iter().zip(sights).zip(known.into_iter().zip(told));
         let devices: Vec<DeviceReport> = devices

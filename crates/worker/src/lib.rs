@@ -50,6 +50,7 @@ mod serve;
 mod settings;
 mod transcript;
 mod unite;
+mod whole;
 mod work;
 
 #[cfg(test)]

@@ -42,6 +42,13 @@ impl Nodes {
     }
 }
 
+impl Nodes {
+    /// Whether the types of all leaves are known.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.facts.typed
+    }
+}
+
 impl Model for Nodes {
     fn list_keys(&self, path: &str) -> Option<&[String]> {
         self.keys.list_keys(path)

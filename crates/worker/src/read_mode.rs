@@ -13,6 +13,8 @@ pub(crate) struct ReadOptions {
     with_defaults: Option<WithDefaultsMode>,
     /// The answer shows only what was set.
     only_set: bool,
+    /// The answer shows all defaults, and not which values are.
+    shows_defaults: bool,
 }
 
 impl ReadOptions {
@@ -21,14 +23,14 @@ impl ReadOptions {
     ///
     /// `chosen`: what the platform's profile says instead.
     pub(crate) fn of(can: &Capabilities, chosen: WithDefaults) -> Self {
-        let asked = |mode| Self { with_defaults: Some(mode), only_set: mode == WithDefaultsMode::Explicit };
+        let asked = |mode| Self::asked(mode);
         match chosen {
             WithDefaults::AsOffered => Self::as_offered(can),
             WithDefaults::NotAsked => Self::default(),
             WithDefaults::Explicit => asked(WithDefaultsMode::Explicit),
             WithDefaults::ReportAllTagged => asked(WithDefaultsMode::ReportAllTagged),
             WithDefaults::ReportAll => asked(WithDefaultsMode::ReportAll),
-            WithDefaults::Trim => Self { with_defaults: Some(WithDefaultsMode::Trim), only_set: true },
+            WithDefaults::Trim => Self { only_set: true, ..asked(WithDefaultsMode::Trim) },
         }
     }
 
@@ -36,20 +38,32 @@ impl ReadOptions {
         let Some(modes) = can.with_defaults() else { return Self::default() };
         let offers = |mode: &str| modes.also_supported.iter().any(|offered| offered == mode);
         let basic = modes.basic_mode.as_str();
-        let asked = |mode| Self { with_defaults: Some(mode), only_set: mode == WithDefaultsMode::Explicit };
         match basic {
-            "explicit" => Self { with_defaults: None, only_set: true },
-            _ if offers("explicit") => asked(WithDefaultsMode::Explicit),
-            _ if offers("report-all-tagged") => asked(WithDefaultsMode::ReportAllTagged),
-            "report-all" => Self::default(),
-            _ if offers("report-all") => asked(WithDefaultsMode::ReportAll),
-            basic => Self { with_defaults: None, only_set: basic == "trim" },
+            "explicit" => Self { only_set: true, ..Self::default() },
+            _ if offers("explicit") => Self::asked(WithDefaultsMode::Explicit),
+            _ if offers("report-all-tagged") => Self::asked(WithDefaultsMode::ReportAllTagged),
+            "report-all" => Self { shows_defaults: true, ..Self::default() },
+            _ if offers("report-all") => Self::asked(WithDefaultsMode::ReportAll),
+            basic => Self { only_set: basic == "trim", ..Self::default() },
+        }
+    }
+
+    fn asked(mode: WithDefaultsMode) -> Self {
+        Self {
+            with_defaults: Some(mode),
+            only_set: mode == WithDefaultsMode::Explicit,
+            shows_defaults: mode == WithDefaultsMode::ReportAll,
         }
     }
 
     /// Whether the answer shows only what was set.
     pub(crate) fn only_set(self) -> bool {
         self.only_set
+    }
+
+    /// Whether the answer shows all defaults, and not which values are.
+    pub(crate) fn shows_defaults(self) -> bool {
+        self.shows_defaults
     }
 
     /// The `get-config` of running.

@@ -24,6 +24,7 @@ use turnup_core::{
 use crate::{
     audit::{cut, on_paper},
     progress::{self, Progress},
+    whole::Audits,
 };
 
 /// The phase of an audit.
@@ -54,6 +55,8 @@ pub(crate) struct Known {
     pub(crate) tokens_cancelled: bool,
     /// What was found out about it on the way.
     pub(crate) remarks: Vec<String>,
+    /// What was found of the orders' services.
+    pub(crate) audits: Audits,
 }
 
 /// What a device of a transaction has to tell besides what is in force.
@@ -64,6 +67,7 @@ pub(crate) struct Parts {
     pub(crate) guarantee: Option<Guarantee>,
     pub(crate) tokens_cancelled: bool,
     pub(crate) remarks: Vec<String>,
+    pub(crate) audits: Audits,
 }
 
 /// What an audit has seen of one device.
@@ -129,8 +133,17 @@ impl Ending {
         let devices: Vec<DeviceReport> = known
             .into_iter()
             .map(|known| {
-                let Known { device, in_force, failures, notes, steps, guarantee, tokens_cancelled, remarks } =
-                    known;
+                let Known {
+                    device,
+                    in_force,
+                    failures,
+                    notes,
+                    steps,
+                    guarantee,
+                    tokens_cancelled,
+                    remarks,
+                    audits,
+                } = known;
                 let mut failures = if committed { Vec::new() } else { failures };
                 if in_force == InForce::Old && failures.is_empty() {
                     failures.push(undone(phase, &culprits));
@@ -142,7 +155,7 @@ impl Ending {
                     in_force,
                     steps,
                     failures,
-                    audit: None,
+                    audit: of_one(deployment, audits),
                     guarantee,
                     tokens_cancelled,
                     remarks,
@@ -169,7 +182,7 @@ impl Ending {
                     }
                 }
                 let in_force = own.iter().map(|report| (report.device.clone(), report.in_force)).collect();
-                OrderReport { order: *order, failures, in_force }
+                OrderReport { order: *order, failures, in_force, audits: BTreeMap::new() }
             })
             .collect();
         Self { event: settle::outcome(&devices, &orders), phase, devices, orders, confirm_by: None }
@@ -186,7 +199,7 @@ impl Ending {
         let known = deployment.devices.iter().zip(transaction.seats()).enumerate();
         let known = known.map(|(at, (work, seat))| {
             let Seat { in_force, failures, .. } = seat;
-            let Parts { notes, steps, guarantee, tokens_cancelled, remarks } = parts(at);
+            let Parts { notes, steps, guarantee, tokens_cancelled, remarks, audits } = parts(at);
             Known {
                 device: work.device.clone(),
                 in_force: *in_force,
@@ -196,6 +209,7 @@ impl Ending {
                 guarantee,
                 tokens_cancelled,
                 remarks,
+                audits,
             }
         });
         let ending = Self::of(deployment, phase, known.collect());
@@ -210,13 +224,13 @@ impl Ending {
         mut parts: impl FnMut(usize) -> Parts,
     ) -> Self {
         let devices = deployment.devices.iter().enumerate().map(|(at, work)| {
-            let Parts { notes, steps, guarantee, tokens_cancelled, remarks } = parts(at);
+            let Parts { notes, steps, guarantee, tokens_cancelled, remarks, audits } = parts(at);
             DeviceReport {
                 device: work.device.clone(),
                 in_force: InForce::Provisional,
                 steps,
                 failures: notes.into_iter().map(|failure| failure.at(work.device.clone())).collect(),
-                audit: None,
+                audit: of_one(deployment, audits),
                 guarantee,
                 tokens_cancelled,
                 remarks,
@@ -249,6 +263,7 @@ impl Ending {
             guarantee: None,
             tokens_cancelled: false,
             remarks: Vec::new(),
+            audits: Audits::new(),
         });
         let known = known.collect();
         Self::of(deployment, "check", known)
@@ -273,6 +288,7 @@ impl Ending {
             order: *order,
             failures: Vec::new(),
             in_force: BTreeMap::new(),
+            audits: BTreeMap::new(),
         });
         let orders: Vec<OrderReport> = orders.collect();
         Self { event: settle::outcome(&devices, &orders), phase: AUDIT, devices, orders, confirm_by: None }
@@ -297,6 +313,7 @@ impl Ending {
             guarantee: None,
             tokens_cancelled: false,
             remarks: Vec::new(),
+            audits: Audits::new(),
         });
         Self::of(deployment, "confirm", known.collect())
     }
@@ -332,7 +349,12 @@ fn shorten_failures(failures: &mut Vec<Failure>, bytes: usize) {
 /// Cuts what was found at a device short. How many differences there are in all stays.
 fn shorten(report: &mut DeviceReport, (differences, bytes): (usize, usize)) {
     shorten_failures(&mut report.failures, bytes);
-    let Some(audit) = &mut report.audit else { return };
+    if let Some(audit) = &mut report.audit {
+        shorten_audit(audit, (differences, bytes));
+    }
+}
+
+fn shorten_audit(audit: &mut DeviceAudit, (differences, bytes): (usize, usize)) {
     audit.differences.truncate(differences);
     for difference in &mut audit.differences {
         difference.path = cut(&difference.path, bytes.max(SHORTEST));
@@ -342,6 +364,14 @@ fn shorten(report: &mut DeviceReport, (differences, bytes): (usize, usize)) {
     }
     for check in &mut audit.checks {
         check.evidence = cut(&check.evidence, bytes);
+    }
+}
+
+/// What was found of the service of a deployment's only order.
+fn of_one(deployment: &Deployment, audits: Audits) -> Option<DeviceAudit> {
+    match deployment.orders[..] {
+        [order] => audits.into_iter().find(|(of, _)| *of == order).map(|(_, audit)| audit),
+        _ => None,
     }
 }
 
@@ -418,7 +448,10 @@ impl Reporter {
                         break;
                     }
                     devices.iter_mut().for_each(|report| shorten(report, most));
-                    orders.iter_mut().for_each(|report| shorten_failures(&mut report.failures, most.1));
+                    for report in &mut orders {
+                        shorten_failures(&mut report.failures, most.1);
+                        report.audits.values_mut().for_each(|audit| shorten_audit(audit, most));
+                    }
                     result = message(&devices, &orders);
                 }
                 result
@@ -499,7 +532,12 @@ mod tests {
         let device = DeviceName::new("pe1").unwrap();
         let undone =
             Failure::new(FailureClass::Undone, "edit-config", "undone").at(DeviceName::new("pe2").unwrap());
-        let order = |order, failures| OrderReport { order, failures, in_force: BTreeMap::new() };
+        let order = |order, failures| OrderReport {
+            order,
+            failures,
+            in_force: BTreeMap::new(),
+            audits: BTreeMap::new(),
+        };
         let mut ending = Ending {
             event: DeploymentEvent::Rejected,
             phase: "prepare",
@@ -543,6 +581,7 @@ mod tests {
             keys: Default::default(),
             nodes: turnup_core::nodes::NodeFacts::default(),
             joint: Vec::new(),
+            whole: None,
         };
         DeviceWork {
             device: DeviceName::new(name).unwrap(),
@@ -555,6 +594,7 @@ mod tests {
             profile: Default::default(),
             pending_tokens: Vec::new(),
             before_confirm: None,
+            inside: turnup_core::nodes::NodeFacts::default(),
             edits: orders.iter().map(edit).collect(),
             audit: None,
         }
@@ -585,6 +625,7 @@ mod tests {
             guarantee: None,
             tokens_cancelled: false,
             remarks: Vec::new(),
+            audits: Audits::new(),
         });
         Ending::of(&deployment(), "undo", known.collect())
     }
@@ -656,6 +697,7 @@ mod tests {
             guarantee: None,
             tokens_cancelled: false,
             remarks: Vec::new(),
+            audits: Audits::new(),
         });
         let ended = Ending::of(&deployment, "undo", known.into());
         let message = reporter().ended(1, ended).unwrap();

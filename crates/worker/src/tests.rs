@@ -4,6 +4,7 @@
 mod audits;
 mod crash;
 mod doubt;
+mod drift;
 mod edits;
 mod failures;
 mod groups;

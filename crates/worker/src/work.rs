@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use turnup_core::{
+    id::OrderId,
     message::{Condition, DeviceEdit, DeviceWork, InForce},
     profile::WithDefaults,
 };
@@ -23,7 +24,12 @@ use crate::{
     nodes::Nodes,
     read_mode::ReadOptions,
     unite::{Of, unite},
+    whole::Whole,
 };
+
+mod drift;
+
+pub(crate) use drift::Repair;
 
 /// Why a deployment can't be carried out as it was written.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +62,8 @@ pub(crate) struct Work {
     pub(crate) save_rpc: Option<Element>,
     edit: Vec<Element>,
     inverse: Vec<Element>,
+    /// No edit changes anything.
+    only_reads: bool,
     filter: Filter,
     goals: Vec<Goal>,
     /// What all goals know of nodes.
@@ -67,9 +75,12 @@ pub(crate) struct Work {
 /// What one edit wants, and what was there before.
 #[derive(Debug)]
 struct Goal {
+    order: OrderId,
     after: Wanted,
     before: Wanted,
     nodes: Nodes,
+    /// All of the order's service, where drift is looked for.
+    whole: Option<Whole>,
 }
 
 #[derive(Debug)]
@@ -110,9 +121,7 @@ impl Work {
         for edit in &work.edits {
             forward.extend(fragment("edit", edit, &edit.edit)?.into_children());
             filter.extend(fragment("filter", edit, &edit.filter)?.into_children());
-            let after = Wanted::new("condition after", edit, &edit.after)?;
-            let before = Wanted::new("condition before", edit, &edit.before)?;
-            goals.push(Goal { after, before, nodes: Nodes::new(&edit.keys, &edit.nodes) });
+            goals.push(Goal::new(work, edit)?);
         }
         // What was done last is undone first.
         for edit in work.edits.iter().rev() {
@@ -141,6 +150,7 @@ impl Work {
             save_rpc,
             edit: forward,
             inverse,
+            only_reads: !work.edits.is_empty() && work.edits.iter().all(DeviceEdit::only_reads),
             filter: Filter::Subtree(filter),
             goals,
             nodes,
@@ -152,33 +162,40 @@ impl Work {
     /// the edits touch: where it knows no `remove`, that decides.
     pub(crate) fn edit(
         &self,
-        direction: Direction,
+        (direction, repair): (Direction, Option<&Repair>),
         can: &Capabilities,
         target: Datastore,
         data: &Element,
     ) -> Operation {
         let test = can.validate().then_some(TestOption::TestThenSet);
-        Operation::edit_config(self.edit_config(direction, can, target, data, test))
+        let config = self.config(direction, repair);
+        Operation::edit_config(self.edit_config(config, can, target, data, test))
     }
 
     /// The `edit-config` that only tests the edit of running; for devices with `:validate:1.1`.
-    pub(crate) fn test(&self, can: &Capabilities, data: &Element) -> Operation {
+    pub(crate) fn test(&self, repair: Option<&Repair>, can: &Capabilities, data: &Element) -> Operation {
+        let config = self.config(Direction::Forward, repair);
         let test = Some(TestOption::TestOnly);
-        Operation::edit_config(self.edit_config(Direction::Forward, can, Datastore::Running, data, test))
+        Operation::edit_config(self.edit_config(config, can, Datastore::Running, data, test))
+    }
+
+    fn config<'w>(&'w self, direction: Direction, repair: Option<&'w Repair>) -> &'w [Element] {
+        match (direction, repair) {
+            (Direction::Forward, None) => &self.edit,
+            (Direction::Back, None) => &self.inverse,
+            (Direction::Forward, Some(repair)) => &repair.forward,
+            (Direction::Back, Some(repair)) => &repair.back,
+        }
     }
 
     fn edit_config(
         &self,
-        direction: Direction,
+        config: &[Element],
         can: &Capabilities,
         target: Datastore,
         data: &Element,
         test_option: Option<TestOption>,
     ) -> EditConfig {
-        let config = match direction {
-            Direction::Forward => &self.edit,
-            Direction::Back => &self.inverse,
-        };
         let config = activated(config, data, &self.nodes);
         let config = match can.base_1_1() {
             true => config,
@@ -193,11 +210,12 @@ impl Work {
     }
 
     /// Whether there is nothing to be edited in this direction.
-    pub(crate) fn changes_nothing(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::Forward => self.edit.is_empty(),
-            Direction::Back => self.inverse.is_empty(),
-        }
+    pub(crate) fn changes_nothing(&self, direction: Direction, repair: Option<&Repair>) -> bool {
+        self.config(direction, repair).is_empty()
+    }
+
+    fn how_read(&self) -> ReadOptions {
+        self.read_options.get().copied().unwrap_or_default()
     }
 
     /// From now on, [`Self::read`] reads as is best for a device with these capabilities. The first call counts:
@@ -208,7 +226,7 @@ impl Work {
 
     /// The `get-config` of what the edits touch, in running.
     pub(crate) fn read(&self) -> Operation {
-        self.read_with(self.read_options.get().copied().unwrap_or_default())
+        self.read_with(self.how_read())
     }
 
     /// The same, read in a certain way.
@@ -256,10 +274,32 @@ impl Work {
 }
 
 impl Goal {
+    fn new(work: &DeviceWork, edit: &DeviceEdit) -> Result<Self, BadWork> {
+        let mut facts = edit.nodes.clone();
+        facts.add_inside(&work.inside);
+        let whole = match &edit.whole {
+            None => None,
+            Some(whole) => {
+                facts.add_inside(&whole.inside);
+                let before = fragment("service as it was", edit, &whole.before)?;
+                let rewrite = whole.rewrite.as_ref().unwrap_or(&edit.edit);
+                let rewrite = fragment("service as it is to be", edit, rewrite)?;
+                Some(Whole::new(whole, before, rewrite))
+            }
+        };
+        Ok(Self {
+            order: edit.order,
+            after: Wanted::new("condition after", edit, &edit.after)?,
+            before: Wanted::new("condition before", edit, &edit.before)?,
+            nodes: Nodes::new(&edit.keys, &facts),
+            whole,
+        })
+    }
+
     /// Whether the data is as it was before the edit. An edit that changes nothing but how a value of an
     /// unknown kind is written, such as a name from `01` to `1`, is known by the very text.
     fn is_as_before(&self, data: &Element) -> bool {
-        let Self { after, before, nodes } = self;
+        let Self { after, before, nodes, .. } = self;
         before.holds(data, nodes)
             && !(after.holds(data, nodes)
                 && after.holds_as_written(data, nodes)
@@ -351,7 +391,9 @@ mod tests {
             let name = format!("<p xmlns=\"urn:a\"><description>{text}</description></p>");
             Wanted::Contains(parse(&name).unwrap())
         };
-        let goal = Goal { after: contains("100"), before: contains("0100"), nodes: Nodes::default() };
+        let order = OrderId(uuid::Uuid::nil());
+        let nodes = Nodes::default();
+        let goal = Goal { order, after: contains("100"), before: contains("0100"), nodes, whole: None };
         let data =
             |text: &str| parse(&format!("<p xmlns=\"urn:a\"><description>{text}</description></p>")).unwrap();
         assert!(goal.is_as_before(&data("0100")));

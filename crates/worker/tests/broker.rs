@@ -147,6 +147,7 @@ fn deployment() -> Deployment {
         profile: Default::default(),
         pending_tokens: Vec::new(),
         before_confirm: None,
+        inside: turnup_core::nodes::NodeFacts::default(),
         edits: vec![],
         audit: None,
     };
@@ -510,6 +511,7 @@ impl Site {
             profile: Default::default(),
             pending_tokens: Vec::new(),
             before_confirm: None,
+            inside: turnup_core::nodes::NodeFacts::default(),
             edits: vec![edit(order)],
             audit: None,
         }
@@ -546,5 +548,6 @@ fn edit(order: OrderId) -> DeviceEdit {
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
         nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
+        whole: None,
     }
 }

@@ -139,6 +139,8 @@ struct Tried {
     ok: bool,
     worker: Option<String>,
     failures: Vec<Failure>,
+    /// What was found that does not stand in the order's way.
+    notes: Vec<String>,
 }
 
 /// Whether the devices are to be asked. Their candidates are locked for a moment, so it takes the right to
@@ -299,8 +301,8 @@ async fn plan(
     let mut edits = BTreeMap::new();
     let mut devices = Vec::with_capacity(plan.devices.len());
     for (device, done) in plan.devices {
-        if let Some(edit) = &done.edit {
-            edits.insert(device.clone(), edit.edit.clone());
+        if let Some(edit) = done.edit.as_ref().map(|edit| &edit.edit).or(done.reading.as_ref()) {
+            edits.insert(device.clone(), edit.clone());
         }
         let before = present.get(&device);
         devices.push(shown(task.kind, device, done, before));
@@ -431,6 +433,7 @@ async fn try_one(
         ok: false,
         worker: None,
         failures: vec![Failure::new(class, PHASE, message).at(name.clone())],
+        notes: Vec::new(),
     };
     let Some(device) = inventory.devices.get(&name) else {
         return failed(FailureClass::Misconfigured, inventory.unknown(&name));
@@ -442,6 +445,7 @@ async fn try_one(
             ok: answer.failures.is_empty(),
             worker: Some(answer.worker),
             failures: answer.failures,
+            notes: answer.notes,
         },
         Err(why @ (Unanswered::Late { .. } | Unanswered::Away(_))) => {
             failed(FailureClass::Unreachable, why.to_string())

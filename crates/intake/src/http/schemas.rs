@@ -462,6 +462,7 @@ fn plan() -> Value {
     plan["properties"]["corrects"]["description"] = json!("The Invalid order that the new one would correct");
     plan["properties"]["on_device"] = list(object(json!({
         "device": text, "ok": truth, "worker": maybe, "failures": list(json!({"type": "object"})),
+        "notes": list(text.clone()),
     })));
     plan
 }

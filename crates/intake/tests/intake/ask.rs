@@ -50,7 +50,14 @@ async fn worker(scope: &Scope, answer: impl Fn(Ask) -> Answer + Send + 'static) 
 }
 
 fn answer() -> Answer {
-    Answer { worker: "w1".to_owned(), failures: Vec::new(), check: None, schemas: Vec::new(), piece: None }
+    Answer {
+        worker: "w1".to_owned(),
+        failures: Vec::new(),
+        notes: Vec::new(),
+        check: None,
+        schemas: Vec::new(),
+        piece: None,
+    }
 }
 
 fn module(name: &str) -> Module {

@@ -9,6 +9,7 @@ mod audits;
 mod bundles;
 mod by_path;
 mod device;
+mod drift;
 mod folder;
 mod golden;
 mod lives;

@@ -116,7 +116,12 @@ impl World {
             phase: "x".to_owned(),
             devices,
             // As workers write it, and for nothing: of a part it says too little.
-            orders: vec![OrderReport { order: ORDER, failures: vec![], in_force: Default::default() }],
+            orders: vec![OrderReport {
+                order: ORDER,
+                failures: vec![],
+                in_force: Default::default(),
+                audits: BTreeMap::new(),
+            }],
             confirm_by: (event == DeploymentEvent::Prepared).then(|| in_s(60)).flatten(),
         }
     }
@@ -336,6 +341,36 @@ fn an_audit_ends_with_what_was_seen_in_all_regions() {
     let names: Vec<&serde_json::Value> =
         devices.as_array().unwrap().iter().map(|device| &device["device"]).collect();
     assert_eq!(names, ["west", "east"]);
+}
+
+#[test]
+fn what_was_found_when_preparing_is_told_when_it_is_confirmed() {
+    let mut world = World::new(OrderKind::Modify, Stage::Prepare);
+    let audit = DeviceAudit {
+        config: ConfigAudit::Drifted,
+        differences: vec![],
+        differences_in_all: 1,
+        checks: vec![],
+    };
+    let found = DeviceReport {
+        audit: Some(audit),
+        remarks: vec!["drift".to_owned()],
+        ..device(EAST, InForce::Provisional, &[])
+    };
+    let (west, east) = (world.prepared(WEST), world.report(EAST, DeploymentEvent::Prepared, vec![found]));
+    world.apply(&[&west, &east]);
+    let confirmed = |world: &World, id| world.says(id, DeploymentEvent::Committed, InForce::New, &[]);
+    let (west, east) = (confirmed(&world, WEST), confirmed(&world, EAST));
+    let end = world.apply(&[&east, &west]);
+    assert_eq!(end.orders, [(ORDER, OrderState::Completed, 4, vec![])]);
+    let [ServiceChange::Update { .. }, ServiceChange::Audited { summary, devices, .. }] = &end.services[..]
+    else {
+        panic!("{end:?}")
+    };
+    assert_eq!(summary.config, ConfigAudit::Drifted);
+    assert_eq!(devices[0]["device"], "east");
+    let told = end.deployments.iter().find(|change| change.id == EAST).unwrap();
+    assert_eq!(told.devices[0].remarks, ["drift"], "the deployment shows it as well");
 }
 
 /// All that two parts can answer to what they are told: the order ends once, in force in both regions or, as

@@ -80,7 +80,12 @@ fn ended(event: DeploymentEvent, classes: &[FailureClass], devices: Vec<DeviceRe
         event,
         phase: "prepare".to_owned(),
         devices,
-        orders: vec![OrderReport { order: id(2), failures, in_force: BTreeMap::new() }],
+        orders: vec![OrderReport {
+            order: id(2),
+            failures,
+            in_force: BTreeMap::new(),
+            audits: BTreeMap::new(),
+        }],
         confirm_by: None,
     }
 }
@@ -196,7 +201,7 @@ fn of_a_group_only_who_failed_is_tried_again() {
     };
     report.orders[0].in_force = own(&[("a", InForce::Old), ("z", InForce::Old)]);
     let in_force = own(&[("a", InForce::New)]);
-    report.orders.push(OrderReport { order: id(3), failures: vec![], in_force });
+    report.orders.push(OrderReport { order: id(3), failures: vec![], in_force, audits: BTreeMap::new() });
     let settled =
         run(vec![stored(2, OrderKind::Provision, 0), stored(3, OrderKind::Provision, 0)], &[report]);
     let states: Vec<_> = settled.orders.iter().map(|(id, state, ..)| (*id, *state)).collect();
@@ -211,7 +216,7 @@ fn of_a_group_in_doubt_those_are_tried_again_of_whom_all_is_known() {
     let own = |name: &str, found| std::iter::once((DeviceName::new(name).unwrap(), found)).collect();
     report.orders[0].in_force = own("a", InForce::Old);
     let (failures, in_force) = (report.orders[0].failures.clone(), own("z", InForce::Unknown));
-    report.orders.push(OrderReport { order: id(3), failures, in_force });
+    report.orders.push(OrderReport { order: id(3), failures, in_force, audits: BTreeMap::new() });
     let settled =
         run(vec![stored(2, OrderKind::Provision, 0), stored(3, OrderKind::Provision, 0)], &[report]);
     assert_eq!(settled.retries.iter().map(|retry| retry.order).collect::<Vec<_>>(), [id(2)]);

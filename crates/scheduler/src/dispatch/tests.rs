@@ -80,6 +80,7 @@ fn edit(text: &str) -> DeviceEdit {
         keys: BTreeMap::new(),
         nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
+        whole: None,
     }
 }
 

@@ -156,6 +156,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         keys: BTreeMap::new(),
         nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
+        whole: None,
     };
     let devices = due.devices.iter().map(|name| DeviceWork {
         device: name.clone(),
@@ -168,6 +169,7 @@ pub(crate) fn deployment(due: &DueOrder, starting: &Starting) -> Start {
         profile: Default::default(),
         pending_tokens: Vec::new(),
         before_confirm: None,
+        inside: turnup_core::nodes::NodeFacts::default(),
         edits: vec![edit(name)],
         audit: None,
     });

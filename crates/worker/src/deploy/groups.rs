@@ -202,7 +202,8 @@ fn parts_of(device: &mut Device<'_>) -> Parts {
     Parts {
         notes: std::mem::take(&mut device.notes),
         steps: std::mem::take(&mut device.steps),
-        guarantee: device.guarantee,
+        guarantee: device.guarantee_reported(),
+        audits: device.take_audits(),
         tokens_cancelled: device.tokens_cancelled,
         remarks: std::mem::take(&mut device.remarks),
     }

@@ -1,6 +1,8 @@
 //! Devices whose commits don't go back by themselves: changed for good, read back, and where the answer is
 //! lost, found out on a new session before anything else is decided.
 
+use std::sync::{Mutex, PoisonError};
+
 use tokio::time::Instant;
 use turnup_core::{
     failure::{Failure, FailureClass},
@@ -27,18 +29,20 @@ impl Device<'_> {
         if self.guarantee != Some(Guarantee::WritableRunning) {
             return (Step::Commit, Some(Operation::commit()));
         }
-        let can = self.capabilities().filter(|_| !self.work.changes_nothing(direction));
-        (Step::Edit, can.map(|can| self.work.edit(direction, can, Datastore::Running, data)))
+        let repair = self.judged.repair.as_ref();
+        let can = self.capabilities().filter(|_| !self.work.changes_nothing(direction, repair));
+        (Step::Edit, can.map(|can| self.work.edit((direction, repair), can, Datastore::Running, data)))
     }
 
     /// Has the edit of running tested, where the device can test without setting (`:validate:1.1`): so most
     /// refusals come before any device is changed. What else it answers is no refusal of the edit.
     pub(super) async fn test_edit(&mut self, data: &Element, by: Instant) -> Result<(), Vec<Failure>> {
-        let nothing = self.work.changes_nothing(Direction::Forward);
+        let repair = self.judged.repair.as_ref();
+        let nothing = self.work.changes_nothing(Direction::Forward, repair);
         let Some(can) = self.capabilities().filter(|can| can.validate_1_1() && !nothing) else {
             return Ok(());
         };
-        let test = self.work.test(can, data);
+        let test = self.work.test(repair, can, data);
         let replies = self.send(Step::Edit.name(), &[test], by).await;
         let replies = replies.map_err(|failure| vec![classify::of_silence(Step::Edit, &failure)])?;
         let refused = replies.iter().filter(|reply| reply.is_error());
@@ -90,13 +94,17 @@ impl Device<'_> {
         match refused {
             // Where nothing is rolled back, a part may be in force.
             Some(failures) => Answer::Failed { failures, touched: !self.is_as_before(data, had_new) },
-            None if self.work.after(data) => Answer::Done,
-            None => {
-                let difference = classify::shorten(&self.work.difference(data));
-                let text = format!("the device answered ok, but reading back shows that {difference}");
-                let failures = vec![Failure::new(FailureClass::BrokenPeer, Step::Check.name(), text)];
-                Answer::Failed { failures, touched: true }
-            }
+            None => match self.not_in_force(data) {
+                None => {
+                    self.note_left(data);
+                    Answer::Done
+                }
+                Some(difference) => {
+                    let text = format!("the device answered ok, but reading back shows that {difference}");
+                    let failures = vec![Failure::new(FailureClass::BrokenPeer, Step::Check.name(), text)];
+                    Answer::Failed { failures, touched: true }
+                }
+            },
         }
     }
 
@@ -108,17 +116,24 @@ impl Device<'_> {
         // like there.
         let by = self.job.forward_by.min(Instant::now() + self.job.half_of_timer());
         let nothing = |_: &Self| Vec::new();
-        self.until_known(step, nothing, by, |device, finding| {
+        let seen = Mutex::new(None);
+        let answer = self.until_known(step, nothing, by, |device, finding| {
             if !finding.settled {
-                None
-            } else if device.work.after(&finding.data) {
-                Some(Answer::Done)
-            } else {
-                let touched = !device.is_as_before(&finding.data, had_new);
-                Some(Answer::Failed { failures: failures.clone(), touched })
+                return None;
             }
-        })
-        .await
+            let difference = device.not_in_force(&finding.data);
+            let is_old = device.is_as_before(&finding.data, had_new);
+            if difference.is_none() {
+                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(finding.data.clone());
+                return Some(Answer::Done);
+            }
+            Some(Answer::Failed { failures: failures.clone(), touched: !is_old })
+        });
+        let answer = answer.await;
+        if let Some(data) = seen.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            self.note_left(&data);
+        }
+        answer
     }
 
     /// It is in force everywhere: what was held until now is let go of, and running saved where there is a

@@ -108,6 +108,11 @@ impl Device<'_> {
                 _ => Answer::Done,
             };
         }
+        if self.only_reads()
+            && let Some(answer) = self.obey_reading(phase).await
+        {
+            return answer;
+        }
         match phase {
             Phase::Recover if self.job.recovery || self.job.stage == Stage::Undo => self.recover().await,
             // Nothing of this deployment is there, so nothing is in doubt.
@@ -122,6 +127,30 @@ impl Device<'_> {
             Phase::Revert => self.apply(Direction::Back, had_new).await,
             Phase::Hold => self.hold().await,
             Phase::Release => Answer::Done,
+        }
+    }
+
+    /// Carries out a command where nothing is changed; none: as where something is.
+    async fn obey_reading(&mut self, phase: Phase) -> Option<Answer> {
+        // What an earlier worker, or that of an earlier stage, has repaired is not known here.
+        let is_unknown = self.work.may_repair()
+            && (self.job.recovery || matches!(self.job.stage, Stage::Confirm | Stage::Undo));
+        match phase {
+            Phase::Recover if is_unknown => None,
+            Phase::Recover if self.job.recovery || self.job.stage == Stage::Undo => {
+                Some(Answer::Found(self.found_unchanged()))
+            }
+            Phase::Commit | Phase::CommitForGood => Some(self.read_again(self.job.forward_by).await),
+            Phase::Confirm | Phase::Settle | Phase::Push if is_unknown && self.snapshot.is_none() => None,
+            Phase::Confirm | Phase::Undo | Phase::Push | Phase::Revert => {
+                if self.session.is_some() && !self.clean {
+                    let give_back = self.give_back();
+                    self.let_go(&give_back, self.job.total_by).await;
+                }
+                Some(Answer::Done)
+            }
+            Phase::Settle => Some(Answer::Found(InForce::New)),
+            Phase::Recover | Phase::Prepare | Phase::Verify | Phase::Hold | Phase::Release => None,
         }
     }
 
@@ -185,11 +214,20 @@ impl Device<'_> {
             snapshot = self.take_part_back(snapshot, by).await.map_err(trouble)?;
             self.is_partial = !self.work.before(&snapshot);
         }
+        if let Err(failures) = self.judge(&snapshot) {
+            let unlocks = self.unlocks();
+            self.let_go(&unlocks, by).await;
+            return Err(trouble(failures));
+        }
         match self.has_candidate() {
             true => self.put_edit(Direction::Forward, &snapshot, by).await.map_err(trouble)?,
             false => self.test_edit(&snapshot, by).await.map_err(trouble)?,
         }
         self.snapshot = Some(snapshot);
+        if self.only_reads() {
+            // Whatever the device can do, there is nothing that would have to go back.
+            return Ok(Answer::Ready(Guarantee::ConfirmedCommit11));
+        }
         // A session is open, so it is known.
         Ok(Answer::Ready(self.guarantee.unwrap_or(Guarantee::WritableRunning)))
     }
@@ -329,10 +367,11 @@ impl Device<'_> {
             return Err(vec![Failure::new(FailureClass::Unreachable, Step::Edit.name(), text)]);
         };
         // Servers differ in what they make of an empty edit.
-        if self.work.changes_nothing(direction) {
+        let repair = self.judged.repair.as_ref();
+        if self.work.changes_nothing(direction, repair) {
             return Ok(());
         }
-        let edit = self.work.edit(direction, &can, Datastore::Candidate, data);
+        let edit = self.work.edit((direction, repair), &can, Datastore::Candidate, data);
         let discards = self.asked.profile.discard_before_edit || self.may_hold_residue();
         let discard = discards.then(Operation::discard_changes);
         let asks: Vec<Operation> = discard.into_iter().chain([edit]).collect();
@@ -393,10 +432,10 @@ impl Device<'_> {
             Ok(data) => data,
             Err(failures) => return failed(failures),
         };
-        if self.work.after(&data) {
+        let Some(difference) = self.not_in_force(&data) else {
+            self.note_left(&data);
             return Answer::Done;
-        }
-        let difference = classify::shorten(&self.work.difference(&data));
+        };
         let text = format!("the device answered ok to the commit, but reading back shows that {difference}");
         failed(vec![Failure::new(FailureClass::BrokenPeer, Step::Check.name(), text)])
     }
@@ -475,13 +514,23 @@ impl Device<'_> {
             Err(failure) => return failed(classify::in_doubt(Step::Confirm, &failure)),
         };
         let confirmed = replies.get(1).cloned().unwrap_or_default();
+        // Nothing was changed here but for what may have been repaired along. Where nothing was, nothing is pending.
+        let in_force = |data: &Element| self.work.not_in_force(data, &[]).is_none();
+        let is_whole = self.work.only_reads() && replies.get(2).and_then(Reply::data).is_some_and(in_force);
+        if !confirmed.is_ok() && is_whole {
+            return Answer::Done;
+        }
         if !confirmed.is_ok() {
             let failures =
                 classify::of_reply_by(&self.asked.profile.error_rules, Step::Confirm, &confirmed).into_iter();
             let doubts = failures.map(|failure| Failure { class: FailureClass::InDoubt, ..failure });
             return Answer::Failed { failures: doubts.collect(), touched: true };
         }
-        if !replies.get(2).and_then(Reply::data).is_some_and(|data| self.work.after(data)) {
+        let is_in_force = |data: &Element| match self.work.only_reads() {
+            true => is_whole,
+            false => self.work.after(data),
+        };
+        if !replies.get(2).and_then(Reply::data).is_some_and(is_in_force) {
             let text = "the device has confirmed, but reading back does not show the change";
             let failures = vec![Failure::new(FailureClass::InDoubt, Step::Check.name(), text)];
             return Answer::Failed { failures, touched: true };
@@ -654,6 +703,7 @@ impl Device<'_> {
             return;
         }
         let by = Instant::now() + Duration::from_millis(self.job.limits.rpc_timeout_ms);
+        let committed = committed && !self.only_reads();
         if committed && !self.is_persistent() {
             return self.end_session(by).await;
         }
@@ -670,7 +720,8 @@ impl Device<'_> {
     pub(super) fn is_as_before(&self, data: &Element, had_new: bool) -> bool {
         let snapshot = self.snapshot.as_ref().filter(|_| !self.is_partial);
         snapshot.is_some_and(|snapshot| self.work.same(data, snapshot))
-            || (!had_new && self.work.before(data))
+            // A repair is no part of the edits, so these don't tell whether it was taken back.
+            || (!had_new && self.judged.repair.is_none() && self.work.before(data))
     }
 }
 

@@ -174,7 +174,16 @@ impl Device<'_> {
     /// Where there is no way to cancel, what is there may be provisional until the time of any commit before
     /// now is over.
     pub(super) async fn recover(&mut self) -> Answer {
-        self.recover_and(|_, data, work| work.is_new(data), |_, _| ()).await
+        let seen = Mutex::new(None);
+        let look = |_: &Self, data: &Element| {
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(data.clone());
+        };
+        let answer = self.recover_and(|_, data, work| work.is_new(data), look).await;
+        let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let (Answer::Found(InForce::New), Some(data)) = (&answer, seen) {
+            self.note_left(&data);
+        }
+        answer
     }
 
     /// The same. What `may_be_new` says may still be provisional; `look` sees what the device has in the end.
@@ -192,7 +201,7 @@ impl Device<'_> {
         let found = self
             .until_known(Step::Undo, Self::cancel, by, |device, finding| {
                 let is_old = device.work.before(&finding.data);
-                let is_new = device.work.is_new(&finding.data) || (takes_all_back && !is_old);
+                let is_new = device.is_found_new(&finding.data) || (takes_all_back && !is_old);
                 let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
                     && may_be_new(device, &finding.data, device.work)
                     && !is_old
@@ -218,20 +227,37 @@ impl Device<'_> {
         }
     }
 
+    /// Whether an earlier attempt of this deployment has put everything in force, as far as can be told.
+    fn is_found_new(&self, data: &Element) -> bool {
+        let is_new = self.work.is_new(data);
+        let is_repaired = || {
+            self.work.only_reads()
+                && self.found_unchanged() == InForce::New
+                && self.work.not_in_force(data, &[]).is_none()
+        };
+        is_new || is_repaired()
+    }
+
     /// As [`Self::recover`], for each edit: whether it is in force, was not, or neither can be said.
     pub(crate) async fn survey(&mut self, edits: usize) -> Result<Vec<InForce>, Answer> {
         if self.is_null() {
             return Ok(vec![InForce::Old; edits]);
         }
-        let found = Mutex::new(Vec::new());
+        let found = Mutex::new(None);
         let answer = self.recover_and(
             |_, data, work| work.each(data).contains(&InForce::New),
             |device, data| {
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = device.work.each(data);
+                let each = device.work.each(data);
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some((each, data.clone()));
             },
         );
         match answer.await {
-            Answer::Found(_) => Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Answer::Found(_) => {
+                let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let Some((each, data)) = found else { return Ok(Vec::new()) };
+                self.note_left(&data);
+                Ok(each)
+            }
             other => Err(other),
         }
     }
@@ -359,6 +385,9 @@ impl Device<'_> {
             self.let_go(&unlocks, by).await;
             return Ok(Answer::Done);
         }
+        if direction == Direction::Forward && self.judged.repair.is_none() && self.work.may_repair() {
+            self.judge_again(&data)?;
+        }
         // The lock may have been waited for behind the very worker that has taken over.
         match self.still_current(by).await {
             Ok(()) => {}
@@ -408,6 +437,7 @@ impl Device<'_> {
 
     fn is_reached(&self, direction: Direction, data: &Element, had_new: bool) -> bool {
         match direction {
+            Direction::Forward if self.judged.repair.is_some() => self.not_in_force(data).is_none(),
             Direction::Forward => self.work.after(data),
             // A snapshot that was taken when the new configuration was in force is no goal.
             Direction::Back if had_new => self.work.before(data),

@@ -2,7 +2,10 @@
 
 use tokio::time::Instant;
 use turnup_core::failure::Failure;
-use turnup_netconf::operation::{Datastore, Operation};
+use turnup_netconf::{
+    operation::{Datastore, Operation},
+    xml::Element,
+};
 
 use super::Device;
 use crate::{
@@ -17,8 +20,8 @@ impl Device<'_> {
     pub(crate) async fn try_edit(&mut self, by: Instant) -> Result<(), Vec<Failure>> {
         self.open(by, true).await.map_err(|failure| vec![failure])?;
         let data = self.lock(by).await?;
-        let tried = match self.put_edit(Direction::Forward, &data, by).await {
-            Ok(()) => self.validate(by).await,
+        let tried = match self.judge(&data) {
+            Ok(()) => self.put_and_validate(&data, by).await,
             Err(failures) => Err(failures),
         };
         if self.session.is_some() && !self.clean {
@@ -29,6 +32,15 @@ impl Device<'_> {
             self.drop_session();
         }
         tried
+    }
+
+    async fn put_and_validate(&mut self, data: &Element, by: Instant) -> Result<(), Vec<Failure>> {
+        self.put_edit(Direction::Forward, data, by).await?;
+        // What the candidate holds is running.
+        if self.only_reads() {
+            return Ok(());
+        }
+        self.validate(by).await
     }
 
     /// Has the candidate validated, where the device can. On yuma a commit after this changes nothing; here

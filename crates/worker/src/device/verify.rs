@@ -36,6 +36,7 @@ impl Device<'_> {
                 results.push(self.ask_once(question).await);
             }
             if results.iter().all(|result| result.passed) {
+                self.note_passed(results);
                 return Answer::Done;
             }
             let left = by.saturating_duration_since(Instant::now());

@@ -20,6 +20,7 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         keys: BTreeMap::new(),
         nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
+        whole: None,
     };
     let devices = devices.iter().enumerate().map(|(n, orders)| DeviceWork {
         device: DeviceName::new(format!("d{n}")).unwrap(),
@@ -32,6 +33,7 @@ fn deployment(orders: u128, devices: &[&[u128]]) -> Deployment {
         profile: Default::default(),
         pending_tokens: Vec::new(),
         before_confirm: None,
+        inside: turnup_core::nodes::NodeFacts::default(),
         edits: orders.iter().map(edit).collect(),
         audit: None,
     });

@@ -45,6 +45,7 @@ fn unit_edit(order: OrderId, unit: usize, vlan: usize) -> DeviceEdit {
             .into(),
         nodes: turnup_core::nodes::NodeFacts::default(),
         joint: vec![joint],
+        whole: None,
     }
 }
 

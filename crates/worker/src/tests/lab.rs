@@ -211,6 +211,7 @@ impl Lab {
             profile: self.profile.clone(),
             pending_tokens: Vec::new(),
             before_confirm: None,
+            inside: turnup_core::nodes::NodeFacts::default(),
             edits: vec![edit],
             audit: None,
         }
@@ -403,6 +404,7 @@ pub(crate) fn edit(order: OrderId, value: &str) -> DeviceEdit {
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
         nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
+        whole: None,
     }
 }
 

@@ -131,6 +131,7 @@ impl Real {
                 profile: Profiles::shipped().unwrap().of(&PlatformName::new("ietf").unwrap()),
                 pending_tokens: Vec::new(),
                 before_confirm: None,
+                inside: turnup_core::nodes::NodeFacts::default(),
                 edits: vec![edit(order, name, if n == 1 { kind } else { "ethernetCsmacd" })],
                 audit: None,
             }
@@ -211,6 +212,7 @@ pub(super) fn edit(order: OrderId, name: &str, kind: &str) -> DeviceEdit {
         keys: BTreeMap::from([("interface".to_owned(), vec!["name".to_owned()])]),
         nodes: turnup_core::nodes::NodeFacts::default(),
         joint: Vec::new(),
+        whole: None,
     }
 }
 

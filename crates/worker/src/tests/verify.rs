@@ -33,6 +33,7 @@ fn check(value: &str) -> ChecksBeforeConfirm {
         }],
         settle_ms: 0,
         within_ms: 500,
+        of_all_devices: true,
     }
 }
 

@@ -204,6 +204,7 @@ fn on_device(plan: &Value, paint: Paint) -> Vec<String> {
                 out.extend(show::details(failure, "      ", paint));
             }
         }
+        out.extend(items(&entry["notes"]).iter().map(|note| format!("    note: {}", text(Some(note)))));
     }
     if !out.is_empty() {
         out.insert(0, "tried on the devices, without changing them".to_owned());

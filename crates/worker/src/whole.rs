@@ -1,0 +1,252 @@
+//! All that a service has on a device: what of it is drift, whether all of it is in force, and how a repair is taken
+//! back. Pure; `device::drift` reads and decides.
+
+use std::collections::{BTreeMap, HashSet};
+
+use turnup_core::{
+    audit::{ConfigAudit, DeviceAudit},
+    drift::{MAX_REPORTED, OnDrift, WholeService},
+    id::OrderId,
+};
+use turnup_netconf::{
+    compare::{self, Difference, Owned},
+    model::{child_path, entry_keys},
+    namespace,
+    xml::Element,
+};
+
+use crate::{audit, nodes::Nodes, read_mode::ReadOptions};
+
+/// A service on a device, parsed.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// What it has: children of a `<config>`.
+    before: Element,
+    /// The edit that writes all that it is to have: children of a `<config>`.
+    rewrite: Element,
+    owned: Vec<String>,
+    pub(crate) on_drift: OnDrift,
+}
+
+/// Drift of one order's service.
+#[derive(Debug, Clone)]
+pub(crate) struct Drift {
+    pub(crate) order: OrderId,
+    /// The place of its edit at the device.
+    pub(crate) place: usize,
+    pub(crate) on_drift: OnDrift,
+    /// Never empty.
+    pub(crate) found: Vec<Difference>,
+}
+
+impl Whole {
+    pub(crate) fn new(whole: &WholeService, before: Element, rewrite: Element) -> Self {
+        Self { before, rewrite, owned: whole.owned.clone(), on_drift: whole.on_drift }
+    }
+
+    /// What in the data is neither as the service had it nor as it is to be. So neither what an order has done already
+    /// is drift, nor what was done by hand and is just what the order wants.
+    pub(crate) fn drift(&self, data: &Element, nodes: &Nodes, read: ReadOptions) -> Vec<Difference> {
+        let was = self.compare(data, &self.before, nodes, read);
+        if was.is_empty() {
+            return was;
+        }
+        let paths = Paths::new(self.compare(data, &self.rewrite, nodes, read));
+        was.into_iter().filter(|difference| paths.meets(&difference.path)).collect()
+    }
+
+    /// What in the data is not as it is to be, as an audit sees it.
+    pub(crate) fn left(&self, data: &Element, nodes: &Nodes, read: ReadOptions) -> Vec<Difference> {
+        self.compare(data, &self.rewrite, nodes, read)
+    }
+
+    /// The first place where something that is to be there is missing or different, or something is still there that
+    /// is to be gone; but for what is inside or around `known` drift.
+    pub(crate) fn not_in_force(&self, data: &Element, nodes: &Nodes, known: &[Difference]) -> Option<String> {
+        if known.is_empty() {
+            return compare::differences(data, &self.rewrite, nodes, 1).first().map(ToString::to_string);
+        }
+        let known = Paths::new(known.to_vec());
+        let found = compare::differences(data, &self.rewrite, nodes, usize::MAX);
+        found.iter().find(|difference| !known.meets(&difference.path)).map(ToString::to_string)
+    }
+
+    fn compare(&self, data: &Element, wanted: &Element, nodes: &Nodes, read: ReadOptions) -> Vec<Difference> {
+        // Where a device shows all defaults and nothing says which they are, what is extra may be one of them.
+        let tells_extras = nodes.is_typed() || !read.shows_defaults();
+        let owned: HashSet<&str> = self.owned.iter().filter(|_| tells_extras).map(String::as_str).collect();
+        compare::drift(data, wanted, nodes, Owned { nodes: &owned, only_set: read.only_set() })
+    }
+
+    /// The edit that writes all that the service is to have.
+    pub(crate) fn rewrite(&self) -> impl Iterator<Item = &Element> {
+        self.rewrite.children()
+    }
+
+    /// The edit that puts what the service owns back to what was `found` before it was rewritten. What it holds
+    /// together with others stays rewritten, as they want it like that as well.
+    pub(crate) fn restore(&self, found: &Element, nodes: &Nodes) -> Vec<Element> {
+        restored(&self.rewrite, Some(found), nodes, "")
+    }
+
+    /// What is left of an inverse edit beside [`Self::restore`].
+    pub(crate) fn outside(&self, inverse: &Element, nodes: &Nodes) -> Vec<Element> {
+        outside(inverse, &self.rewrite, nodes, "")
+    }
+}
+
+impl Drift {
+    /// The first differences, as they are told.
+    pub(crate) fn told(&self) -> impl Iterator<Item = turnup_core::audit::Difference> {
+        self.found.iter().take(MAX_REPORTED).cloned().map(audit::difference)
+    }
+}
+
+/// What an audit would say of these differences.
+pub(crate) fn as_audit(differences: Vec<Difference>) -> DeviceAudit {
+    let config = if differences.is_empty() { ConfigAudit::InSync } else { ConfigAudit::Drifted };
+    let differences_in_all = differences.len();
+    let differences = differences.into_iter().take(MAX_REPORTED).map(audit::difference).collect();
+    DeviceAudit { config, differences, differences_in_all, checks: Vec::new() }
+}
+
+/// Canonical paths, and those of all nodes around them.
+struct Paths {
+    exact: HashSet<String>,
+    around: HashSet<String>,
+}
+
+impl Paths {
+    fn new(differences: Vec<Difference>) -> Self {
+        let exact: HashSet<String> = differences.into_iter().map(|difference| difference.path).collect();
+        let around = exact.iter().flat_map(|path| above(path)).map(str::to_owned).collect();
+        Self { exact, around }
+    }
+
+    /// Whether one of the paths is this one, inside of it, or around it.
+    fn meets(&self, path: &str) -> bool {
+        self.exact.contains(path)
+            || self.around.contains(path)
+            || above(path).any(|outer| self.exact.contains(outer))
+    }
+}
+
+/// The paths of the nodes around that of a canonical path. Slashes inside of quotes are no steps.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    let mut quote = None;
+    path.char_indices().filter_map(move |(at, char)| match (quote, char) {
+        (Some(open), char) if char == open => {
+            quote = None;
+            None
+        }
+        (None, '\'' | '"') => {
+            quote = Some(char);
+            None
+        }
+        (None, '/') if at > 0 => path.get(..at),
+        _ => None,
+    })
+}
+
+fn has_operation(element: &Element) -> bool {
+    element.attribute_ns(namespace::BASE, "operation").is_some()
+}
+
+/// Only the children of the elements are looked at, which are at `path`.
+fn restored(rewrite: &Element, found: Option<&Element>, nodes: &Nodes, path: &str) -> Vec<Element> {
+    let mut edit = Vec::new();
+    for node in rewrite.children() {
+        let here = child_path(path, node.name());
+        let there =
+            found.and_then(|found| found.children().find(|it| compare::is_same_node(nodes, &here, it, node)));
+        if has_operation(node) {
+            let is_removal = node.attribute_ns(namespace::BASE, "operation") != Some("replace");
+            let restored = match there.and_then(without_defaults) {
+                Some(mut was) => {
+                    was.set_attribute_ns(namespace::BASE, "operation", "replace");
+                    was
+                }
+                None if is_removal => continue,
+                None => {
+                    let mut gone = shell(node, nodes, &here);
+                    gone.set_attribute_ns(namespace::BASE, "operation", "remove");
+                    gone
+                }
+            };
+            edit.push(restored);
+        } else {
+            let inside = restored(node, there, nodes, &here);
+            if !inside.is_empty() {
+                let mut around = shell(node, nodes, &here);
+                inside.into_iter().for_each(|child| around.push(child));
+                edit.push(around);
+            }
+        }
+    }
+    edit
+}
+
+/// The nodes of an inverse edit that do not lie in what `rewrite` replaces or removes.
+fn outside(inverse: &Element, rewrite: &Element, nodes: &Nodes, path: &str) -> Vec<Element> {
+    let mut left = Vec::new();
+    for node in inverse.children() {
+        let here = child_path(path, node.name());
+        let mut twins = rewrite.children().filter(|it| compare::is_same_node(nodes, &here, it, node));
+        match twins.next() {
+            Some(twin) if has_operation(twin) => {}
+            Some(twin) if !node.is_leaf() && !has_operation(node) => {
+                let inside = outside(node, twin, nodes, &here);
+                if !inside.is_empty() {
+                    let mut around = shell(node, nodes, &here);
+                    // The keys are there already.
+                    let keys: Vec<Element> = around.children().cloned().collect();
+                    inside
+                        .into_iter()
+                        .filter(|child| !keys.contains(child))
+                        .for_each(|child| around.push(child));
+                    if around.children().count() > keys.len() {
+                        left.push(around);
+                    }
+                }
+            }
+            _ => left.push(node.clone()),
+        }
+    }
+    left
+}
+
+/// The element with nothing but what identifies it.
+fn shell(element: &Element, nodes: &Nodes, path: &str) -> Element {
+    let empty = Element::new(element.namespace_shared(), element.name());
+    let keys = entry_keys(nodes, path, element).unwrap_or_default();
+    let keys: Vec<Element> = keys.iter().filter_map(|key| element.own_child(key)).cloned().collect();
+    empty.with_children(keys)
+}
+
+/// An element that a device has shown, as it is written: without what it shows as defaults (RFC 6243 §6). None: nothing
+/// is left.
+fn without_defaults(element: &Element) -> Option<Element> {
+    if matches!(element.attribute_ns(namespace::DEFAULT, "default"), Some("true" | "1")) {
+        return None;
+    }
+    let mark = compare::inactive_mark(element);
+    let others = element.attributes().iter().filter(|attribute| Some(*attribute) != mark);
+    let others: Vec<(String, String)> =
+        others.map(|attribute| (attribute.namespace.to_string(), attribute.name.to_string())).collect();
+    let mut copy = element.clone();
+    for (namespace, name) in others {
+        copy.remove_attribute_ns(&namespace, &name);
+    }
+    if !element.is_leaf() {
+        let children: Vec<Element> = element.children().filter_map(without_defaults).collect();
+        copy.nodes_mut().clear();
+        copy = copy.with_children(children);
+    }
+    Some(copy)
+}
+
+/// What is found of several orders' services, by order.
+pub(crate) type Audits = BTreeMap<OrderId, DeviceAudit>;
+
+#[cfg(test)]
+mod tests;
