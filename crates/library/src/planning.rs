@@ -11,6 +11,7 @@ use turnup_core::{
     message::InForce,
     name::{DefinitionName, DeviceName, PlatformName},
     order::{Endpoint, OrderKind},
+    secret::Redactor,
 };
 use turnup_plan::{Catalogue, Definition, Draft, Footprint, Node, Plan, Present, Yang};
 use turnup_store::Holder;
@@ -123,6 +124,12 @@ pub fn draft(
             present.uncertain = false;
         }
     }
+    // What templates and YANG say of a value quotes it.
+    let redactor = match kind.has_content() {
+        true => definition(catalogue, content.definition, content.version)?
+            .redactor(content.attributes, content.endpoints),
+        false => Redactor::default(),
+    };
     let wanted = |service| -> Result<BTreeMap<DeviceName, Footprint>, Vec<Failure>> {
         if !kind.has_content() {
             return Ok(BTreeMap::new());
@@ -130,7 +137,7 @@ pub fn draft(
         let Content { definition: name, version, attributes, endpoints, platforms } = content;
         definition(catalogue, name, version)?
             .footprints_with(service, attributes, endpoints, platforms, yang_of)
-            .map_err(|error| invalid(error.to_string()))
+            .map_err(|error| redactor.failures(invalid(error.to_string())))
     };
     let nil = ServiceId(Uuid::nil());
     let nameless = match kind {
@@ -140,7 +147,7 @@ pub fn draft(
         _ => None,
     };
     let draft = Draft::new(kind, order, service, present, wanted(service)?);
-    draft.check(yang_of)?;
+    draft.check(yang_of).map_err(|failures| redactor.failures(failures))?;
     Ok(Drafted { draft, hashed, nameless })
 }
 

@@ -18,6 +18,8 @@
 //!   template does.
 //! - Edits only merge and remove, so that sending one twice is harmless, and remove nothing but what the
 //!   definition says its service owns, or shares with nobody who is left.
+//! - A secret value is in an edit and in a stored footprint, and in no text for people: neither in the text of an
+//!   edit, nor in a failure, nor in a plan's hash.
 //! - A definition that is bad is refused when it is loaded, with all its mistakes, file and line.
 //!
 //! [`DeviceEdit`]: turnup_core::message::DeviceEdit
@@ -40,6 +42,7 @@ mod pools;
 mod question;
 mod read;
 mod schema;
+mod secret;
 mod shape;
 mod template;
 mod together;
@@ -57,6 +60,7 @@ pub use library::Library;
 pub use mistake::Mistake;
 pub use pools::{PoolRule, Pools};
 pub use question::Questions;
+pub use secret::{masked, masked_footprint};
 pub use template::RenderError;
 pub use together::Together;
 pub use yang::{ModuleText, Violation, Yang, YangCache, YangMistake, modules_needed};

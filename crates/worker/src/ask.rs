@@ -27,6 +27,7 @@ use crate::{
     currency::{Claims, Currency},
     device::{Device, Job, Needs, is_null},
     progress::Progress,
+    secrets::Secrets,
     serve::Shared,
     work::Work,
 };
@@ -143,9 +144,10 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
         check: None,
         schemas: Vec::new(),
     };
+    let secrets = Secrets::of_all(std::slice::from_ref(&ask.device));
     let failed = |failures: Vec<Failure>| {
         let failures = failures.into_iter().map(|failure| failure.at(ask.device.device.clone())).collect();
-        Answer { failures, ..nothing.clone() }
+        Answer { failures: secrets.failures(failures), ..nothing.clone() }
     };
     if is_null(&ask.device) {
         return match (&ask.question, shared.settings.allow_null_platform) {
@@ -199,7 +201,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
         Ok(Ok(answer)) => {
             device.finish();
             let failures = answer.failures.into_iter().map(|f| f.at(ask.device.device.clone())).collect();
-            Answer { failures, ..answer }
+            Answer { failures: secrets.failures(failures), ..answer }
         }
         Ok(Err(failures)) => {
             device.finish();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use turnup_core::nodes::NodeFacts;
 use turnup_netconf::{
-    model::Model,
+    model::{Disclosure, Model},
     spelling::{Kind, Kinds},
 };
 
@@ -57,6 +57,16 @@ impl Model for Nodes {
 
     fn is_ordered(&self, path: &str) -> bool {
         self.facts.ordered.contains(path)
+    }
+
+    fn disclosure(&self, path: &str) -> Disclosure {
+        let facts = &self.facts;
+        match () {
+            () if facts.is_write_only(path) => Disclosure::WriteOnly,
+            () if facts.is_secret(path) => Disclosure::Secret,
+            () if facts.is_opaque(path) => Disclosure::Opaque,
+            () => Disclosure::Plain,
+        }
     }
 
     fn default_value(&self, path: &str) -> Option<&str> {

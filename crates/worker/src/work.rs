@@ -22,6 +22,7 @@ use crate::{
     lacks::lacks,
     nodes::Nodes,
     read_mode::ReadOptions,
+    secrets::Secrets,
     unite::{Of, unite},
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct Work {
     nodes: Nodes,
     /// How [`Self::read`] reads; as the device does it by itself until that is known.
     read_options: OnceLock<ReadOptions>,
+    /// Secret values in it.
+    secrets: Secrets,
 }
 
 /// What one edit wants, and what was there before.
@@ -145,6 +148,7 @@ impl Work {
             goals,
             nodes,
             read_options: OnceLock::new(),
+            secrets: Secrets::of(work),
         })
     }
 
@@ -251,11 +255,31 @@ impl Work {
 
     /// Whether two readings of what the edits touch are the same.
     pub(crate) fn same(&self, a: &Element, b: &Element) -> bool {
-        compare::contains(a, b, &self.nodes) && compare::contains(b, a, &self.nodes)
+        compare::contains_reading(a, b, &self.nodes) && compare::contains_reading(b, a, &self.nodes)
+    }
+
+    /// The secret values in it.
+    pub(crate) const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Whether an edit changes nothing but values that a device may show differently, so that both what it wants and
+    /// what was before it seem to be there, whichever is. Only another reading of the device can tell more.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.goals.iter().any(Goal::is_blind)
     }
 }
 
 impl Goal {
+    /// See [`Work::is_blind`].
+    fn is_blind(&self) -> bool {
+        let Self { after, before, nodes } = self;
+        let mut known = Vec::new();
+        before.trees(&mut known);
+        let is_there = |before: &&Element| after.holds(before, nodes);
+        known.into_iter().find(is_there).is_some_and(|before| !after.is_written_in(before, nodes))
+    }
+
     /// Whether the data is as it was before the edit. An edit that changes nothing but how a value of an
     /// unknown kind is written, such as a name from `01` to `1`, is known by the very text.
     fn is_as_before(&self, data: &Element) -> bool {
@@ -284,6 +308,24 @@ impl Wanted {
             Self::Contains(wanted) => compare::contains(data, wanted, nodes),
             Self::Lacks(gone) => lacks(data, gone, nodes, ""),
             Self::All(all) => all.iter().all(|one| one.holds(data, nodes)),
+        }
+    }
+
+    /// What is to be there.
+    fn trees<'w>(&'w self, found: &mut Vec<&'w Element>) {
+        match self {
+            Self::Contains(wanted) => found.push(wanted),
+            Self::Lacks(_) => {}
+            Self::All(all) => all.iter().for_each(|one| one.trees(found)),
+        }
+    }
+
+    /// Whether all of it is in other configuration that was sent, with the very values.
+    fn is_written_in(&self, other: &Element, nodes: &Nodes) -> bool {
+        match self {
+            Self::Contains(wanted) => compare::contains_reading(other, wanted, nodes),
+            Self::Lacks(gone) => lacks(other, gone, nodes, ""),
+            Self::All(all) => all.iter().all(|one| one.is_written_in(other, nodes)),
         }
     }
 

@@ -159,6 +159,9 @@ impl<'e> Walk<'_, 'e> {
     fn value(&mut self, node: &DataNodeRef<'_>, schema: &SchemaNode<'_>, element: &'e Element, path: &str) {
         let Some(canonical) = node.value_canonical() else { return };
         let text = element.text();
+        if schema.leaf_type().is_some_and(|leaf_type| is_crypt_hash(&leaf_type)) {
+            self.facts.secret.insert(path.to_owned());
+        }
         let Some(base) = schema.leaf_type().and_then(|leaf_type| base_of(&leaf_type)) else { return };
         let kinds = match base {
             DataValueType::Int8
@@ -286,6 +289,12 @@ fn base_of(leaf_type: &SchemaLeafType<'_>) -> Option<DataValueType> {
         DataValueType::LeafRef => leaf_type.leafref_real_type().and_then(|real| base_of(&real)),
         base => Some(base),
     }
+}
+
+/// Whether it is the type for hashed passwords (RFC 7317 §4).
+pub(super) fn is_crypt_hash(leaf_type: &SchemaLeafType<'_>) -> bool {
+    let name = leaf_type.typedef_name();
+    name.is_some_and(|name| name.rsplit(':').next() == Some("crypt-hash"))
 }
 
 /// Whether a canonical value is the name of an identity with its module.

@@ -90,7 +90,10 @@ impl Device<'_> {
         match refused {
             // Where nothing is rolled back, a part may be in force.
             Some(failures) => Answer::Failed { failures, touched: !self.is_as_before(data, had_new) },
-            None if self.work.after(data) => Answer::Done,
+            None if self.work.after(data) => {
+                self.note_change(data);
+                Answer::Done
+            }
             None => {
                 let difference = classify::shorten(&self.work.difference(data));
                 let text = format!("the device answered ok, but reading back shows that {difference}");
@@ -111,14 +114,21 @@ impl Device<'_> {
         self.until_known(step, nothing, by, |device, finding| {
             if !finding.settled {
                 None
-            } else if device.work.after(&finding.data) {
+            } else if device.work.after(&finding.data) && !device.may_hide_old(&finding.data) {
                 Some(Answer::Done)
             } else {
-                let touched = !device.is_as_before(&finding.data, had_new);
+                // What looks as before may be the new secret all the same.
+                let touched = device.work.is_blind() || !device.is_as_before(&finding.data, had_new);
                 Some(Answer::Failed { failures: failures.clone(), touched })
             }
         })
         .await
+    }
+
+    /// Whether nothing but a secret was to change, and the device shows the same as before.
+    fn may_hide_old(&self, data: &Element) -> bool {
+        let is_same = |snapshot: &Element| self.work.same(data, snapshot);
+        self.work.is_blind() && self.snapshot.as_ref().is_none_or(is_same)
     }
 
     /// It is in force everywhere: what was held until now is let go of, and running saved where there is a
