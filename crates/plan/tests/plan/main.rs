@@ -18,6 +18,7 @@ mod orders;
 mod properties;
 mod resources;
 mod retries;
+mod secrets;
 mod shared;
 mod shipped;
 mod simulator;
