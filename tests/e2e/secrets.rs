@@ -26,7 +26,7 @@ const NUMBER: u64 = 8_675_309_811;
 fn user(name: &str, password: &Value) -> Value {
     json!({
         "kind": "provision", "definition": "user", "schedule": "now", "external_id": format!("U-{name}"),
-        "attributes": {"name": name, "password": password, "description": "made by a test"},
+        "attributes": {"name": name, "password": password, "public_key": "MADEBYATEST"},
         "endpoints": [{"role": "device", "device": DEVICE}],
     })
 }
@@ -126,7 +126,7 @@ async fn secret_is_sent_and_shown_nowhere() {
     let (status, plan) = shown.post(&cluster, "/v1/orders?dry_run=true", &order).await;
     assert_eq!(status, 200, "{plan}");
     let diff = plan["devices"][0]["diff"].as_str().unwrap();
-    assert!(diff.contains("password: (secret)") && diff.contains("made by a test"), "{diff}");
+    assert!(diff.contains("password: (secret)") && diff.contains("MADEBYATEST"), "{diff}");
     let file = cluster.dir.join("order.json");
     std::fs::write(&file, order.to_string()).unwrap();
     let file = file.to_str().unwrap().to_owned();
@@ -151,10 +151,10 @@ async fn secret_is_sent_and_shown_nowhere() {
 
     // What was shown is sent back: the password stays.
     let (code, out) =
-        shown.command(&cluster, &["order", "modify", &service, "--set", "description=another", "--watch"]);
+        shown.command(&cluster, &["order", "modify", &service, "--set", "public_key=ANOTHER", "--watch"]);
     assert_eq!(code, 0, "{out}");
     assert!(has(&cluster, "noc", FIRST), "{}", cluster.running_config(DEVICE));
-    assert!(cluster.running_config(DEVICE).contains("another"), "{}", cluster.running_config(DEVICE));
+    assert!(cluster.running_config(DEVICE).contains("ANOTHER"), "{}", cluster.running_config(DEVICE));
 
     // Another password is a change, and it is shown as one.
     let set = format!("password={SECOND}");

@@ -198,12 +198,7 @@ impl Redactor {
     /// The text without the values.
     #[must_use]
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let mut out = Cow::Borrowed(text);
-        for value in &self.values {
-            if let Some(masked) = without(&out, value) {
-                out = Cow::Owned(masked);
-            }
-        }
+        let out = without(text, &self.values).map_or(Cow::Borrowed(text), Cow::Owned);
         if self.short.is_empty() {
             return out;
         }
@@ -266,19 +261,33 @@ fn xml(text: &str) -> String {
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-/// The text with each place masked where `value` stands, or a beginning of it; none if there is none.
-fn without(text: &str, value: &str) -> Option<String> {
-    let (head, _) = value.char_indices().nth(PREFIX).map_or((value, ""), |(at, _)| value.split_at(at));
-    let first = text.find(head)?;
-    let mut out = String::with_capacity(text.len());
-    let (mut from, mut next) = (0, Some(first));
-    while let Some(at) = next {
+/// The text with each place masked where one of `values` stands, or a beginning of it; none if there is none.
+fn without(text: &str, values: &[Box<str>]) -> Option<String> {
+    let head = |value: &'_ str| value.char_indices().nth(PREFIX).map_or(value.len(), |(at, _)| at);
+    let mut next: Vec<(&str, &str, Option<usize>)> = values
+        .iter()
+        .map(|value| (&**value, &value[..head(value)]))
+        .map(|(value, head)| (value, head, text.find(head)))
+        .filter(|(.., at)| at.is_some())
+        .collect();
+    if next.is_empty() {
+        return None;
+    }
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    while let Some(at) = next.iter().filter_map(|(.., at)| *at).min() {
+        // Of several that begin here, as one is the beginning of another or is escaped, the longest counts.
+        let here = next.iter().filter(|(.., place)| *place == Some(at)).map(|(value, ..)| {
+            let same = text[at..].chars().zip(value.chars()).take_while(|(a, b)| a == b);
+            same.map(|(a, _)| a.len_utf8()).sum::<usize>()
+        });
+        let length = here.max().unwrap_or_default();
         out.push_str(&text[from..at]);
         out.push_str(MASK);
-        let rest = &text[at..];
-        let same = rest.chars().zip(value.chars()).take_while(|(a, b)| a == b);
-        from = at + same.map(|(a, _)| a.len_utf8()).sum::<usize>();
-        next = text[from..].find(head).map(|found| from + found);
+        from = at + length;
+        for (_, head, place) in next.iter_mut().filter(|(.., place)| place.is_some_and(|place| place < from))
+        {
+            *place = text[from..].find(*head).map(|found| from + found);
+        }
     }
     out.push_str(&text[from..]);
     Some(out)

@@ -167,9 +167,10 @@ mod tests {
         quoted.split_once('\'').unwrap().0
     }
 
-    /// An address of IPv6 has two patterns, neither of which alone says it.
+    /// An address of IPv6 has two patterns, neither of which alone says it, and `$` is no anchor in YANG.
     fn any() -> impl Strategy<Value = Pattern> {
-        let alone = Pattern::ALL.into_iter().filter(|pattern| *pattern != Pattern::Ipv6Address);
+        let others = [Pattern::Ipv6Address, Pattern::CryptHash];
+        let alone = Pattern::ALL.into_iter().filter(|pattern| !others.contains(pattern));
         proptest::sample::select(alone.collect::<Vec<_>>())
     }
 
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn what_the_module_does_not_allow_is_refused() {
         use Pattern as P;
-        let wrong: [(P, &[&str]); 7] = [
+        let wrong: [(P, &[&str]); 8] = [
             (
                 P::Ipv6Address,
                 &["2001:db8", "2001:db8:::1", "2001:db8::1/64", "::ffff:192.0.2.1", "1::2::3", ""],
@@ -198,6 +199,7 @@ mod tests {
             ),
             (P::Ipv4Prefix, &["default", "198.51.100.0/24 ", " 198.51.100.0/24", "198.51.100/24"]),
             (P::RouteDistinguisher, &["65000", "65000:", ":17", "65000:17:1", "a:1", "-1:5", "6500٣:17"]),
+            (P::CryptHash, &["clear", "$2$x", "$6$", "$6$a b", "$0", "0$x", ""]),
             (P::RouteTarget, &["target:65000:17", "65000:1 7", "65000.17"]),
             (
                 P::DateAndTime,

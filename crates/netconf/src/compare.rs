@@ -643,6 +643,7 @@ fn value(element: &Element) -> Option<String> {
 fn entry_name(element: &Element, model: &dyn Model, path: &str) -> String {
     match key_leaves(model, path, element) {
         Some(keys) => keys.iter().map(|key| key.text()).collect::<Vec<_>>().join(" "),
+        None if model.disclosure(path).is_secret() => "(secret)".to_owned(),
         None => element.text().into_owned(),
     }
 }

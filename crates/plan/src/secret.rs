@@ -14,6 +14,7 @@ use turnup_core::{
 };
 use turnup_netconf::{
     model::{Disclosure, child_path},
+    namespace,
     xml::Element,
 };
 
@@ -200,6 +201,10 @@ fn mask(element: &mut Element, parent: &str, facts: &NodeFacts) {
     if element.is_leaf() {
         if !element.is_empty() && facts.is_secret(&path) {
             element.set_text(MASK);
+            // Where an entry of a leaf-list is put.
+            if element.attribute_ns(namespace::YANG, "value").is_some() {
+                element.set_attribute_ns(namespace::YANG, "value", MASK);
+            }
         }
         return;
     }

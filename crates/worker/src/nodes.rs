@@ -22,6 +22,11 @@ impl Nodes {
         Self { keys: keys.clone(), facts: facts.clone(), kinds }
     }
 
+    /// Whether a device may show some values differently than they were sent.
+    pub(crate) fn may_differ(&self) -> bool {
+        self.facts.has_secrets() || !self.facts.opaque.is_empty()
+    }
+
     /// What several edits say together. Where two name other keys for one list, an entry is the same only if
     /// it is by both.
     pub(crate) fn agreed<'n>(all: impl Iterator<Item = &'n Self>) -> Self {

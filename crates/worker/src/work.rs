@@ -263,21 +263,23 @@ impl Work {
         &self.secrets
     }
 
-    /// Whether an edit changes nothing but values that a device may show differently, so that both what it wants and
-    /// what was before it seem to be there, whichever is. Only another reading of the device can tell more.
-    pub(crate) fn is_blind(&self) -> bool {
-        self.goals.iter().any(Goal::is_blind)
+    /// Whether the data has both what an edit wants and what was before it, as it changes nothing but values that the
+    /// device shows differently. Only another reading of the device can tell more.
+    pub(crate) fn is_unclear(&self, data: &Element) -> bool {
+        self.goals.iter().any(|goal| goal.is_unclear(data))
     }
 }
 
 impl Goal {
-    /// See [`Work::is_blind`].
-    fn is_blind(&self) -> bool {
+    /// See [`Work::is_unclear`].
+    fn is_unclear(&self, data: &Element) -> bool {
         let Self { after, before, nodes } = self;
+        if !nodes.may_differ() || !after.holds(data, nodes) || !before.holds(data, nodes) {
+            return false;
+        }
         let mut known = Vec::new();
         before.trees(&mut known);
-        let is_there = |before: &&Element| after.holds(before, nodes);
-        known.into_iter().find(is_there).is_some_and(|before| !after.is_written_in(before, nodes))
+        !known.into_iter().any(|before| after.is_written_in(before, nodes))
     }
 
     /// Whether the data is as it was before the edit. An edit that changes nothing but how a value of an

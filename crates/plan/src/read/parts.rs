@@ -215,7 +215,9 @@ impl Reader<'_> {
         for Found { platform, disclosed, .. } in platforms {
             let Some(source) = sources.get(&platform.template) else { continue };
             let written = element_names(&source.text);
-            for Disclosed { line, key, path } in disclosed {
+            let has = || platform.shape.owns.iter().chain(&platform.shape.shares);
+            let inside = disclosed.iter().filter(|node| has().any(|own| is_inside(&node.path, own)));
+            for Disclosed { line, key, path } in inside {
                 let Some(name) = path.split('/').find(|step| !written.contains(*step)) else { continue };
                 let near = near_misses(name, written.iter().copied());
                 let hint = match near.first() {

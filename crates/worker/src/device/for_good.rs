@@ -118,7 +118,8 @@ impl Device<'_> {
                 Some(Answer::Done)
             } else {
                 // What looks as before may be the new secret all the same.
-                let touched = device.work.is_blind() || !device.is_as_before(&finding.data, had_new);
+                let touched =
+                    device.work.is_unclear(&finding.data) || !device.is_as_before(&finding.data, had_new);
                 Some(Answer::Failed { failures: failures.clone(), touched })
             }
         })
@@ -128,7 +129,7 @@ impl Device<'_> {
     /// Whether nothing but a secret was to change, and the device shows the same as before.
     fn may_hide_old(&self, data: &Element) -> bool {
         let is_same = |snapshot: &Element| self.work.same(data, snapshot);
-        self.work.is_blind() && self.snapshot.as_ref().is_none_or(is_same)
+        self.work.is_unclear(data) && self.snapshot.as_ref().is_none_or(is_same)
     }
 
     /// It is in force everywhere: what was held until now is let go of, and running saved where there is a

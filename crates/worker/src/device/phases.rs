@@ -673,7 +673,7 @@ impl Device<'_> {
         let snapshot = self.snapshot.as_ref().filter(|_| !self.is_partial);
         match snapshot {
             // Only what the device showed then tells one secret from another.
-            Some(snapshot) if self.work.is_blind() => self.work.same(data, snapshot),
+            Some(snapshot) if self.work.is_unclear(data) => self.work.same(data, snapshot),
             snapshot => {
                 snapshot.is_some_and(|snapshot| self.work.same(data, snapshot))
                     || (!had_new && self.work.before(data))
@@ -684,7 +684,7 @@ impl Device<'_> {
     /// Notes whether the device, which holds the change, shows it.
     pub(super) fn note_change(&mut self, data: &Element) {
         let is_shown = |snapshot: &Element| !self.work.same(data, snapshot);
-        self.shows_change = self.work.is_blind() && self.snapshot.as_ref().is_some_and(is_shown);
+        self.shows_change = self.work.is_unclear(data) && self.snapshot.as_ref().is_some_and(is_shown);
     }
 
     /// Whether what was read has the change, also where only the text that the device shows of a secret tells that.

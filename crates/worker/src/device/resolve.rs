@@ -193,7 +193,7 @@ impl Device<'_> {
             .until_known(Step::Undo, Self::cancel, by, |device, finding| {
                 let is_old = device.work.before(&finding.data);
                 // Where nothing but a secret changes, undoing writes the old one again, whichever is there.
-                let is_unclear = device.job.stage == Stage::Undo && device.work.is_blind();
+                let is_unclear = device.job.stage == Stage::Undo && device.work.is_unclear(&finding.data);
                 let is_new = device.work.is_new(&finding.data) || (takes_all_back && !is_old) || is_unclear;
                 let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
                     && may_be_new(device, &finding.data, device.work)
@@ -355,7 +355,8 @@ impl Device<'_> {
         }
         let data = self.lock(by).await?;
         // What was wanted before as well may hide what is to be replaced, and one secret looks like another.
-        let hides = self.work.is_blind() || (direction == Direction::Forward && self.work.before(&data));
+        let hides =
+            self.work.is_unclear(&data) || (direction == Direction::Forward && self.work.before(&data));
         if !hides && self.is_reached(direction, &data, had_new) {
             let unlocks = self.unlocks();
             self.let_go(&unlocks, by).await;
@@ -414,9 +415,7 @@ impl Device<'_> {
             // A snapshot that was taken when the new configuration was in force is no goal.
             Direction::Back if had_new => self.work.before(data),
             // The old secret, written again, may be shown otherwise than before.
-            Direction::Back => {
-                self.is_as_before(data, had_new) || self.work.is_blind() && self.work.before(data)
-            }
+            Direction::Back => self.is_as_before(data, had_new) || self.work.is_unclear(data),
         }
     }
 }

@@ -135,7 +135,7 @@ async fn password_completes_however_a_device_shows_it() {
 #[tokio::test]
 async fn device_that_keeps_another_password_is_found_out() {
     let lab = Lab::start(2).await;
-    let wrong = with_password("$0$another");
+    let wrong = with_password(OLD);
     let mut deployment = deployment(&lab, None, NEW, false);
     // What is sent is not what is wanted.
     deployment.devices[1].edits[0].edit = wrong;
