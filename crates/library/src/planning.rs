@@ -102,6 +102,7 @@ pub fn present<'r>(
         let name = DeviceName::new(device).map_err(|error| unreadable(&error))?;
         let certain = !failed && in_force == InForce::New;
         let present = Present::stored(footprint, certain, strays).map_err(|error| unreadable(&error))?;
+        let present = Present { unknown: in_force != InForce::New, ..present };
         Ok((name, present))
     })
     .collect()
@@ -122,6 +123,7 @@ pub fn draft(
         for present in present.values_mut() {
             present.strays.clear();
             present.uncertain = false;
+            present.unknown = false;
         }
     }
     // What templates and YANG say of a value quotes it.

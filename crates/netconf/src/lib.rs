@@ -20,7 +20,6 @@
 //! - A text of a peer in an error is one bounded line without control characters.
 
 pub mod capability;
-mod clean;
 pub mod compare;
 pub mod crypt_hash;
 pub mod filter;
@@ -35,3 +34,5 @@ pub mod spelling;
 pub mod ssh;
 mod transport;
 pub mod xml;
+
+use turnup_clean as clean;

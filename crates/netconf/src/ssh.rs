@@ -8,6 +8,7 @@ mod authenticate;
 mod connect;
 mod handler;
 mod host_key;
+mod offers;
 mod session;
 
 use std::path::PathBuf;

@@ -113,6 +113,7 @@ const fn word(question: &Question) -> &'static str {
     match question {
         Question::Check => "check",
         Question::Schemas(_) => "schemas",
+        Question::SchemaPiece { .. } => "schema_piece",
         Question::TryEdit => "try_edit",
     }
 }
@@ -130,7 +131,7 @@ fn encode(mut answer: Answer) -> Result<Vec<u8>, Unreadable> {
         Err(Unreadable::TooLarge(bytes)) => {
             let text = format!("the answer has {bytes} bytes, which no message can carry");
             let failures = vec![Failure::new(FailureClass::BrokenPeer, "check", text)];
-            Answer { failures, check: None, schemas: Vec::new(), ..answer }.encode()
+            Answer { failures, check: None, schemas: Vec::new(), piece: None, ..answer }.encode()
         }
         result => result,
     }
@@ -143,6 +144,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
         failures: Vec::new(),
         check: None,
         schemas: Vec::new(),
+        piece: None,
     };
     let secrets = Secrets::of_all(std::slice::from_ref(&ask.device));
     let failed = |failures: Vec<Failure>| {
@@ -192,7 +194,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
     };
     let mut device = Device::new(&job, &ask.device, &work).needing(match ask.question {
         Question::TryEdit => Needs::Candidate,
-        Question::Check | Question::Schemas(_) => Needs::Reading,
+        Question::Check | Question::Schemas(_) | Question::SchemaPiece { .. } => Needs::Reading,
     });
     let asked = Box::pin(put(&ask.question, &mut device, &work, by, &nothing));
     // Every step has a deadline of its own; this is for what has none, such as the name server.
@@ -228,8 +230,12 @@ async fn put(
             Ok(Answer { check, failures, ..nothing })
         }
         Question::Schemas(wanted) => {
-            let (schemas, failures) = schemas::fetch(device, wanted).await?;
-            Ok(Answer { schemas, failures, ..nothing })
+            let schemas::Fetched { texts, piece, failures } = schemas::fetch(device, wanted).await?;
+            Ok(Answer { schemas: texts, piece, failures, ..nothing })
+        }
+        Question::SchemaPiece { name, revision, from } => {
+            let piece = schemas::fetch_piece(device, name, revision.as_deref(), *from).await?;
+            Ok(Answer { piece: Some(piece), ..nothing })
         }
         Question::TryEdit => device.try_edit(by).await.map(|()| nothing),
     }
@@ -268,10 +274,17 @@ mod tests {
             clock_skew_ms: None,
             modules: (0..modules).map(module).collect(),
             connect_ms: 1,
+            remarks: vec![],
         };
         let answer = |modules: u32| {
             let (failures, schemas) = (vec![], vec![]);
-            let answer = Answer { worker: "w".to_owned(), failures, check: Some(check(modules)), schemas };
+            let answer = Answer {
+                worker: "w".to_owned(),
+                failures,
+                check: Some(check(modules)),
+                schemas,
+                piece: None,
+            };
             Answer::decode(&encode(answer).unwrap()).unwrap()
         };
         let fits = answer(1_500).check.unwrap();

@@ -261,6 +261,7 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
                 "definition",
                 "region",
                 "device",
+                "external_id",
                 "limit",
                 "cursor",
             ],
