@@ -24,6 +24,7 @@ mod properties;
 mod regions;
 mod retries;
 mod schedule;
+mod secrets;
 mod transcripts;
 mod undo;
 mod workers;

@@ -140,8 +140,13 @@ pub(crate) enum ParkedCommand {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Show one with its body
-    Show { id: String },
+    /// Show one with its body. Values of orders and secrets of deployments are left out
+    Show {
+        id: String,
+        /// The body as it is, with all values and secrets
+        #[arg(long)]
+        raw: bool,
+    },
     /// Send one to where it came from again
     Replay { id: String },
     /// Drop one for good
@@ -154,6 +159,36 @@ fn parked_json(parked: &parked::Parked) -> Value {
         "routing_key": parked.routing_key, "user_id": parked.user_id, "size_bytes": parked.size_bytes,
         "at": parked.at.map(turnup_core::event::time), "correlation_id": parked.correlation_id,
     })
+}
+
+/// Stands for a value of a parked message.
+const LEFT_OUT: &str = "(not shown; --raw shows it)";
+
+/// The body of a parked message without what may be secret in it. Which values of an order are secret only its
+/// definition says, so all are left out; of a deployment the configuration is, and a text that can't be read.
+fn without_secrets(body: &str) -> Value {
+    let Ok(mut value) = serde_json::from_str::<Value>(body) else { return LEFT_OUT.into() };
+    if !value.is_object() {
+        return LEFT_OUT.into();
+    }
+    leave_out(&mut value, false);
+    value
+}
+
+/// Leaves out the values of everything that holds content, and with `all` every value.
+fn leave_out(value: &mut Value, all: bool) {
+    const CONTENT: [&str; 9] =
+        ["attributes", "edit", "inverse", "filter", "after", "before", "joint", "footprint", "changes"];
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| leave_out(item, all)),
+        Value::Object(map) => {
+            for (name, value) in map {
+                leave_out(value, all || CONTENT.contains(&name.as_str()));
+            }
+        }
+        value if all => *value = LEFT_OUT.into(),
+        _ => {}
+    }
 }
 
 pub(crate) async fn parked(config: &Config, format: Format, command: ParkedCommand) -> Result<(), Failure> {
@@ -175,11 +210,15 @@ pub(crate) async fn parked(config: &Config, format: Format, command: ParkedComma
                 ],
             );
         }
-        ParkedCommand::Show { id } => {
+        ParkedCommand::Show { id, raw } => {
             let (parked, body) = parked::show(&broker, &id).await?;
             let mut shown = parked_json(&parked);
             let text = String::from_utf8_lossy(&body).into_owned();
-            shown["body"] = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            shown["body"] = if raw {
+                serde_json::from_str(&text).unwrap_or(Value::String(text))
+            } else {
+                without_secrets(&text)
+            };
             print_json(&shown)?;
         }
         ParkedCommand::Replay { id } => {
@@ -192,4 +231,25 @@ pub(crate) async fn parked(config: &Config, format: Format, command: ParkedComma
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parked_bodies_are_shown_without_what_may_be_secret() {
+        let order = r#"{"kind": "provision", "schema": "x", "attributes": {"pw": "hunter2", "deep": [{"pin": 1234}]},
+            "endpoints": [{"role": "a", "device": "pe1", "attributes": {"key": "hunter2"}}]}"#;
+        let shown = without_secrets(order);
+        assert_eq!((&shown["kind"], &shown["endpoints"][0]["device"]), (&json!("provision"), &json!("pe1")));
+        let deployment = r#"{"schema": "turnup.deployment.v1", "devices": [{"device": "pe1",
+            "edits": [{"order": "O", "edit": "hunter2", "inverse": "1234", "after": {"contains": "hunter2"}}],
+            "audit": {"config": {"footprint": "hunter2"}}}]}"#;
+        for body in [order, deployment, "hunter2 1234", "\"hunter2\"", "[1234]"] {
+            let shown = without_secrets(body).to_string();
+            assert!(!shown.contains("hunter2") && !shown.contains("1234"), "{shown}");
+        }
+        assert_eq!(without_secrets(deployment)["devices"][0]["edits"][0]["order"], "O");
+    }
 }

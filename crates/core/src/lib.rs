@@ -28,6 +28,7 @@ pub mod problem;
 pub mod profile;
 pub mod resource;
 pub mod retry;
+pub mod secret;
 pub mod settle;
 pub mod time;
 pub mod transaction;

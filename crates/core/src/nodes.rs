@@ -30,6 +30,16 @@ pub struct NodeFacts {
     /// Leaves and the values that they have if they are absent (RFC 7950 §7.6.1).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub defaults: BTreeMap<String, String>,
+    /// Secret nodes: a device may show another text than was sent, and nobody is shown what was sent. Here and in
+    /// the next two a node stands for all that is inside of it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secret: BTreeSet<String>,
+    /// Secret nodes that a device need not show at all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub write_only: BTreeSet<String>,
+    /// Nodes whose values a device may write anew.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub opaque: BTreeSet<String>,
 }
 
 impl NodeFacts {
@@ -37,6 +47,30 @@ impl NodeFacts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether a device need not show the node at this path.
+    #[must_use]
+    pub fn is_write_only(&self, path: &str) -> bool {
+        has(&self.write_only, path)
+    }
+
+    /// Whether a device may write the value of the node at this path anew.
+    #[must_use]
+    pub fn is_opaque(&self, path: &str) -> bool {
+        has(&self.opaque, path)
+    }
+
+    /// Whether the value of the node at this path is shown to nobody.
+    #[must_use]
+    pub fn is_secret(&self, path: &str) -> bool {
+        has(&self.secret, path) || has(&self.write_only, path)
+    }
+
+    /// Whether there is a secret node.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        !self.secret.is_empty() || !self.write_only.is_empty()
     }
 
     /// Adds what is known of the nodes of another configuration. Types are known if both know them.
@@ -63,6 +97,9 @@ impl NodeFacts {
         self.ordered.extend(other.ordered.iter().cloned());
         self.containers.extend(other.containers.iter().cloned());
         self.present.extend(other.present.iter().cloned());
+        self.secret.extend(other.secret.iter().cloned());
+        self.write_only.extend(other.write_only.iter().cloned());
+        self.opaque.extend(other.opaque.iter().cloned());
         for (path, value) in &other.defaults {
             self.defaults.entry(path.clone()).or_insert_with(|| value.clone());
         }
@@ -83,14 +120,42 @@ impl NodeFacts {
     pub fn estimated_bytes(&self) -> usize {
         let maps = self.kinds.iter().chain(&self.defaults).map(|(path, value)| path.len() + value.len() + 6);
         let sets =
-            self.ordered.iter().chain(&self.containers).chain(&self.present).map(|path| path.len() + 3);
+            [&self.ordered, &self.containers, &self.present, &self.secret, &self.write_only, &self.opaque];
+        let sets = sets.into_iter().flatten().map(|path| path.len() + 3);
         maps.chain(sets).sum::<usize>() + 80
     }
+}
+
+/// Whether the node at this path, or one around it, is among `nodes`.
+fn has(nodes: &BTreeSet<String>, path: &str) -> bool {
+    if nodes.is_empty() {
+        return false;
+    }
+    let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+    above.chain([path]).any(|path| nodes.contains(path))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_is_secret_with_all_inside_of_it() {
+        let set = |path: &str| BTreeSet::from([path.to_owned()]);
+        let facts = NodeFacts {
+            secret: set("system/user/auth"),
+            write_only: set("system/user/auth/key"),
+            opaque: set("system/banner"),
+            ..NodeFacts::default()
+        };
+        assert!(facts.is_secret("system/user/auth") && facts.is_secret("system/user/auth/password"));
+        assert!(facts.is_write_only("system/user/auth/key/text") && !facts.is_write_only("system/user/auth"));
+        assert!(!facts.is_secret("system/user/authority") && !facts.is_secret("system"));
+        assert!(facts.is_opaque("system/banner") && !facts.is_secret("system/banner"));
+        let mut other = NodeFacts::default();
+        other.merge(&facts);
+        assert!(other.is_secret("system/user/auth/x") && !other.is_secret("system/banner"));
+    }
 
     #[test]
     fn merged_facts_know_types_only_where_both_do() {

@@ -478,7 +478,8 @@ impl Datastores {
             }
             WithDefaultsMode::Trim => Reported::Trimmed,
         };
-        Manner { defaults, spelling: self.personality.spelling }
+        let Personality { spelling, secrets, .. } = self.personality;
+        Manner { defaults, spelling, secrets }
     }
 
     /// `get`, §7.7: the `<data>` element with configuration, state and `others`; `now` is what the device's

@@ -19,11 +19,13 @@ pub enum Pattern {
     RouteTarget,
     /// A time as in RFC 3339.
     DateAndTime,
+    /// `$0$` and clear text, or a hash as of crypt(3).
+    CryptHash,
 }
 
 impl Pattern {
     /// All of them, in the order of the module's text.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ipv4Address,
         Self::Ipv4AddressAndPrefix,
         Self::Ipv4Prefix,
@@ -31,6 +33,7 @@ impl Pattern {
         Self::RouteDistinguisher,
         Self::RouteTarget,
         Self::DateAndTime,
+        Self::CryptHash,
     ];
 
     /// Name of the typedef.
@@ -43,6 +46,7 @@ impl Pattern {
             Self::RouteDistinguisher => "route-distinguisher",
             Self::RouteTarget => "route-target",
             Self::DateAndTime => "date-and-time",
+            Self::CryptHash => "crypt-hash",
         }
     }
 
@@ -54,6 +58,7 @@ impl Pattern {
             Self::Ipv6Address => (2, 39),
             Self::RouteDistinguisher | Self::RouteTarget => (3, 32),
             Self::DateAndTime => (20, 40),
+            Self::CryptHash => (4, 255),
         }
     }
 
@@ -66,6 +71,7 @@ impl Pattern {
             Self::Ipv6Address => "2001:db8::1",
             Self::RouteDistinguisher | Self::RouteTarget => "65000:17",
             Self::DateAndTime => "2026-11-24T10:00:00Z",
+            Self::CryptHash => "$0$clear text",
         }
     }
 
@@ -96,8 +102,16 @@ impl Pattern {
                     text.split_once(':').is_some_and(|(left, right)| is_digits(left) && is_digits(right))
                 }
                 Self::DateAndTime => is_time(text.as_bytes()),
+                Self::CryptHash => is_crypt_hash(text),
             }
     }
+}
+
+fn is_crypt_hash(text: &str) -> bool {
+    let is_of_hash = |byte: u8| byte.is_ascii_alphanumeric() || b"./$=".contains(&byte);
+    let hash = ["$1$", "$5$", "$6$"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
+    hash.is_some_and(|hash| !hash.is_empty() && hash.bytes().all(is_of_hash))
+        || text.strip_prefix("$0$").is_some_and(|clear| !clear.contains(['\n', '\r']))
 }
 
 fn is_address(text: &str) -> bool {
@@ -153,9 +167,10 @@ mod tests {
         quoted.split_once('\'').unwrap().0
     }
 
-    /// An address of IPv6 has two patterns, neither of which alone says it.
+    /// An address of IPv6 has two patterns, neither of which alone says it, and `$` is no anchor in YANG.
     fn any() -> impl Strategy<Value = Pattern> {
-        let alone = Pattern::ALL.into_iter().filter(|pattern| *pattern != Pattern::Ipv6Address);
+        let others = [Pattern::Ipv6Address, Pattern::CryptHash];
+        let alone = Pattern::ALL.into_iter().filter(|pattern| !others.contains(pattern));
         proptest::sample::select(alone.collect::<Vec<_>>())
     }
 
@@ -172,7 +187,7 @@ mod tests {
     #[test]
     fn what_the_module_does_not_allow_is_refused() {
         use Pattern as P;
-        let wrong: [(P, &[&str]); 7] = [
+        let wrong: [(P, &[&str]); 8] = [
             (
                 P::Ipv6Address,
                 &["2001:db8", "2001:db8:::1", "2001:db8::1/64", "::ffff:192.0.2.1", "1::2::3", ""],
@@ -184,6 +199,7 @@ mod tests {
             ),
             (P::Ipv4Prefix, &["default", "198.51.100.0/24 ", " 198.51.100.0/24", "198.51.100/24"]),
             (P::RouteDistinguisher, &["65000", "65000:", ":17", "65000:17:1", "a:1", "-1:5", "6500٣:17"]),
+            (P::CryptHash, &["clear", "$2$x", "$6$", "$6$a b", "$0", "0$x", ""]),
             (P::RouteTarget, &["target:65000:17", "65000:1 7", "65000.17"]),
             (
                 P::DateAndTime,

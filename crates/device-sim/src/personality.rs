@@ -121,7 +121,7 @@ pub enum Persistence {
     SaveConfig,
 }
 
-/// How secrets are kept.
+/// How secrets are kept and shown. A password of type `crypt-hash` is kept as RFC 7317 says, whatever this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
     /// As written.
@@ -130,6 +130,10 @@ pub enum Secrets {
     Dollar9,
     /// As `7 ` and hexadecimal digits.
     Type7,
+    /// As written, and shown as `****`.
+    Masked,
+    /// As written, and not shown.
+    Hidden,
 }
 
 /// Version of the capability `confirmed-commit`.

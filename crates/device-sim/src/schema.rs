@@ -10,7 +10,7 @@ pub const NAMESPACE: &str = "urn:turnup:sim";
 /// Name of the module.
 pub const MODULE: &str = "turnup-sim";
 /// Revision of the module.
-pub const REVISION: &str = "2026-11-30";
+pub const REVISION: &str = "2026-12-01";
 /// The text of the module, as `get-schema` gives it.
 pub const YANG: &str = include_str!("../yang/turnup-sim.yang");
 
@@ -47,6 +47,8 @@ pub struct Leaf {
     pub default: Option<&'static str>,
     /// Whether its value is a secret.
     pub secret: bool,
+    /// Whether a device that keeps secrets in a form of its own writes this anew as well.
+    pub rewritten: bool,
 }
 
 /// Types of values.
@@ -166,7 +168,7 @@ pub fn find<'n>(children: &'n [Node], name: &str) -> Option<(usize, &'n Node)> {
 }
 
 const fn plain(value: Type) -> Leaf {
-    Leaf { value, mandatory: false, config: true, default: None, secret: false }
+    Leaf { value, mandatory: false, config: true, default: None, secret: false, rewritten: false }
 }
 
 const fn leaf(name: &'static str, value: Type) -> Node {
@@ -183,6 +185,10 @@ const fn boolean(name: &'static str, default: &'static str) -> Node {
 
 const fn secret(name: &'static str, value: Type) -> Node {
     Node { name, kind: Kind::Leaf(Leaf { secret: true, ..plain(value) }) }
+}
+
+const fn rewritten(name: &'static str, value: Type) -> Node {
+    Node { name, kind: Kind::Leaf(Leaf { rewritten: true, ..plain(value) }) }
 }
 
 const fn state(name: &'static str, value: Type) -> Node {
@@ -216,6 +222,7 @@ pub static TOP: &[Node] = &[
     container("bridge-domains", &[list("bridge-domain", BRIDGE_DOMAIN)]),
     container("vrfs", &[list("vrf", VRF)]),
     container("system", &[container("clock", CLOCK)]),
+    container("users", &[list("user", USER)]),
 ];
 
 const INTERFACE: &[Node] = &[
@@ -290,6 +297,13 @@ const STATIC_ROUTE: &[Node] = &[
 ];
 
 const CLOCK: &[Node] = &[state("current-datetime", Type::Pattern(Pattern::DateAndTime))];
+
+const USER: &[Node] = &[
+    leaf("name", text(1, 64)),
+    secret("password", Type::Pattern(Pattern::CryptHash)),
+    rewritten("public-key", text(1, 1024)),
+    leaf("description", text(0, 255)),
+];
 
 /// Input of the operation `ping`.
 pub const PING_INPUT: &[Node] =

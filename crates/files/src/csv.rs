@@ -262,7 +262,7 @@ impl Headings {
                 if cell.trim().is_empty() {
                     continue;
                 }
-                return Err(Fault::at(line, format!("column {column} has {cell:?} but no heading")));
+                return Err(Fault::at(line, format!("column {column} has a value but no heading")));
             };
             put(&mut row, path, cell);
         }
@@ -475,7 +475,7 @@ mod tests {
             faults("a,b,\n1\n1,2,3\n1,2,,4\n1,2,\n"),
             [
                 "2: the row has 1 cells and the heading line 3",
-                "3: column 3 has \"3\" but no heading",
+                "3: column 3 has a value but no heading",
                 "4: the row has 4 cells and the heading line 3; a text that contains the delimiter stands in quotes",
             ]
         );

@@ -11,6 +11,7 @@ use turnup_core::{
     message::InForce,
     name::{DefinitionName, DeviceName, PlatformName},
     order::{Endpoint, OrderKind},
+    secret::Redactor,
 };
 use turnup_plan::{Catalogue, Definition, Draft, Footprint, Node, Plan, Present, Yang};
 use turnup_store::Holder;
@@ -124,6 +125,12 @@ pub fn draft(
             present.known = true;
         }
     }
+    // What templates and YANG say of a value quotes it.
+    let redactor = match kind.has_content() {
+        true => definition(catalogue, content.definition, content.version)?
+            .redactor(content.attributes, content.endpoints),
+        false => Redactor::default(),
+    };
     let wanted = |service| -> Result<BTreeMap<DeviceName, Footprint>, Vec<Failure>> {
         if !kind.has_content() {
             return Ok(BTreeMap::new());
@@ -131,7 +138,7 @@ pub fn draft(
         let Content { definition: name, version, attributes, endpoints, platforms } = content;
         definition(catalogue, name, version)?
             .footprints_with(service, attributes, endpoints, platforms, yang_of)
-            .map_err(|error| invalid(error.to_string()))
+            .map_err(|error| redactor.failures(invalid(error.to_string())))
     };
     let nil = ServiceId(Uuid::nil());
     let nameless = match kind {
@@ -141,7 +148,7 @@ pub fn draft(
         _ => None,
     };
     let mut draft = Draft::new(kind, order, service, present, wanted(service)?);
-    draft.check(yang_of)?;
+    draft.check(yang_of).map_err(|failures| redactor.failures(failures))?;
     if kind == OrderKind::Modify {
         let policy = definition(catalogue, content.definition, content.version)?.drift();
         draft.judge_drift(policy, yang_of);

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use crate::model::{Model, child_path, entry_keys, is_leaf_list, key_kinds, key_leaves, push_step};
+use crate::crypt_hash;
+use crate::model::{
+    Disclosure, Model, child_path, entry_keys, is_leaf_list, key_kinds, key_leaves, push_step,
+};
 use crate::namespace;
 use crate::spelling::{self, Kinds};
 use crate::xml::{Attribute, Element};
@@ -34,6 +37,8 @@ pub enum DifferenceKind {
         /// The value found.
         found: String,
     },
+    /// There with a value that is not the wanted one, as far as can be told of a secret one, which is not shown.
+    Secret,
     /// There although it should be gone (`operation="remove"` or `"delete"` in `wanted`).
     Unwanted,
     /// There, inside of what is to hold nothing else.
@@ -62,6 +67,7 @@ impl fmt::Display for Difference {
         match &self.kind {
             DifferenceKind::Missing { .. } => write!(f, "{path} is missing"),
             DifferenceKind::Value { wanted, found } => write!(f, "{path} is {found:?} instead of {wanted:?}"),
+            DifferenceKind::Secret => write!(f, "{path} has another value than is wanted (both are secret)"),
             DifferenceKind::Unwanted => write!(f, "{path} is still there"),
             DifferenceKind::Extra { .. } => write!(f, "{path} is extra"),
             DifferenceKind::Inactive { mark } if mark.starts_with("inactive") => {
@@ -91,15 +97,17 @@ pub struct Owned<'o> {
 /// than `wanted`. An element of `wanted` with `nc:operation` `remove` or `delete` must be absent, so an
 /// `edit-config`'s content can be compared as it is. List entries are found by their keys, and where those
 /// aren't known, by content; leaves are compared as [`spelling::same_value`] does. A leaf may be absent if
-/// it has that value then. What the device marks as not in force is not as wanted.
+/// it has that value then. What the device marks as not in force is not as wanted. Of a value that a server may write
+/// anew ([`Disclosure`]) it is enough if it is there; of one by RFC 7317 (`crypt-hash`) also if it fits the wanted
+/// one.
 pub fn differences(data: &Element, wanted: &Element, model: &dyn Model, limit: usize) -> Vec<Difference> {
-    run(data, wanted, model, limit, None, false)
+    run(data, wanted, model, limit, None, Values::Meant)
 }
 
 /// As [`differences`], and besides what is inside of the nodes `owned` without being wanted. Where a
 /// container around them is missing, what it should hold is named.
 pub fn drift(data: &Element, wanted: &Element, model: &dyn Model, owned: Owned<'_>) -> Vec<Difference> {
-    run(data, wanted, model, usize::MAX, Some(owned), false)
+    run(data, wanted, model, usize::MAX, Some(owned), Values::Meant)
 }
 
 /// Whether `data` has everything that `wanted` describes, see [`differences`].
@@ -109,7 +117,24 @@ pub fn contains(data: &Element, wanted: &Element, model: &dyn Model) -> bool {
 
 /// As [`contains`] where values of unknown kinds must be written the same.
 pub fn contains_as_written(data: &Element, wanted: &Element, model: &dyn Model) -> bool {
-    run(data, wanted, model, 1, None, true).is_empty()
+    run(data, wanted, model, 1, None, Values::Written).is_empty()
+}
+
+/// Whether `data` has everything that `other` has, both shown by one server: a value that it has written anew is the
+/// same only if it shows the same text.
+pub fn contains_reading(data: &Element, other: &Element, model: &dyn Model) -> bool {
+    run(data, other, model, 1, None, Values::Shown).is_empty()
+}
+
+/// How values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    /// What was sent with what a server shows.
+    Meant,
+    /// The same, where values of unknown kinds must be written the same.
+    Written,
+    /// What a server shows with what it has shown before.
+    Shown,
 }
 
 /// Whether two elements at this path stand for the same node of the data tree: the same name and, of an entry
@@ -154,14 +179,14 @@ fn run(
     model: &dyn Model,
     limit: usize,
     owned: Option<Owned<'_>>,
-    as_written: bool,
+    values: Values,
 ) -> Vec<Difference> {
     let nothing = Element::base("data");
     let mut comparison = Comparison {
         model,
         limit,
         owned,
-        as_written,
+        values,
         nothing: &nothing,
         path: String::new(),
         above: Vec::new(),
@@ -176,8 +201,7 @@ struct Comparison<'e, 'k> {
     limit: usize,
     /// Where nothing else may be; none: anything may be anywhere.
     owned: Option<Owned<'k>>,
-    /// Values of unknown kinds must be written the same.
-    as_written: bool,
+    values: Values,
     /// What is compared with where a container is missing.
     nothing: &'e Element,
     /// Local names of where the comparison is.
@@ -250,7 +274,7 @@ impl<'e> Comparison<'e, '_> {
             if self.is_mere_holder(child, inside) {
                 return self.children(self.nothing, child, false);
             }
-            return self.report(DifferenceKind::Missing { wanted: value(child) });
+            return self.report(DifferenceKind::Missing { wanted: self.shown(child) });
         };
         if absent {
             return self.report(DifferenceKind::Unwanted);
@@ -259,9 +283,15 @@ impl<'e> Comparison<'e, '_> {
             self.report(DifferenceKind::Inactive { mark: format!("{}={:?}", mark.name, mark.value) });
         }
         if child.is_leaf() && found.is_leaf() {
-            if !self.same_value(found, child, self.model.kinds(&self.path)) {
-                let (wanted, found) = (child.text().into_owned(), found.text().into_owned());
-                self.report(DifferenceKind::Value { wanted, found });
+            if !self.fits(found, child) {
+                let kind = match self.model.disclosure(&self.path).is_secret() {
+                    true => DifferenceKind::Secret,
+                    false => DifferenceKind::Value {
+                        wanted: child.text().into_owned(),
+                        found: found.text().into_owned(),
+                    },
+                };
+                self.report(kind);
             }
             return;
         }
@@ -270,7 +300,26 @@ impl<'e> Comparison<'e, '_> {
     }
 
     fn same_value(&self, a: &Element, b: &Element, kinds: Kinds) -> bool {
-        if self.as_written { spelling::same_writing(a, b, kinds) } else { spelling::same_value(a, b, kinds) }
+        match self.values {
+            Values::Written => spelling::same_writing(a, b, kinds),
+            Values::Meant | Values::Shown => spelling::same_value(a, b, kinds),
+        }
+    }
+
+    /// Whether a leaf that was found is what is wanted of the leaf that is looked at.
+    fn fits(&self, found: &Element, wanted: &Element) -> bool {
+        match self.model.disclosure(&self.path) {
+            Disclosure::Plain => {}
+            _ if self.values == Values::Shown => {}
+            Disclosure::Opaque | Disclosure::WriteOnly => return true,
+            Disclosure::Secret => return crypt_hash::may_be(&found.text(), &wanted.text()),
+        }
+        self.same_value(found, wanted, self.model.kinds(&self.path))
+    }
+
+    /// The value of the leaf that is looked at, if it may be shown.
+    fn shown(&self, leaf: &Element) -> Option<String> {
+        value(leaf).filter(|_| !self.model.disclosure(&self.path).is_secret())
     }
 
     /// Whether the node means the same if it is absent: a leaf with its default, a container that says
@@ -280,6 +329,9 @@ impl<'e> Comparison<'e, '_> {
     }
 
     fn is_nothing_at(&self, element: &Element, path: &str) -> bool {
+        if self.values != Values::Shown && self.model.disclosure(path) == Disclosure::WriteOnly {
+            return true;
+        }
         if element.is_leaf() && !element.is_empty() {
             let same = |default: &str| {
                 let default = element.sibling(element.name()).with_text(default);
@@ -308,7 +360,7 @@ impl<'e> Comparison<'e, '_> {
         for child in data.children().filter(|child| !known.contains(&std::ptr::from_ref(*child))) {
             self.enter(child);
             if (inside || self.is_owned()) && !self.says_nothing(child, &self.path, data.namespace()) {
-                self.report(DifferenceKind::Extra { found: value(child) });
+                self.report(DifferenceKind::Extra { found: self.shown(child) });
             }
             self.leave();
         }
@@ -422,12 +474,12 @@ impl<'e> Comparison<'e, '_> {
 
     /// Whether the whole content of `wanted` is in `data`.
     fn has_all(&self, data: &Element, wanted: &Element, as_written: bool) -> bool {
-        let as_written = as_written || self.as_written;
+        let values = if as_written && self.values == Values::Meant { Values::Written } else { self.values };
         if wanted.is_leaf() {
             let kinds = self.model.kinds(&self.path);
-            return match as_written {
-                true => spelling::same_writing(data, wanted, kinds),
-                false => spelling::same_value(data, wanted, kinds),
+            return match values {
+                Values::Written => spelling::same_writing(data, wanted, kinds),
+                Values::Meant | Values::Shown => self.fits(data, wanted),
             };
         }
         let nothing = Element::base("data");
@@ -435,7 +487,7 @@ impl<'e> Comparison<'e, '_> {
             model: self.model,
             limit: 1,
             owned: None,
-            as_written,
+            values,
             nothing: &nothing,
             path: self.path.clone(),
             above: Vec::new(),
@@ -591,6 +643,7 @@ fn value(element: &Element) -> Option<String> {
 fn entry_name(element: &Element, model: &dyn Model, path: &str) -> String {
     match key_leaves(model, path, element) {
         Some(keys) => keys.iter().map(|key| key.text()).collect::<Vec<_>>().join(" "),
+        None if model.disclosure(path).is_secret() => "(secret)".to_owned(),
         None => element.text().into_owned(),
     }
 }

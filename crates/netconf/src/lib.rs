@@ -16,10 +16,12 @@
 //! - "Not sent" and "sent, no answer" are different errors. Only the first may be repeated blindly.
 //! - Host keys are pinned. There is no way to connect with credentials to a host whose key isn't given.
 //! - All `rpc-error` of a reply are kept, wherever they stand outside of data.
+//! - No value of a node that the model calls secret is in a [`compare::Difference`].
 //! - A text of a peer in an error is one bounded line without control characters.
 
 pub mod capability;
 pub mod compare;
+pub mod crypt_hash;
 pub mod filter;
 pub mod framing;
 pub mod message;

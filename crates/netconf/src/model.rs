@@ -32,10 +32,37 @@ pub trait Model {
         None
     }
 
+    /// What may be said and expected of the value of the leaf.
+    fn disclosure(&self, _path: &str) -> Disclosure {
+        Disclosure::Plain
+    }
+
     /// Whether the node says something even if nothing is in it: a leaf of type `empty` or a container with
     /// presence. None: not known.
     fn counts_empty(&self, _path: &str) -> Option<bool> {
         None
+    }
+}
+
+/// What may be said and expected of a leaf's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disclosure {
+    /// A server shows it as it was sent.
+    #[default]
+    Plain,
+    /// A server may write it anew, so that it is enough if there is one.
+    Opaque,
+    /// The same, and no text for people holds it.
+    Secret,
+    /// The same, and a server need not show that it is there.
+    WriteOnly,
+}
+
+impl Disclosure {
+    /// Whether no text for people holds the value.
+    #[must_use]
+    pub const fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::WriteOnly)
     }
 }
 

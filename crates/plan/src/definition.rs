@@ -23,6 +23,7 @@ use crate::{
     example::Example,
     footprint::Footprint,
     schema::Schema,
+    secret,
     shape::Shape,
     template::{Context, MAX_OUTPUT_BYTES, Templates},
     yang::Yang,
@@ -267,6 +268,8 @@ impl Definition {
         yang_of: &dyn Fn(&PlatformName) -> Option<Yang>,
     ) -> Result<BTreeMap<DeviceName, Footprint>, PlanError> {
         let devices: BTreeSet<&DeviceName> = endpoints.iter().map(|endpoint| &endpoint.device).collect();
+        let other = self.with_other_secrets(attributes, endpoints);
+        let secrets_in = |output: &str| secret::holding(output, &self.redactor(attributes, endpoints));
         devices
             .into_iter()
             .map(|device| {
@@ -277,7 +280,13 @@ impl Definition {
                     |source| PlanError::Template { device: device.clone(), template: template(), source },
                 )?;
                 let yang = yang_of(name);
-                let shape = platform.shape.clone();
+                let mut shape = platform.shape.clone();
+                if let Some((attributes, endpoints)) = &other {
+                    let context = Context::new(service, attributes, endpoints, device);
+                    let rendered = self.templates.render(&platform.template, &context, MAX_OUTPUT_BYTES);
+                    let tainted = rendered.ok().and_then(|other| secret::tainted(&output, &other));
+                    shape.nodes.secret.extend(tainted.unwrap_or_else(|| secrets_in(&output)));
+                }
                 let footprint =
                     Footprint::rendered(name.clone(), &output, shape, yang.as_ref()).map_err(|source| {
                         PlanError::Content { device: device.clone(), template: template(), source }

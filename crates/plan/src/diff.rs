@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use turnup_core::secret::MASK;
 use turnup_netconf::{
     compare,
-    model::{Model as _, child_path},
+    model::{Disclosure, Model as _, child_path},
     namespace::{BASE, YANG},
     spelling,
     xml::Element,
@@ -14,6 +15,9 @@ use crate::{
     footprint::{shell_of, step_of, to_xml},
     shape::{Place, Shape},
 };
+
+/// What is shown of a secret that changes.
+const SECRET_CHANGED: &str = "(secret, changed)";
 
 /// What is done at a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +151,11 @@ impl Comparison<'_> {
     fn both(&self, before: &Element, after: &Element, at: &str) -> Option<Delta> {
         match (before.is_leaf(), after.is_leaf()) {
             _ if before == after => None,
+            // A device may hash it, so only the very same text is the same.
+            (true, true) if self.shape.disclosure(at) != Disclosure::Plain => {
+                let same = before.raw_text() == after.raw_text();
+                (!same).then(|| self.delta(after, Op::Set(before.text().into_owned()), at))
+            }
             (true, true) if spelling::same_writing(before, after, self.shape.kinds(at)) => None,
             (true, true) => Some(self.delta(after, Op::Set(before.text().into_owned()), at)),
             // A container of which nothing is left, or that had nothing.
@@ -484,6 +493,9 @@ fn write_deltas(out: &mut String, deltas: &[Delta], shape: &Shape, at: &str, dep
                 line(out, sign, depth, &(named(&delta.shell, shape, &inner) + &place(delta, shape, &inner)));
                 write_deltas(out, inside, shape, &inner, depth + 1);
             }
+            Op::Set(_) if shape.nodes.is_secret(&inner) => {
+                line(out, '~', depth, &format!("{}: {SECRET_CHANGED}", delta.element.name()));
+            }
             Op::Set(before) => {
                 let text = format!("{}: {before} -> {}", delta.element.name(), delta.element.text());
                 line(out, '~', depth, &text);
@@ -562,6 +574,7 @@ fn place(delta: &Delta, shape: &Shape, at: &str) -> String {
 /// A node's step; a leaf-list's entry as a leaf.
 fn named(element: &Element, shape: &Shape, at: &str) -> String {
     match element.is_leaf() && !element.is_empty() {
+        true if shape.nodes.is_secret(at) => format!("{}: {MASK}", element.name()),
         true => format!("{}: {}", element.name(), element.text()),
         false => compare::step(element, shape, at),
     }
@@ -572,6 +585,7 @@ fn write_element(out: &mut String, sign: char, element: &Element, shape: &Shape,
         let text = element.text();
         let text = match text.is_empty() {
             true => element.name().to_owned(),
+            false if shape.nodes.is_secret(at) => format!("{}: {MASK}", element.name()),
             false => format!("{}: {text}", element.name()),
         };
         return line(out, sign, depth, &text);

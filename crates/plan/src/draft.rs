@@ -24,6 +24,7 @@ use crate::{
     change::{Change, Edit, Judging},
     definition::DriftPolicy,
     footprint::{Footprint, overlap},
+    secret::masked,
     yang::Yang,
 };
 
@@ -325,9 +326,13 @@ impl Draft {
             refused.extend(others.iter().filter_map(|holder| {
                 let ours = shared.get(&holder.node)?;
                 let theirs = holder.value.as_ref().filter(|theirs| *theirs != ours)?;
+                // What another service has there is not known by path, so nothing of it is shown beside a secret.
+                let wants = match footprint.nodes().has_secrets() {
+                    true => "which wants something else there".to_owned(),
+                    false => format!("which wants {theirs} there, and this order {ours}"),
+                };
                 let text = format!(
-                    "{} on {device} is shared with service {}, which wants {theirs} there, and this order {ours}; \
-                     order the same, or change that service first",
+                    "{} on {device} is shared with service {}, {wants}; order the same, or change that service first",
                     holder.node, holder.service
                 );
                 Some(refusal(device, &holder.node, text))
@@ -365,7 +370,7 @@ impl Plan {
         self.devices.values().all(|device| device.edit.is_none())
     }
 
-    /// SHA-256 in hexadecimal of what is done and of what would undo it: two plans with the same hash send
+    /// SHA-256 in hexadecimal of what is done and of what would undo it, without secret values: two plans with the same hash send
     /// the same to the same devices, which have the same before. The id of a new service isn't known when its plan is shown, so plans of provisions are
     /// compared with the nil UUID in its place.
     #[must_use]
@@ -374,7 +379,9 @@ impl Plan {
         hash.update(self.kind.word());
         for (device, plan) in &self.devices {
             if let Some(edit) = &plan.edit {
-                let DeviceEdit { edit, inverse, .. } = &edit.edit;
+                let DeviceEdit { edit, inverse, nodes, .. } = &edit.edit;
+                // Whoever has the hash could try out passwords.
+                let (edit, inverse) = (masked(edit, nodes), masked(inverse, nodes));
                 for part in [device.as_str(), plan.platform.as_str(), edit.as_str(), inverse.as_str()] {
                     hash.update((part.len() as u64).to_be_bytes());
                     hash.update(part);

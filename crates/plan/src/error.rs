@@ -62,6 +62,17 @@ pub enum BadContent {
         /// Path of the node.
         path: String,
     },
+    /// A secret that identifies an entry, and so would be in every path to it.
+    #[error(
+        "the key {key:?} of {list} comes from a secret, and keys are shown; identify the entry by something that is \
+         no secret"
+    )]
+    SecretKey {
+        /// The list, in local names from the top.
+        list: String,
+        /// Name of the key leaf; `.` of a leaf-list.
+        key: String,
+    },
     /// A node that could never be removed again.
     #[error("{path} is not covered by 'owns', so it could never be removed; add it there or leave it out")]
     NotOwned {

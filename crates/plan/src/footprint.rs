@@ -12,6 +12,7 @@ use turnup_netconf::{
 
 use crate::{
     error::BadContent,
+    secret,
     shape::{Place, Shape},
     template::MAX_OUTPUT_BYTES,
     yang::{Violation, Yang},
@@ -78,6 +79,17 @@ impl Footprint {
     pub(crate) fn rendered(
         platform: PlatformName,
         config: &str,
+        shape: Shape,
+        yang: Option<&Yang>,
+    ) -> Result<Self, BadContent> {
+        let footprint = Self::arranged(platform, config, shape, yang)?;
+        no_secret_keys(&footprint.tree, &footprint.shape)?;
+        Ok(footprint)
+    }
+
+    fn arranged(
+        platform: PlatformName,
+        config: &str,
         mut shape: Shape,
         yang: Option<&Yang>,
     ) -> Result<Self, BadContent> {
@@ -93,8 +105,9 @@ impl Footprint {
             && let Some(canonical) = yang.canonical(&tree, &config)
         {
             values.0 = Some(yang.digest().to_owned());
-            let ordered = std::mem::take(&mut shape.nodes.ordered);
-            shape.nodes = NodeFacts { ordered, ..canonical.facts };
+            let NodeFacts { ordered, mut secret, write_only, opaque, .. } = std::mem::take(&mut shape.nodes);
+            secret.extend(canonical.facts.secret.iter().cloned());
+            shape.nodes = NodeFacts { ordered, secret, write_only, opaque, ..canonical.facts };
             if let Some(canonical) = canonical.tree {
                 // Two entries that were written differently may be one.
                 tree = arrange_above(canonical, &shape, "", "")?;
@@ -114,6 +127,12 @@ impl Footprint {
     #[must_use]
     pub fn config(&self) -> &str {
         &self.config
+    }
+
+    /// The same with secret values masked.
+    #[must_use]
+    pub fn shown_config(&self) -> String {
+        secret::masked(&self.config, &self.shape.nodes)
     }
 
     /// Lists, by path or name → names of their key leaves.
@@ -223,7 +242,8 @@ pub fn overlap(a: &str, b: &str) -> bool {
     holds(a, b) || holds(b, a)
 }
 
-fn parse(config: &str) -> Result<Vec<Element>, BadContent> {
+/// The elements of configuration, as they are written.
+pub(crate) fn parse(config: &str) -> Result<Vec<Element>, BadContent> {
     const OPEN: &str = "<config>";
     let limits =
         Limits { max_bytes: MAX_OUTPUT_BYTES + 64, max_depth: 64, max_attributes: 32, max_nodes: 50_000 };
@@ -243,6 +263,32 @@ fn parse(config: &str) -> Result<Vec<Element>, BadContent> {
         return Err(BadContent::Empty);
     }
     Ok(root.into_children().collect())
+}
+
+/// What identifies an entry is in every path to it, so it can be no secret.
+fn no_secret_keys(tree: &[Element], shape: &Shape) -> Result<(), BadContent> {
+    fn inside<'e>(
+        elements: impl Iterator<Item = &'e Element>,
+        shape: &Shape,
+        path: &str,
+    ) -> Result<(), BadContent> {
+        for element in elements {
+            let here = child_path(path, element.name());
+            if shape.is_leaf_list(&here, element) && shape.nodes.is_secret(&here) {
+                return Err(BadContent::SecretKey { list: here, key: ".".to_owned() });
+            }
+            let is_secret = |key: &&String| shape.nodes.is_secret(&child_path(&here, key));
+            if let Some(key) = shape.keys_of(&here, element).iter().find(is_secret) {
+                return Err(BadContent::SecretKey { list: here, key: key.clone() });
+            }
+            inside(element.children(), shape, &here)?;
+        }
+        Ok(())
+    }
+    if !shape.nodes.has_secrets() {
+        return Ok(());
+    }
+    inside(tree.iter(), shape, "")
 }
 
 /// Takes over what YANG says of the lists in `tree` whose paths aren't declared. It knows every node, and so

@@ -18,6 +18,8 @@
 //!   template does.
 //! - Edits only merge and remove, so that sending one twice is harmless, and remove nothing but what the
 //!   definition says its service owns, or shares with nobody who is left.
+//! - A secret value is in an edit and in a stored footprint, and in no text for people: neither in the text of an
+//!   edit, nor in a failure, nor in a plan's hash.
 //! - A definition that is bad is refused when it is loaded, with all its mistakes, file and line.
 //!
 //! [`DeviceEdit`]: turnup_core::message::DeviceEdit
@@ -41,6 +43,7 @@ mod question;
 mod read;
 mod rpc;
 mod schema;
+mod secret;
 mod shape;
 mod template;
 mod together;
@@ -59,6 +62,7 @@ pub use mistake::Mistake;
 pub use pools::{PoolRule, Pools};
 pub use question::Questions;
 pub use rpc::check_rpc;
+pub use secret::{masked, masked_footprint};
 pub use template::RenderError;
 pub use together::Together;
 pub use yang::{ModuleText, Violation, Yang, YangCache, YangMistake, modules_needed};

@@ -77,6 +77,7 @@ pub(crate) fn definition(
     if let (Some(_), Some(node)) = (before_confirm, find(fields, "audit")) {
         reader.has_checks(&platforms, node);
     }
+    reader.disclosed_nodes(&platforms, &sources);
     let templates = reader.templates(&sources);
 
     let (Some(name), Some(version), Some(title), Some(attributes), Some(roles), Some(templates)) =
@@ -105,6 +106,7 @@ pub(crate) fn definition(
     };
     for (template, source) in &sources {
         reader.names_used(&definition, template, source);
+        reader.shows_no_secret(&definition, template, source);
     }
     if let (Some(example), true) = (find(fields, "example"), reader.mistakes.is_empty()) {
         reader.example(&mut definition, example);

@@ -4,6 +4,8 @@
 //! says `additionalProperties`, `format` is checked, keywords that don't exist are mistakes, patterns run
 //! in linear time, and nothing is fetched.
 
+mod secrets;
+
 use jsonschema::{
     Draft, PatternOptions, ValidationError, Validator, draft202012, error::ValidationErrorKind as Kind,
 };
@@ -77,6 +79,8 @@ pub(crate) type SchemaMistake = (String, String);
 pub(crate) struct Schema {
     source: Value,
     validator: Validator,
+    /// Something in it is `writeOnly`.
+    has_secrets: bool,
 }
 
 impl Schema {
@@ -123,6 +127,7 @@ impl Schema {
             };
             mistakes.push((at.to_owned(), clip(&message)));
         }
+        secrets::mistakes(&source, resources, &mut mistakes);
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
@@ -138,7 +143,8 @@ impl Schema {
             .offline()
             .build(&source)
             .map_err(|error| vec![(error.instance_path().as_str().to_owned(), clip(&error.to_string()))])?;
-        let schema = Self { source, validator };
+        let has_secrets = secrets::are_in(&source);
+        let schema = Self { source, validator, has_secrets };
         let mut defaults = Map::new();
         add_defaults(&schema.source, &mut defaults);
         for error in schema.validator.iter_errors(&Value::Object(defaults)) {
@@ -186,9 +192,10 @@ impl Schema {
     ) -> Map<String, Value> {
         let mut complete = attributes.clone();
         add_defaults(&self.source, &mut complete);
+        let secrets = self.secrets(&complete, "");
         let mut complete = Value::Object(complete);
         for error in self.validator.iter_errors(&complete) {
-            self.report(&error, at, faults);
+            self.report(&error, at, &secrets, faults);
         }
         whole_numbers(&mut complete);
         match complete {
@@ -197,7 +204,21 @@ impl Schema {
         }
     }
 
-    fn report(&self, error: &ValidationError<'_>, at: &str, faults: &mut Vec<Fault>) {
+    /// JSON pointers of the secret values in attributes that stand at the JSON pointer `at`.
+    pub(crate) fn secrets(&self, attributes: &Map<String, Value>, at: &str) -> Vec<String> {
+        match self.has_secrets {
+            true => secrets::of(&self.source, attributes, at),
+            false => Vec::new(),
+        }
+    }
+
+    /// Whether an attribute is secret, or has something secret in it.
+    pub(crate) fn is_secret(&self, name: &str) -> bool {
+        self.has_secrets && secrets::are_in_attribute(&self.source, name)
+    }
+
+    /// `secrets`: pointers of values that are not to be shown.
+    fn report(&self, error: &ValidationError<'_>, at: &str, secrets: &[String], faults: &mut Vec<Fault>) {
         let path = error.instance_path().as_str();
         let pointer = format!("{at}{path}");
         let code = match error.kind() {
@@ -228,7 +249,11 @@ impl Schema {
             | Kind::MultipleOf { .. } => "out_of_range",
             _ => "bad_value",
         };
+        let is_secret = secrets.iter().any(|secret| {
+            path.strip_prefix(secret.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
         let short = match error.instance().as_ref() {
+            _ if is_secret => false,
             Value::String(text) => text.chars().nth(MAX_SHOWN_CHARS).is_none(),
             Value::Array(_) | Value::Object(_) => false,
             Value::Null | Value::Bool(_) | Value::Number(_) => true,

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use turnup_core::nodes::NodeFacts;
 use turnup_netconf::{
-    model::{self, Model},
+    model::{self, Disclosure, Model},
     spelling::{Kind, Kinds},
     xml::Element,
 };
+
+use crate::secret;
 
 /// Keys, ownership and node facts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,6 +58,10 @@ impl Model for Shape {
 
     fn is_ordered(&self, path: &str) -> bool {
         self.nodes.ordered.contains(path)
+    }
+
+    fn disclosure(&self, path: &str) -> Disclosure {
+        secret::disclosure(&self.nodes, path)
     }
 }
 

@@ -82,7 +82,11 @@ fn audit_of(service: &ServiceView, id: OrderId, now: Timestamp) -> NewOrder {
         due: Some(now),
         at: now,
         entries,
-        options: OrderOptions { audit: AuditPart::ALL.to_vec(), ..OrderOptions::default() },
+        options: OrderOptions {
+            audit: AuditPart::ALL.to_vec(),
+            secrets: service.secrets.clone(),
+            ..OrderOptions::default()
+        },
         claims: Vec::new(),
         if_busy: IfBusy::Wait,
     }

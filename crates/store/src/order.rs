@@ -10,6 +10,7 @@ use turnup_core::{
     lifecycle::OrderState,
     name::DeviceName,
     order::{Endpoint, OrderKind, OrderOptions, Priority},
+    secret,
     undo::Change,
 };
 use uuid::Uuid;
@@ -20,8 +21,9 @@ use crate::{
     pool::{Tx, statement},
 };
 
-/// An order as the API shows it.
+/// An order as the API shows it: written as JSON, its secret values are masked.
 #[derive(Debug, Clone, Serialize)]
+#[serde(remote = "Self")]
 pub struct OrderView {
     /// Its id.
     pub id: OrderId,
@@ -87,6 +89,17 @@ pub struct OrderView {
     /// Its history; in lists left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<Vec<HistoryEntry>>,
+}
+
+impl Serialize for OrderView {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.options.secrets.is_empty() {
+            return Self::serialize(self, serializer);
+        }
+        let mut masked = self.clone();
+        secret::mask(&mut masked.attributes, &mut masked.endpoints, &self.options.secrets);
+        Self::serialize(&masked, serializer)
+    }
 }
 
 impl OrderView {

@@ -8,6 +8,7 @@ use turnup_core::{
     lifecycle::{AuditState, ServiceState},
     message::InForce,
     order::Endpoint,
+    secret,
 };
 
 use crate::{
@@ -16,8 +17,9 @@ use crate::{
     pool::statement,
 };
 
-/// A service as the API shows it.
+/// A service as the API shows it: written as JSON, its secret values are masked.
 #[derive(Debug, Clone, Serialize)]
+#[serde(remote = "Self")]
 pub struct ServiceView {
     /// Its id.
     pub id: ServiceId,
@@ -51,6 +53,9 @@ pub struct ServiceView {
     /// When it is audited next by itself; none: its definition has no such audits, or none yet.
     #[serde(serialize_with = "optional_time")]
     pub next_audit_at: Option<Timestamp>,
+    /// JSON pointers of its secret values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// The order whose attributes are in force.
     pub wanted_by: OrderId,
     /// The order that changed it last.
@@ -61,6 +66,17 @@ pub struct ServiceView {
     /// When it last changed.
     #[serde(serialize_with = "time")]
     pub updated_at: Timestamp,
+}
+
+impl Serialize for ServiceView {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.secrets.is_empty() {
+            return Self::serialize(self, serializer);
+        }
+        let mut masked = self.clone();
+        secret::mask(&mut masked.attributes, &mut masked.endpoints, &self.secrets);
+        Self::serialize(&masked, serializer)
+    }
 }
 
 /// What a service owns on one device.
@@ -99,6 +115,11 @@ pub struct ServiceFilter {
     pub before: Option<ServiceId>,
 }
 
+fn secrets(row: &Row) -> Result<Vec<String>, StoreError> {
+    let secrets: Option<Value> = row.get("secrets");
+    Ok(secrets.map(serde_json::from_value).transpose()?.unwrap_or_default())
+}
+
 pub(crate) fn view(row: &Row) -> Result<ServiceView, StoreError> {
     Ok(ServiceView {
         id: ServiceId(row.get("id")),
@@ -116,6 +137,7 @@ pub(crate) fn view(row: &Row) -> Result<ServiceView, StoreError> {
         audit_reason: row.get("audit_reason"),
         config_audit: row.get::<_, &str>("config_audit").parse()?,
         next_audit_at: row.get("next_audit_at"),
+        secrets: secrets(row)?,
         wanted_by: OrderId(row.get("wanted_by")),
         last_order: OrderId(row.get("last_order")),
         created_at: row.get("created_at"),

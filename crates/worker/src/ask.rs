@@ -27,6 +27,7 @@ use crate::{
     currency::{Claims, Currency},
     device::{Device, Job, Needs, is_null},
     progress::Progress,
+    secrets::Secrets,
     serve::Shared,
     work::Work,
 };
@@ -146,9 +147,10 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
         schemas: Vec::new(),
         piece: None,
     };
+    let secrets = Secrets::of_all(std::slice::from_ref(&ask.device));
     let failed = |failures: Vec<Failure>| {
         let failures = failures.into_iter().map(|failure| failure.at(ask.device.device.clone())).collect();
-        Answer { failures, ..nothing.clone() }
+        Answer { failures: secrets.failures(failures), ..nothing.clone() }
     };
     if is_null(&ask.device) {
         return match (&ask.question, shared.settings.allow_null_platform) {
@@ -202,7 +204,7 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
         Ok(Ok(answer)) => {
             device.finish();
             let failures = answer.failures.into_iter().map(|f| f.at(ask.device.device.clone())).collect();
-            Answer { failures, ..answer }
+            Answer { failures: secrets.failures(failures), ..answer }
         }
         Ok(Err(failures)) => {
             device.finish();

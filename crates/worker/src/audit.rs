@@ -12,6 +12,7 @@ use turnup_core::{
         MAX_DIFFERENCES, MAX_EVIDENCE_BYTES,
     },
     profile::WithDefaults,
+    secret::MASK,
 };
 use turnup_netconf::{
     capability::Capabilities,
@@ -138,6 +139,7 @@ pub(crate) fn difference(found: compare::Difference) -> Difference {
         DifferenceKind::Extra { found } => (Drift::Extra, None, found.and_then(value)),
         DifferenceKind::Inactive { mark } => (Drift::Inactive, None, value(mark)),
         DifferenceKind::Order { wanted, found } => (Drift::Order, value(wanted), value(found)),
+        DifferenceKind::Secret => (Drift::Changed, value(MASK.to_owned()), value(MASK.to_owned())),
         // A footprint removes nothing; what it would remove is too much.
         DifferenceKind::Unwanted => (Drift::Extra, None, None),
     };

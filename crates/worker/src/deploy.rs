@@ -22,6 +22,7 @@ use crate::{
     drive::{Begin, drive},
     progress::Progress,
     report::{Ending, FailedLine, Parts, Reporter},
+    secrets::Secrets,
     serve::Shared,
     settings::Transcripts,
     work::Work,
@@ -353,6 +354,7 @@ impl Run<'_> {
     }
 
     fn report(&self, attempt: i32, sequence: i32, ending: Ending, said: Vec<DeviceTranscript>) -> Outcome {
+        let ending = ending.without(&Secrets::of_all(&self.deployment.devices));
         let outcome = ending.event.word();
         metrics::counter!("turnup_worker_deployments_total", "outcome" => outcome).increment(1);
         metrics::histogram!("turnup_worker_deployment_seconds").record(self.began.elapsed().as_secs_f64());

@@ -121,6 +121,8 @@ pub(crate) struct Device<'a> {
     judged: Judged,
     /// An earlier worker has left a part of the edit in force, so that the snapshot is no state to go back to.
     is_partial: bool,
+    /// The device showed another text after the edit of a secret, so that it will after a rollback as well.
+    shows_change: bool,
     /// When the provisional commit was sent.
     committed_at: Option<Moment>,
     /// Something had to be waited for, so the world may have changed.
@@ -157,12 +159,15 @@ impl<'a> Device<'a> {
             snapshot: None,
             judged: Judged::default(),
             is_partial: false,
+            shows_change: false,
             committed_at: None,
             waited: false,
             notes: Vec::new(),
             remarks: Vec::new(),
             steps: Vec::new(),
-            scribe: job.transcribe.map(|devices| Scribe::new(&job.shared.secret_names, devices)),
+            scribe: job
+                .transcribe
+                .map(|devices| Scribe::new(&job.shared.secret_names, devices).knowing(work.secrets())),
         }
     }
 
@@ -369,6 +374,7 @@ impl<'a> Device<'a> {
         let by = by.min(began + Duration::from_millis(self.job.limits.rpc_timeout_ms));
         let first_by = if self.untried { by.min(began + FIRST_ANSWER) } else { by };
         let result = session.pipeline_answering_by(operations, first_by, by).await;
+        let result = self.without_secrets(result);
         let took_us = self.note_step(step, began);
         if let Some(scribe) = &mut self.scribe {
             scribe.exchange(step, took_us, operations, &result);
@@ -388,6 +394,18 @@ impl<'a> Device<'a> {
                 }
                 self.drop_session();
             }
+        }
+        result
+    }
+
+    /// What a device said, without the secret values that it may have quoted.
+    fn without_secrets(&self, mut result: Result<Vec<Reply>, RpcFailure>) -> Result<Vec<Reply>, RpcFailure> {
+        let secrets = self.work.secrets();
+        match &mut result {
+            Ok(replies) | Err(RpcFailure::NoAnswer { answered: replies, .. }) => {
+                replies.iter_mut().for_each(|reply| secrets.clean_reply(reply));
+            }
+            Err(RpcFailure::NotSent { .. }) => {}
         }
         result
     }

@@ -46,6 +46,7 @@ mod report;
 mod retry;
 mod room;
 mod search;
+mod secrets;
 mod serve;
 mod settings;
 mod transcript;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use turnup_core::nodes::NodeFacts;
 use turnup_netconf::{
-    model::Model,
+    model::{Disclosure, Model},
     spelling::{Kind, Kinds},
 };
 
@@ -20,6 +20,11 @@ impl Nodes {
     pub(crate) fn new(keys: &BTreeMap<String, Vec<String>>, facts: &NodeFacts) -> Self {
         let kinds = facts.kinds.iter().map(|(path, kinds)| (path.clone(), Kinds::parse(kinds))).collect();
         Self { keys: keys.clone(), facts: facts.clone(), kinds }
+    }
+
+    /// Whether a device may show some values differently than they were sent.
+    pub(crate) fn may_differ(&self) -> bool {
+        self.facts.has_secrets() || !self.facts.opaque.is_empty()
     }
 
     /// What several edits say together. Where two name other keys for one list, an entry is the same only if
@@ -64,6 +69,16 @@ impl Model for Nodes {
 
     fn is_ordered(&self, path: &str) -> bool {
         self.facts.ordered.contains(path)
+    }
+
+    fn disclosure(&self, path: &str) -> Disclosure {
+        let facts = &self.facts;
+        match () {
+            () if facts.is_write_only(path) => Disclosure::WriteOnly,
+            () if facts.is_secret(path) => Disclosure::Secret,
+            () if facts.is_opaque(path) => Disclosure::Opaque,
+            () => Disclosure::Plain,
+        }
     }
 
     fn default_value(&self, path: &str) -> Option<&str> {

@@ -16,6 +16,7 @@ use turnup_core::{
         StateChange, Step, Unreadable,
     },
     name::DeviceName,
+    secret::Redactor,
     settle,
     transaction::{Seat, Transaction},
     transcript::{DeviceTranscript, Transcript},
@@ -24,6 +25,7 @@ use turnup_core::{
 use crate::{
     audit::{cut, on_paper},
     progress::{self, Progress},
+    secrets::Secrets,
     whole::Audits,
 };
 
@@ -97,6 +99,28 @@ const LOGGED_ORDERS: usize = 10;
 const LOGGED_WORDS: usize = 300;
 
 impl Ending {
+    /// The same without these values in its texts.
+    pub(crate) fn without(mut self, secrets: &Redactor) -> Self {
+        if secrets.is_empty() {
+            return self;
+        }
+        for report in &mut self.devices {
+            report.failures.iter_mut().for_each(|failure| secrets.failure(failure));
+            report.remarks.iter_mut().for_each(|remark| secrets.clean(remark));
+            if let Some(audit) = &mut report.audit {
+                audit.checks.iter_mut().for_each(|check| secrets.clean(&mut check.evidence));
+                for difference in &mut audit.differences {
+                    let values = [&mut difference.wanted, &mut difference.found];
+                    values.into_iter().flatten().for_each(|value| secrets.clean(value));
+                }
+            }
+        }
+        for report in &mut self.orders {
+            report.failures.iter_mut().for_each(|failure| secrets.failure(failure));
+        }
+        self
+    }
+
     /// One line on the failures of its orders; `None` if all orders are deployed.
     pub(crate) fn failed_line(&self) -> Option<FailedLine> {
         let failed: Vec<&OrderReport> =
@@ -409,12 +433,15 @@ impl Reporter {
         deployment: &Deployment,
         progress: &Progress,
     ) -> Result<Outgoing, Unreadable> {
+        let secrets = Secrets::of_all(&deployment.devices);
         let known = deployment.devices.iter().zip(progress.known());
         let devices = known.map(|(work, (in_force, failures))| DeviceReport {
             device: work.device.clone(),
             in_force,
             steps: Vec::new(),
-            failures: failures.into_iter().take(2).map(|failure| failure.at(work.device.clone())).collect(),
+            failures: secrets.failures(
+                failures.into_iter().take(2).map(|failure| failure.at(work.device.clone())).collect(),
+            ),
             audit: None,
             guarantee: None,
             tokens_cancelled: false,

@@ -20,6 +20,7 @@ mod real_lesser;
 mod real_stages;
 mod real_values;
 mod recovery;
+mod secrets;
 mod stages;
 mod standing;
 mod transcripts;

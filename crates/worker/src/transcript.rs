@@ -16,6 +16,8 @@ use turnup_netconf::{
     xml::{Element, Node},
 };
 
+use crate::secrets::Secrets;
+
 /// Stands for a secret.
 const MASK: &str = "***";
 /// A word at least so long is a secret's name wherever it stands in a name; a shorter one must be a part of
@@ -64,17 +66,24 @@ pub(crate) struct Scribe<'a> {
     recording: Recording,
     /// Secrets seen so far: an answer may repeat them in a text of its own.
     secrets: Vec<Box<str>>,
+    /// Those that the work names.
+    known: Option<&'a Secrets>,
 }
 
 impl<'a> Scribe<'a> {
     /// For one of so many devices of a deployment.
     pub(crate) fn new(names: &'a SecretNames, devices: usize) -> Self {
-        Self { names, recording: Recording::of_one_of(devices), secrets: Vec::new() }
+        Self { names, recording: Recording::of_one_of(devices), secrets: Vec::new(), known: None }
+    }
+
+    /// The same, where these secrets are known.
+    pub(crate) fn knowing(self, secrets: &'a Secrets) -> Self {
+        Self { known: Some(secrets).filter(|secrets| secrets.are_known()), ..self }
     }
 
     /// A step that sends nothing.
     pub(crate) fn note(&mut self, step: &str, took_us: u64, note: String) {
-        let note = self.scrub(note);
+        let note = self.scrub_note(note);
         self.add(step, took_us, Vec::new(), Some(note));
     }
 
@@ -106,7 +115,7 @@ impl<'a> Scribe<'a> {
             let reply = replies.next().map(|reply| self.write(Cow::Owned(reply.to_element(&[]))));
             rpcs.push(Rpc { request, reply });
         }
-        let note = note.map(|note| self.scrub(note));
+        let note = note.map(|note| self.scrub_note(note));
         self.add(step, took_us, rpcs, note);
     }
 
@@ -122,8 +131,11 @@ impl<'a> Scribe<'a> {
 
     fn write(&mut self, element: Cow<'_, Element>) -> String {
         // Most of what is said holds no secret, and is not copied to find that out.
-        let text = if self.holds_secret(&element) {
+        let text = if self.known.is_some() || self.holds_secret(&element) {
             let mut masked = element.into_owned();
+            if let Some(known) = self.known {
+                known.mask(&mut masked, MASK);
+            }
             self.mask(&mut masked, false);
             masked.to_xml()
         } else {
@@ -167,9 +179,20 @@ impl<'a> Scribe<'a> {
 
     fn learn(&mut self, secret: &str) {
         let secret = secret.trim();
+        if secret == MASK {
+            return;
+        }
         let known = self.secrets.iter().any(|known| **known == *secret);
         if secret.len() >= SHORTEST_SECRET && !known && self.secrets.len() < MAX_SECRETS {
             self.secrets.push(secret.into());
+        }
+    }
+
+    fn scrub_note(&self, note: String) -> String {
+        let note = self.scrub(note);
+        match self.known {
+            Some(known) => known.clean(note),
+            None => note,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
     lacks::lacks,
     nodes::Nodes,
     read_mode::ReadOptions,
+    secrets::Secrets,
     unite::{Of, unite},
     whole::Whole,
 };
@@ -70,6 +71,8 @@ pub(crate) struct Work {
     nodes: Nodes,
     /// How [`Self::read`] reads; as the device does it by itself until that is known.
     read_options: OnceLock<ReadOptions>,
+    /// Secret values in it.
+    secrets: Secrets,
 }
 
 /// What one edit wants, and what was there before.
@@ -155,6 +158,7 @@ impl Work {
             goals,
             nodes,
             read_options: OnceLock::new(),
+            secrets: Secrets::of(work),
         })
     }
 
@@ -269,7 +273,18 @@ impl Work {
 
     /// Whether two readings of what the edits touch are the same.
     pub(crate) fn same(&self, a: &Element, b: &Element) -> bool {
-        compare::contains(a, b, &self.nodes) && compare::contains(b, a, &self.nodes)
+        compare::contains_reading(a, b, &self.nodes) && compare::contains_reading(b, a, &self.nodes)
+    }
+
+    /// The secret values in it.
+    pub(crate) const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Whether the data has both what an edit wants and what was before it, as it changes nothing but values that the
+    /// device shows differently. Only another reading of the device can tell more.
+    pub(crate) fn is_unclear(&self, data: &Element) -> bool {
+        self.goals.iter().any(|goal| goal.is_unclear(data))
     }
 }
 
@@ -294,6 +309,17 @@ impl Goal {
             nodes: Nodes::new(&edit.keys, &facts),
             whole,
         })
+    }
+
+    /// See [`Work::is_unclear`].
+    fn is_unclear(&self, data: &Element) -> bool {
+        let Self { after, before, nodes, .. } = self;
+        if !nodes.may_differ() || !after.holds(data, nodes) || !before.holds(data, nodes) {
+            return false;
+        }
+        let mut known = Vec::new();
+        before.trees(&mut known);
+        !known.into_iter().any(|before| after.is_written_in(before, nodes))
     }
 
     /// Whether the data is as it was before the edit. An edit that changes nothing but how a value of an
@@ -324,6 +350,24 @@ impl Wanted {
             Self::Contains(wanted) => compare::contains(data, wanted, nodes),
             Self::Lacks(gone) => lacks(data, gone, nodes, ""),
             Self::All(all) => all.iter().all(|one| one.holds(data, nodes)),
+        }
+    }
+
+    /// What is to be there.
+    fn trees<'w>(&'w self, found: &mut Vec<&'w Element>) {
+        match self {
+            Self::Contains(wanted) => found.push(wanted),
+            Self::Lacks(_) => {}
+            Self::All(all) => all.iter().for_each(|one| one.trees(found)),
+        }
+    }
+
+    /// Whether all of it is in other configuration that was sent, with the very values.
+    fn is_written_in(&self, other: &Element, nodes: &Nodes) -> bool {
+        match self {
+            Self::Contains(wanted) => compare::contains_reading(other, wanted, nodes),
+            Self::Lacks(gone) => lacks(other, gone, nodes, ""),
+            Self::All(all) => all.iter().all(|one| one.is_written_in(other, nodes)),
         }
     }
 

@@ -6,6 +6,8 @@ use turnup_netconf::operation::{DefaultOperation, ErrorOption};
 use turnup_netconf::xml::Element;
 
 use crate::leaves::Draft;
+use crate::pattern::Pattern;
+use sha_crypt::{Algorithm, Params, PasswordHasher as _, ShaCrypt};
 use sha2::{Digest, Sha256};
 
 use crate::path::{INACTIVE, push_child, push_key, to_text};
@@ -290,7 +292,11 @@ impl Walk<'_, '_> {
             },
         };
         let value = match (value, leaf.secret) {
+            (Some(clear), true) if leaf.value == Type::Pattern(Pattern::CryptHash) => Some(hashed(&clear)),
             (Some(clear), true) => Some(kept_secret(&clear, self.rules.secrets)),
+            (Some(text), false) if leaf.rewritten && self.rules.secrets != Secrets::Kept => {
+                Some(text.to_uppercase().into())
+            }
             (value, _) => value,
         };
         let Some(draft) = self.draft.as_deref_mut() else { return };
@@ -308,6 +314,18 @@ impl Walk<'_, '_> {
                 self.deactivate(element);
             }
         }
+    }
+}
+
+/// A password as RFC 7317 has it kept: clear text is replaced by a hash with a salt that is new each time.
+fn hashed(text: &str) -> Box<str> {
+    let Some(clear) = text.strip_prefix("$0$") else { return text.into() };
+    let salt = uuid::Uuid::new_v4();
+    let hasher = ShaCrypt::new(Algorithm::Sha512Crypt, Params::new(1_000).unwrap_or_default());
+    let salt = salt.as_bytes().get(..12).unwrap_or_default();
+    match hasher.hash_password_with_salt(clear.as_bytes(), salt) {
+        Ok(hash) => hash.to_string().into(),
+        Err(_) => text.into(),
     }
 }
 

@@ -11,7 +11,7 @@ use turnup_netconf::xml::Element;
 use super::state::{Operational, State};
 use crate::leaves::View;
 use crate::path::{INACTIVE, Path, key_at, push_child, push_key};
-use crate::personality::Spelling;
+use crate::personality::{Secrets, Spelling};
 use crate::schema::{self, Kind, Node};
 
 static NAMESPACE: LazyLock<Arc<str>> = LazyLock::new(|| schema::NAMESPACE.into());
@@ -50,6 +50,8 @@ pub(super) struct Manner {
     pub(super) defaults: Reported,
     /// How it keeps the keys that a filter names.
     pub(super) spelling: Spelling,
+    /// How it shows secrets.
+    pub(super) secrets: Secrets,
 }
 
 /// Namespace of the mark at defaults, RFC 6243 §6.
@@ -62,7 +64,7 @@ pub(super) fn read(
     state: Option<(&State, Timestamp)>,
     others: impl FnOnce() -> Vec<Element>,
     filter: Option<&Element>,
-    Manner { defaults, spelling }: Manner,
+    Manner { defaults, spelling, secrets }: Manner,
 ) -> Element {
     let mut data = Element::base("data");
     let prefixes = match filter {
@@ -71,7 +73,7 @@ pub(super) fn read(
     };
     let leaves = prefixes.iter().flat_map(|prefix| view.under(prefix));
     let operational = state.map(|(set, _)| Operational { view, set });
-    let mut render = Render { leaves: leaves.peekable(), operational, defaults };
+    let mut render = Render { leaves: leaves.peekable(), operational, defaults, secrets };
     render.children(schema::TOP, &mut Vec::with_capacity(64), &mut data);
     if let Some((state, now)) = state
         && prefixes.iter().any(|prefix| prefix.is_empty() || prefix.first() == CLOCK.as_bytes().first())
@@ -166,6 +168,7 @@ struct Render<'v, I: Iterator<Item = (&'v Path, &'v str)>> {
     leaves: Peekable<I>,
     operational: Option<Operational<'v>>,
     defaults: Reported,
+    secrets: Secrets,
 }
 
 impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
@@ -189,6 +192,13 @@ impl<'v, I: Iterator<Item = (&'v Path, &'v str)>> Render<'v, I> {
                     path.push(*at);
                     self.children(&[], path, &mut element);
                     let is_default = leaf.default == Some(value);
+                    if leaf.secret && self.secrets == Secrets::Hidden {
+                        path.truncate(length);
+                        continue;
+                    }
+                    if leaf.secret && self.secrets == Secrets::Masked {
+                        element.set_text("****");
+                    }
                     match self.defaults {
                         Reported::Trimmed if is_default => {
                             path.truncate(length);

@@ -10,6 +10,7 @@ use turnup_core::{
     order::{Endpoint, OrderKind, OrderRequest},
     problem::{Fault, pointer_to},
     resource::ResourceClaim,
+    secret,
 };
 use turnup_plan::{Catalogue, Definition};
 use turnup_store::ServiceView;
@@ -48,6 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) platforms: BTreeMap<DeviceName, PlatformName>,
     /// What it takes from pools.
     pub(crate) claims: Vec<ResourceClaim>,
+    /// JSON pointers of its secret values.
+    pub(crate) secrets: Vec<String>,
 }
 
 /// Checks an order against what is known.
@@ -94,7 +97,11 @@ fn content(
         }
     };
     let platform_of = |name: &DeviceName| Some(lookup.inventory.devices.get(name)?.platform.clone());
-    let mut checked = match definition.check(&request.attributes, &request.endpoints, platform_of) {
+    let (attributes, endpoints) = unmasked(request, service, definition).map_err(|masked| {
+        faults.extend(masked);
+        std::mem::take(&mut faults)
+    })?;
+    let mut checked = match definition.check(&attributes, &endpoints, platform_of) {
         Ok(checked) => checked,
         Err(found) => {
             // Ours name the near misses.
@@ -117,7 +124,9 @@ fn content(
         definition.keep_resources(&mut checked, &has, &service.endpoints);
     }
     let claims = definition.claims(&checked, lookup.catalogue.pools(), region.as_ref())?;
+    let secrets = definition.secrets(&checked.attributes, &checked.endpoints);
     Ok(Wanted {
+        secrets,
         definition: definition.name().to_string(),
         definition_version: i32::try_from(definition.version()).unwrap_or(i32::MAX),
         service: service.map(|service| service.id),
@@ -155,7 +164,35 @@ fn as_it_is(
         platforms: platforms(&devices, lookup.inventory),
         devices,
         claims: Vec::new(),
+        secrets: service.secrets.clone(),
     })
+}
+
+/// What the order wants, with the service's own values where a secret is masked: a client that changes something else
+/// sends back what it was shown.
+fn unmasked(
+    request: &OrderRequest,
+    service: Option<&ServiceView>,
+    definition: &Definition,
+) -> Result<(Map<String, Value>, Vec<Endpoint>), Vec<Fault>> {
+    let (mut attributes, mut endpoints) = (request.attributes.clone(), request.endpoints.clone());
+    let secrets = definition.secrets(&attributes, &endpoints);
+    if secrets.is_empty() {
+        return Ok((attributes, endpoints));
+    }
+    let known = service.and_then(|service| Some((service.attributes.as_object()?, &service.endpoints[..])));
+    let missing = secret::unmask(&mut attributes, &mut endpoints, &secrets, known);
+    let fault = |pointer: String| {
+        let detail = format!(
+            "{:?} stands for a value that is not shown, and here is none that it could stand for; give the value itself",
+            secret::MASK
+        );
+        Fault::new(pointer, "masked_secret", detail)
+    };
+    match missing.is_empty() {
+        true => Ok((attributes, endpoints)),
+        false => Err(missing.into_iter().map(fault).collect()),
+    }
 }
 
 /// The devices where a service is to be and those where it is, and a fault for each of these that the

@@ -95,6 +95,7 @@ pub(crate) fn new_order(
         resources: Vec::new(),
         undoes: facts.undoes,
         rests_on: origin.undoing.map(|undoing| undoing.rests_on),
+        secrets: wanted.secrets,
     };
     let due = request.schedule.map(|schedule| schedule.due(now));
     let why = facts.undoes.map(|order| format!("undoes order {order}"));

@@ -13,6 +13,7 @@ use turnup_core::{
     name::DeviceName,
     order::{OrderKind, Schedule, check_time},
     problem::{Fault, Problem},
+    secret::is_masked,
 };
 use turnup_store::{Control, IdOf, OrderFilter, OrderView, Refused};
 use uuid::Uuid;
@@ -200,6 +201,14 @@ pub(super) async fn recreate(call: Call) -> Answer {
     let mut value = before.clone();
     let says_when = changes.get("schedule").is_some();
     merge(&mut value, changes);
+    // What the client was shown masked, and has sent back.
+    for pointer in &order.options.secrets {
+        if let (Some(shown), Some(known)) = (value.pointer_mut(pointer), before.pointer(pointer))
+            && is_masked(shown)
+        {
+            *shown = known.clone();
+        }
+    }
     if value == before && !says_when {
         let detail = "the order would be the same, and Invalid again; say what is to be different, such as \
                       {\"attributes\": {\"mtu\": 9000}}. If the cause is gone and the same is wanted again, say when: \

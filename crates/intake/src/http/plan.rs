@@ -20,7 +20,7 @@ use turnup_core::{
     policy::Permission,
     problem::{Fault, Problem},
 };
-use turnup_plan::{DevicePlan, Present, Yang};
+use turnup_plan::{DevicePlan, Present, Yang, masked};
 use turnup_store::{OrderView, UnfinishedOrder};
 use uuid::Uuid;
 
@@ -250,6 +250,7 @@ async fn wanted_of(call: &Call, order: &OrderView) -> Result<Wanted, Refusal> {
         platforms: devices.iter().filter_map(platform).collect(),
         devices: devices.into_iter().collect(),
         claims: Vec::new(),
+        secrets: order.options.secrets.clone(),
     })
 }
 
@@ -357,12 +358,13 @@ fn shown(kind: OrderKind, device: DeviceName, done: DevicePlan, before: Option<&
     let owned = held.map(turnup_plan::Footprint::owned_nodes).unwrap_or_default();
     let shared = held.map(turnup_plan::Footprint::shared_nodes).unwrap_or_default();
     let (edit, diff) = done.edit.map(|edit| (edit.edit, edit.text)).unzip();
+    let shown = |edit: DeviceEdit| (masked(&edit.edit, &edit.nodes), masked(&edit.inverse, &edit.nodes));
     let notes: String = done.notes.iter().map(|note| format!("! {note}\n")).collect();
     let diff = match (diff, notes.is_empty()) {
         (diff, true) => diff,
         (diff, false) => Some(diff.unwrap_or_default() + &notes),
     };
-    let (edit, inverse) = edit.map(|edit| (edit.edit, edit.inverse)).unzip();
+    let (edit, inverse) = edit.map(shown).unzip();
     OnDevice {
         device,
         platform: done.platform,
@@ -370,7 +372,7 @@ fn shown(kind: OrderKind, device: DeviceName, done: DevicePlan, before: Option<&
         edit,
         inverse,
         diff,
-        footprint: done.footprint.map(|footprint| footprint.config().to_owned()),
+        footprint: done.footprint.map(|footprint| footprint.shown_config()),
         owned,
         shared: shared.into_iter().map(|(node, _)| node).collect(),
     }

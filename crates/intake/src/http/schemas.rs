@@ -109,6 +109,11 @@ fn of_orders() -> Value {
         "type": "string", "format": "uuid",
         "description": "Of an order that takes another back: the last order that had changed the service when this one was accepted",
     });
+    let secrets = json!({
+        "type": "array", "items": {"type": "string"},
+        "description": "JSON pointers of its secret values; each is shown as \"(secret)\", and stands for itself when it is sent back so",
+    });
+    order["properties"]["secrets"] = secrets;
     order["properties"]["undo"] = json!({
         "type": "object",
         "description": "Of a Completed order, where it is shown alone: whether it can be taken back now (possible), by an \
@@ -235,6 +240,10 @@ fn of_services() -> Value {
         "config_audit": {"enum": ConfigAudit::ALL}, "audited_at": maybe_time, "audit_reason": or_null("string"),
         "next_audit_at": maybe_time, "last_order": id, "wanted_by": id, "created_at": time, "updated_at": time,
     }));
+    service["properties"]["secrets"] = json!({
+        "type": "array", "items": {"type": "string"},
+        "description": "JSON pointers of its secret values; each is shown as \"(secret)\", and stands for itself in a modify order",
+    });
     // Left out in lists.
     service["properties"]["in_force"] =
         list(object(json!({"device": text, "in_force": {"enum": InForce::ALL}})));

@@ -69,7 +69,12 @@ pub(super) async fn show(call: Call) -> Answer {
 
 pub(super) async fn config(call: Call) -> Answer {
     let service = find(&call).await?;
-    let devices = call.app.store.footprints(service.id).await?;
+    let mut devices = call.app.store.footprints(service.id).await?;
+    for row in &mut devices {
+        for footprint in row.strays.iter_mut().chain([&mut row.footprint]) {
+            *footprint = turnup_plan::masked_footprint(footprint);
+        }
+    }
     ok(&json!({"service_id": service.id, "devices": devices}))
 }
 

@@ -393,3 +393,70 @@ proptest::proptest! {
         }
     }
 }
+
+/// `p` is secret, `w` write-only, `o` opaque, wherever they are.
+struct Disclosed;
+
+impl Model for Disclosed {
+    fn list_keys(&self, path: &str) -> Option<&[String]> {
+        static KEYS: std::sync::LazyLock<HashMap<String, Vec<String>>> = std::sync::LazyLock::new(keys);
+        KEYS.list_keys(path)
+    }
+
+    fn is_ordered(&self, path: &str) -> bool {
+        path.ends_with('p')
+    }
+
+    fn disclosure(&self, path: &str) -> Disclosure {
+        match path.rsplit('/').next() {
+            Some("p") => Disclosure::Secret,
+            Some("w") => Disclosure::WriteOnly,
+            Some("o") => Disclosure::Opaque,
+            _ => Disclosure::Plain,
+        }
+    }
+}
+
+#[test]
+fn value_that_a_device_writes_anew_is_there_with_any_text() {
+    for (data, wanted, expected) in [
+        ("<a><p>$9$xyz</p></a>", "<a><p>s3cr3t</p></a>", &[][..]),
+        ("<a><p>****</p></a>", "<a><p>$0$s3cr3t</p></a>", &[]),
+        ("<a><p/></a>", "<a><p>s3cr3t</p></a>", &[]),
+        ("<a><o>ROOF</o></a>", "<a><o>roof</o></a>", &[]),
+        ("<a><w>x</w></a>", "<a><w>s3cr3t</w></a>", &[]),
+        ("<a><d>1</d></a>", "<a><d>1</d><w>s3cr3t</w></a>", &[]),
+        ("<a><d>1</d></a>", "<a><d>1</d><p>s3cr3t</p></a>", &["/top/a/p is missing"]),
+        ("<a><d>1</d></a>", "<a><d>1</d><o>roof</o></a>", &["/top/a/o is missing"]),
+        (
+            "<a><p>$0$other</p></a>",
+            "<a><p>$0$s3cr3t</p></a>",
+            &["/top/a/p has another value than is wanted (both are secret)"],
+        ),
+    ] {
+        let found = differences(&holder(data), &holder(wanted), &Disclosed, 9);
+        let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, expected, "{data} {wanted}");
+        assert!(!format!("{found:?}").contains("s3cr3t"), "{found:?}");
+    }
+}
+
+#[test]
+fn readings_of_one_server_are_the_same_only_by_their_texts() {
+    let same = |a: &str, b: &str| contains_reading(&holder(a), &holder(b), &Disclosed);
+    assert!(same("<a><p>$9$x</p></a>", "<a><p>$9$x</p></a>"));
+    assert!(!same("<a><p>$9$x</p></a>", "<a><p>$9$y</p></a>"));
+    assert!(!same("<a><o>x</o></a>", "<a><o>y</o></a>"));
+    assert!(!same("<a><d>1</d></a>", "<a><d>1</d><w>x</w></a>"));
+}
+
+#[test]
+fn no_secret_is_in_what_is_extra_or_in_another_order() {
+    let nodes = HashSet::from(["/top/a"]);
+    let owned = Owned { nodes: &nodes, only_set: true };
+    let found = drift(&holder("<a><d>1</d><p>s3cr3t</p></a>"), &holder("<a><d>1</d></a>"), &Disclosed, owned);
+    assert_eq!(found[0].kind, DifferenceKind::Extra { found: None });
+    let (data, wanted) = ("<a><p>s3cr3t</p><p>other</p></a>", "<a><p>other</p><p>s3cr3t</p></a>");
+    let found = drift(&holder(data), &holder(wanted), &Disclosed, owned);
+    assert!(!format!("{found:?}").contains("s3cr3t"), "{found:?}");
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::reply::replace_texts;
 use crate::clean;
 use crate::xml::Element;
 
@@ -210,6 +211,22 @@ impl RpcError {
     pub fn as_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
+    }
+
+    /// Replaces its texts.
+    pub(super) fn replace_texts(&mut self, with: &dyn Fn(&str) -> Option<String>) {
+        for text in [&mut self.app_tag, &mut self.path, &mut self.message].into_iter().flatten() {
+            if let Some(new) = with(text) {
+                *text = new;
+            }
+        }
+        if let ErrorTag::Other(tag) = &mut self.tag
+            && let Some(new) = with(tag)
+        {
+            *tag = new;
+        }
+        let elements = self.info.iter_mut().chain(&mut self.other);
+        elements.for_each(|element| replace_texts(element, with));
     }
 
     /// `lock-denied` with the session that holds the lock (0: not a NETCONF session), RFC 6241 §7.5.

@@ -8,7 +8,7 @@ pub(crate) use parts::MAX_PARTS;
 
 use super::{MessageError, RpcError, RpcErrors, Severity, message_id};
 use crate::namespace;
-use crate::xml::{Attribute, Element, Replaced};
+use crate::xml::{Attribute, Element, Node, Replaced};
 
 /// The longest `message-id` (RFC 6241 §4.1 allows 4095 characters).
 const MAX_MESSAGE_ID_BYTES: usize = 4095;
@@ -190,6 +190,19 @@ impl Reply {
         }));
     }
 
+    /// Replaces texts of the errors, and of everything that is no data: `with` gives the new one. For what must not go
+    /// on, such as a secret that a server quotes.
+    pub fn replace_texts(&mut self, with: &dyn Fn(&str) -> Option<String>) {
+        self.errors.iter_mut().for_each(|error| error.replace_texts(with));
+        let others = self.content.iter_mut().filter(|element| !is_data(element));
+        others.for_each(|element| replace_texts(element, with));
+        for replaced in &mut self.replaced {
+            if let Some(path) = with(&replaced.path) {
+                replaced.path = path;
+            }
+        }
+    }
+
     /// The reply as it is if it holds no error of severity error, else its errors.
     pub fn into_result(self) -> Result<Self, RpcErrors> {
         if self.is_error() { Err(RpcErrors(self.errors)) } else { Ok(self) }
@@ -213,6 +226,28 @@ impl Reply {
 
 fn is_data(element: &Element) -> bool {
     element.name() == "data" && [namespace::BASE, namespace::MONITORING, ""].contains(&element.namespace())
+}
+
+/// Replaces the texts and attributes' values of an element and all inside of it.
+pub(super) fn replace_texts(element: &mut Element, with: &dyn Fn(&str) -> Option<String>) {
+    let attributes: Vec<_> = element
+        .attributes()
+        .iter()
+        .filter_map(|it| Some((it.namespace.clone(), it.name.clone(), with(&it.value)?)))
+        .collect();
+    for (namespace, name, value) in attributes {
+        element.set_attribute_ns(namespace, name, value);
+    }
+    for node in element.nodes_mut() {
+        match node {
+            Node::Element(child) => replace_texts(child, with),
+            Node::Text(text) => {
+                if let Some(new) = with(text) {
+                    *text = new.into();
+                }
+            }
+        }
+    }
 }
 
 /// `ok` and `data` without namespace are those of the base namespace.

@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use turnup_core::{name::PlatformName, nodes::NodeFacts, order::MAX_ENDPOINTS};
+use turnup_core::{
+    name::{PlatformName, near_misses},
+    nodes::NodeFacts,
+    order::MAX_ENDPOINTS,
+};
+use turnup_netconf::model::Model as _;
 
-use super::{Reader, find, is_node_name};
+use super::{Reader, find, is_node_name, sources::Sources};
 use turnup_files::{Entry, Node};
 
 use crate::{
@@ -15,13 +20,23 @@ use crate::{
 };
 
 const ROLE_FIELDS: [&str; 5] = ["title", "min", "max", "attributes", "resources"];
-const PLATFORM_FIELDS: [&str; 6] = ["template", "keys", "ordered", "owns", "shares", "audit"];
+const PLATFORM_FIELDS: [&str; 9] =
+    ["template", "keys", "ordered", "owns", "shares", "secret", "write_only", "opaque", "audit"];
 
 /// A platform of a definition, and where it stands.
 pub(super) struct Found {
     pub(super) name: PlatformName,
     pub(super) line: u32,
     pub(super) platform: Platform,
+    /// What it says of nodes that devices show differently: where, and by which key.
+    pub(super) disclosed: Vec<Disclosed>,
+}
+
+/// A node named under `secret`, `write_only` or `opaque`.
+pub(super) struct Disclosed {
+    pub(super) line: u32,
+    pub(super) key: &'static str,
+    pub(super) path: String,
 }
 
 impl Reader<'_> {
@@ -101,11 +116,26 @@ impl Reader<'_> {
             if let (Some(node), Some(owns)) = (shares_node, &owns) {
                 self.not_owned_too(node, &shares, owns);
             }
+            let disclosed: Vec<Disclosed> = ["secret", "write_only", "opaque"]
+                .into_iter()
+                .flat_map(|key| find(fields, key).map(|node| self.disclosed(key, node)).unwrap_or_default())
+                .collect();
             if let (Some(name), Some(template), Some(owns)) = (name, template, owns) {
-                let nodes = NodeFacts { ordered, ..NodeFacts::default() };
+                let named = |key: &str| -> BTreeSet<String> {
+                    let named = disclosed.iter().filter(|node| node.key == key);
+                    named.map(|node| node.path.clone()).collect()
+                };
+                let nodes = NodeFacts {
+                    ordered,
+                    secret: named("secret"),
+                    write_only: named("write_only"),
+                    opaque: named("opaque"),
+                    ..NodeFacts::default()
+                };
                 let shape = Shape { keys: keys.unwrap_or_default(), owns, shares, nodes };
                 let platform = Platform { template, audit, declares_lists, shape };
-                platforms.push(Found { name, line: *line, platform });
+                self.check_disclosed(&disclosed, &platform.shape);
+                platforms.push(Found { name, line: *line, platform, disclosed });
             }
         }
         platforms
@@ -145,6 +175,62 @@ impl Reader<'_> {
         paths.into_iter().collect()
     }
 
+    /// Nodes that a device may show differently.
+    fn disclosed(&mut self, key: &'static str, node: &Node) -> Vec<Disclosed> {
+        let paths = self.names(node, &format!("'{key}'"), true);
+        let line = |i: usize| node.line_at(&format!("/{i}"));
+        paths.into_iter().enumerate().map(|(i, path)| Disclosed { line: line(i), key, path }).collect()
+    }
+
+    /// They must be inside of what the service has, and no keys.
+    fn check_disclosed(&mut self, disclosed: &[Disclosed], shape: &Shape) {
+        for Disclosed { line, key, path } in disclosed {
+            if !path.split('/').all(is_node_name) {
+                let message =
+                    format!("{path:?} is no path; write it like system/user/password, without prefixes");
+                self.mistake(*line, message);
+                continue;
+            }
+            let has = shape.owns.iter().chain(&shape.shares);
+            let has: Vec<&str> = has.map(String::as_str).collect();
+            if !has.iter().any(|own| is_inside(path, own)) {
+                let near = near_misses(path, has.iter().copied());
+                let near = near.first().map(String::as_str).or(has.first().copied()).unwrap_or_default();
+                self.mistake(
+                    *line,
+                    format!("{path:?} under '{key}' is inside of nothing that 'owns' or 'shares' names, such as {near:?}"),
+                );
+            } else if *key != "opaque" && is_key(path, shape) {
+                let message = format!(
+                    "{path:?} is a key, and keys are shown in every path; identify the entries by something else, or \
+                     leave it out under '{key}'"
+                );
+                self.mistake(*line, message);
+            }
+        }
+    }
+
+    /// Names of nodes that no template writes are spelled wrong. Element names in templates are literal.
+    pub(super) fn disclosed_nodes(&mut self, platforms: &[Found], sources: &Sources) {
+        for Found { platform, disclosed, .. } in platforms {
+            let Some(source) = sources.get(&platform.template) else { continue };
+            let written = element_names(&source.text);
+            let has = || platform.shape.owns.iter().chain(&platform.shape.shares);
+            let inside = disclosed.iter().filter(|node| has().any(|own| is_inside(&node.path, own)));
+            for Disclosed { line, key, path } in inside {
+                let Some(name) = path.split('/').find(|step| !written.contains(*step)) else { continue };
+                let near = near_misses(name, written.iter().copied());
+                let hint = match near.first() {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "write its names as they are there, without prefixes".to_owned(),
+                };
+                let message =
+                    format!("{path:?} under '{key}': {} writes no element {name:?}; {hint}", source.file);
+                self.mistake(*line, message);
+            }
+        }
+    }
+
     /// Paths of which none lies inside of another.
     fn paths(&mut self, node: &Node, what: &str, may_be_empty: bool) -> Vec<String> {
         let paths = self.names(node, what, may_be_empty);
@@ -174,6 +260,26 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether the node at this path is a key leaf, or a leaf-list, which is its own key.
+fn is_key(path: &str, shape: &Shape) -> bool {
+    let (list, leaf) = path.rsplit_once('/').unwrap_or(("", path));
+    let has =
+        |list: &str, key: &str| shape.list_keys(list).is_some_and(|keys| keys.iter().any(|it| it == key));
+    has(list, leaf) || has(path, ".")
+}
+
+/// The local names of elements in a template.
+fn element_names(template: &str) -> BTreeSet<&str> {
+    let begins = template.split('<').skip(1);
+    let names = begins.map(|rest| {
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+        let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+        let name = &rest[..end];
+        name.rsplit(':').next().unwrap_or(name)
+    });
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 /// Whether a path is another or lies inside of it.

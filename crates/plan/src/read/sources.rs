@@ -124,6 +124,29 @@ impl Reader<'_> {
         }
     }
 
+    /// What functional checks look for and find is shown, so they can't use secrets.
+    pub(super) fn shows_no_secret(&mut self, definition: &Definition, template: &str, source: &Source) {
+        if definition.platforms.values().any(|platform| platform.template == template) {
+            return;
+        }
+        for used in definition.templates.names_used(template) {
+            let is_secret = match used.split('.').collect::<Vec<_>>()[..] {
+                ["attributes", name, ..] => definition.attributes.is_secret(name),
+                ["endpoint", "attributes", name, ..] => {
+                    definition.roles.iter().any(|role| role.attributes.is_secret(name))
+                }
+                _ => false,
+            };
+            if is_secret {
+                let line = source.text.lines().position(|line| line.contains(&used)).unwrap_or_default();
+                let message = format!(
+                    "a functional check is shown with what it finds, so it can't use the secret {used:?}"
+                );
+                self.mistake_in(&source.file, source.first_line + line, message);
+            }
+        }
+    }
+
     /// Reads the example order, plans it on every platform, and renders its checks.
     pub(super) fn example(&mut self, definition: &mut Definition, example: &Node) {
         let fields = self.map(example, "'example'", Some(&EXAMPLE_FIELDS));

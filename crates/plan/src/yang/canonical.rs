@@ -161,6 +161,9 @@ impl<'e> Walk<'_, 'e> {
         let text = element.text();
         let Some(leaf_type) = schema.leaf_type() else { return };
         let Some(base) = base_of(&leaf_type) else { return };
+        if is_crypt_hash(&leaf_type) {
+            self.facts.secret.insert(path.to_owned());
+        }
         let mut kinds = match base {
             DataValueType::Int8
             | DataValueType::Int16
@@ -304,6 +307,12 @@ fn base_of(leaf_type: &SchemaLeafType<'_>) -> Option<DataValueType> {
         DataValueType::LeafRef => leaf_type.leafref_real_type().and_then(|real| base_of(&real)),
         base => Some(base),
     }
+}
+
+/// Whether it is the type for hashed passwords (RFC 7317 §4).
+pub(super) fn is_crypt_hash(leaf_type: &SchemaLeafType<'_>) -> bool {
+    let name = leaf_type.typedef_name();
+    name.is_some_and(|name| name.rsplit(':').next() == Some("crypt-hash"))
 }
 
 /// Whether values of a type are IP addresses or prefixes by the name of its typedef. libyang has canonical forms for

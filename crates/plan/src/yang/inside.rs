@@ -9,6 +9,8 @@ use yang5::{
     schema::{DataValueType, SchemaNode, SchemaNodeKind},
 };
 
+use super::canonical::is_crypt_hash;
+
 /// Most nodes that are told of; what is beyond is compared as if nothing were known of it.
 const MAX_NODES: usize = 2000;
 
@@ -63,6 +65,11 @@ impl Walk<'_> {
         }
         match schema.kind() {
             SchemaNodeKind::Leaf => {
+                if schema.leaf_type().is_some_and(|leaf_type| is_crypt_hash(&leaf_type)) {
+                    self.left -= 1;
+                    self.facts.secret.insert(path.to_owned());
+                    return;
+                }
                 let is_empty = schema.leaf_type().is_some_and(|it| it.base_type() == DataValueType::Empty);
                 if is_empty {
                     self.left -= 1;

@@ -19,6 +19,7 @@ mod orders;
 mod properties;
 mod resources;
 mod retries;
+mod secrets;
 mod shared;
 mod shipped;
 mod simulator;

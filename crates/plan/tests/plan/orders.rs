@@ -127,7 +127,7 @@ fn summaries_show_what_an_order_may_say() {
         6 * 3600
     );
     let names: Vec<_> = catalogue.names().map(|name| name.as_str()).collect();
-    assert_eq!(names, ["elan", "eline", "interface", "l3vpn"]);
+    assert_eq!(names, ["elan", "eline", "interface", "l3vpn", "user"]);
 }
 
 const BRIDGE: &str = "

@@ -96,6 +96,7 @@ impl Device<'_> {
             Some(failures) => Answer::Failed { failures, touched: !self.is_as_before(data, had_new) },
             None => match self.not_in_force(data) {
                 None => {
+                    self.note_change(data);
                     self.note_left(data);
                     Answer::Done
                 }
@@ -123,17 +124,25 @@ impl Device<'_> {
             }
             let difference = device.not_in_force(&finding.data);
             let is_old = device.is_as_before(&finding.data, had_new);
-            if difference.is_none() {
+            if difference.is_none() && !device.may_hide_old(&finding.data) {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(finding.data.clone());
                 return Some(Answer::Done);
             }
-            Some(Answer::Failed { failures: failures.clone(), touched: !is_old })
+            // What looks as before may be the new secret all the same.
+            let touched = device.work.is_unclear(&finding.data) || !is_old;
+            Some(Answer::Failed { failures: failures.clone(), touched })
         });
         let answer = answer.await;
         if let Some(data) = seen.into_inner().unwrap_or_else(PoisonError::into_inner) {
             self.note_left(&data);
         }
         answer
+    }
+
+    /// Whether nothing but a secret was to change, and the device shows the same as before.
+    fn may_hide_old(&self, data: &Element) -> bool {
+        let is_same = |snapshot: &Element| self.work.same(data, snapshot);
+        self.work.is_unclear(data) && self.snapshot.as_ref().is_none_or(is_same)
     }
 
     /// It is in force everywhere: what was held until now is let go of, and running saved where there is a

@@ -92,12 +92,13 @@ impl Device<'_> {
             Err(reason) => return Ok(check.failed(reason)),
         };
         let reply = self.inquire(test.ask.name(), test.repeatable, |_| test.ask.clone()).await?;
+        let secrets = self.work.secrets();
         Ok(match refusal(&reply) {
             Some(failure) => check.failed(&format!("the device refuses to answer: {}", failure.message)),
             None if ["get", "get-config"].contains(&test.ask.name()) && reply.data().is_none() => {
                 check.failed(&DataError::Missing.to_string())
             }
-            None => test.judge(&check.name, &reply),
+            None => secrets.clean_check(test.judge(&check.name, &reply)),
         })
     }
 

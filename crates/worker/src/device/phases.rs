@@ -434,6 +434,7 @@ impl Device<'_> {
         };
         let Some(difference) = self.not_in_force(&data) else {
             self.note_left(&data);
+            self.note_change(&data);
             return Answer::Done;
         };
         let text = format!("the device answered ok to the commit, but reading back shows that {difference}");
@@ -587,9 +588,12 @@ impl Device<'_> {
         let in_force = match read
             .map(|read| classify::required_data(Step::Check, read, &self.asked.profile.error_rules))
         {
-            Some(Ok(data)) if self.work.after(&data) => Ok(()),
+            Some(Ok(data)) if self.is_in_force(&data) => Ok(()),
             Some(Ok(data)) => {
-                let difference = classify::shorten(&self.work.difference(&data));
+                let difference = match self.work.after(&data) {
+                    true => "a secret is as it was before".to_owned(),
+                    false => classify::shorten(&self.work.difference(&data)),
+                };
                 let text = format!("the device has confirmed, but reading back shows that {difference}");
                 Err(vec![Failure::new(FailureClass::InDoubt, Step::Check.name(), text)])
             }
@@ -719,9 +723,27 @@ impl Device<'_> {
     /// Whether what was read is what was there before this attempt.
     pub(super) fn is_as_before(&self, data: &Element, had_new: bool) -> bool {
         let snapshot = self.snapshot.as_ref().filter(|_| !self.is_partial);
-        snapshot.is_some_and(|snapshot| self.work.same(data, snapshot))
-            // A repair is no part of the edits, so these don't tell whether it was taken back.
-            || (!had_new && self.judged.repair.is_none() && self.work.before(data))
+        match snapshot {
+            // Only what the device showed then tells one secret from another.
+            Some(snapshot) if self.work.is_unclear(data) => self.work.same(data, snapshot),
+            snapshot => {
+                snapshot.is_some_and(|snapshot| self.work.same(data, snapshot))
+                    // A repair is no part of the edits, so these don't tell whether it was taken back.
+                    || (!had_new && self.judged.repair.is_none() && self.work.before(data))
+            }
+        }
+    }
+
+    /// Notes whether the device, which holds the change, shows it.
+    pub(super) fn note_change(&mut self, data: &Element) {
+        let is_shown = |snapshot: &Element| !self.work.same(data, snapshot);
+        self.shows_change = self.work.is_unclear(data) && self.snapshot.as_ref().is_some_and(is_shown);
+    }
+
+    /// Whether what was read has the change, also where only the text that the device shows of a secret tells that.
+    pub(super) fn is_in_force(&self, data: &Element) -> bool {
+        let is_old = |snapshot: &Element| self.shows_change && self.work.same(data, snapshot);
+        self.work.after(data) && !self.snapshot.as_ref().is_some_and(is_old)
     }
 }
 

@@ -201,7 +201,9 @@ impl Device<'_> {
         let found = self
             .until_known(Step::Undo, Self::cancel, by, |device, finding| {
                 let is_old = device.work.before(&finding.data);
-                let is_new = device.is_found_new(&finding.data) || (takes_all_back && !is_old);
+                // Where nothing but a secret changes, undoing writes the old one again, whichever is there.
+                let is_unclear = device.job.stage == Stage::Undo && device.work.is_unclear(&finding.data);
+                let is_new = device.is_found_new(&finding.data) || (takes_all_back && !is_old) || is_unclear;
                 let may_go_back = device.guarantee == Some(Guarantee::ConfirmedCommit10)
                     && may_be_new(device, &finding.data, device.work)
                     && !is_old
@@ -317,7 +319,7 @@ impl Device<'_> {
             let over = finding.settled && (device.is_persistent() || device.timer_left().is_zero());
             if finding.is_busy(Step::Confirm) || !(finding.is_done() || over) {
                 None
-            } else if !device.work.after(&finding.data) {
+            } else if !device.is_in_force(&finding.data) {
                 Some(Answer::Found(InForce::Old))
             } else if finding.is_done() || device.work.is_new(&finding.data) {
                 Some(Answer::Found(InForce::New))
@@ -378,8 +380,9 @@ impl Device<'_> {
             self.let_go(&give_back, by).await;
         }
         let data = self.lock(by).await?;
-        // What was wanted before as well may hide what is to be replaced.
-        let hides = direction == Direction::Forward && self.work.before(&data);
+        // What was wanted before as well may hide what is to be replaced, and one secret looks like another.
+        let hides =
+            self.work.is_unclear(&data) || (direction == Direction::Forward && self.work.before(&data));
         if !hides && self.is_reached(direction, &data, had_new) {
             let unlocks = self.unlocks();
             self.let_go(&unlocks, by).await;
@@ -441,7 +444,8 @@ impl Device<'_> {
             Direction::Forward => self.work.after(data),
             // A snapshot that was taken when the new configuration was in force is no goal.
             Direction::Back if had_new => self.work.before(data),
-            Direction::Back => self.is_as_before(data, had_new),
+            // The old secret, written again, may be shown otherwise than before.
+            Direction::Back => self.is_as_before(data, had_new) || self.work.is_unclear(data),
         }
     }
 }

@@ -61,7 +61,7 @@ impl Device<'_> {
                 Some(refused) => {
                     question.failed(&format!("the device refuses to answer: {}", refused.message))
                 }
-                None => test.judge(&question.name, &reply),
+                None => self.work.secrets().clean_check(test.judge(&question.name, &reply)),
             },
             Ok(None) => question.failed("the session was lost"),
             Err(unanswered) => question.failed(&unanswered.failure.message),

@@ -83,6 +83,9 @@ fn attributes(schema: &Value, resources: &Value) -> Vec<String> {
 /// What a value must be beside its type.
 fn limits(property: &Value) -> String {
     let mut parts = Vec::new();
+    if property["writeOnly"] == true {
+        parts.push("secret".to_owned());
+    }
     if let Some(values) = property.get("enum") {
         parts.push(text(Some(values)));
     }
