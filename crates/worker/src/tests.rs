@@ -5,6 +5,7 @@ mod audits;
 mod crash;
 mod doubt;
 mod edits;
+mod exam;
 mod failures;
 mod groups;
 mod groups_of_kinds;

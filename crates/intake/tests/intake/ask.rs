@@ -49,7 +49,7 @@ async fn worker(scope: &Scope, answer: impl Fn(Ask) -> Answer + Send + 'static) 
 }
 
 fn answer() -> Answer {
-    Answer { worker: "w1".to_owned(), failures: Vec::new(), check: None, schemas: Vec::new() }
+    Answer { worker: "w1".to_owned(), failures: Vec::new(), check: None, schemas: Vec::new(), exam: None }
 }
 
 fn module(name: &str) -> Module {
@@ -95,7 +95,7 @@ fn a_device_is_checked_and_its_modules_are_fetched() {
                     let text = if name == "a" { "import c { prefix c; }" } else { "" };
                     Answer { schemas: vec![schema(name, text)], ..answer() }
                 }
-                Question::TryEdit => panic!("not asked for"),
+                Question::TryEdit | Question::Exam(_) => panic!("not asked for"),
             }
         })
         .await;
