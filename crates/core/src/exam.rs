@@ -486,13 +486,17 @@ mod tests {
         assert_eq!(bad(ExamOptions { idle_s: 301, ..ExamOptions::default() }), "idle_s");
         assert_eq!(bad(ExamOptions { sessions: 0, ..ExamOptions::default() }), "sessions");
         assert_eq!(bad(ExamOptions { idle_s: 60, time_s: 60, ..ExamOptions::default() }), "idle_s");
-        assert_eq!(bad(ExamOptions { careful: true, dangerous: true, ..ExamOptions::default() }), "dangerous");
+        assert_eq!(
+            bad(ExamOptions { careful: true, dangerous: true, ..ExamOptions::default() }),
+            "dangerous"
+        );
     }
 
     #[test]
     fn finding_reads_as_it_was_written() {
         let shape = ErrorShape { tag: "in-use".to_owned(), errors: 1, ..ErrorShape::default() };
-        for answer in [Answer::Yes, Answer::Number(3), Answer::Refused(shape), Answer::List(vec!["a".to_owned()])]
+        for answer in
+            [Answer::Yes, Answer::Number(3), Answer::Refused(shape), Answer::List(vec!["a".to_owned()])]
         {
             let finding = Finding { probe: Probe::LockTwice, answer, remark: None };
             let text = serde_json::to_string(&finding).unwrap();

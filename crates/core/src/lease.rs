@@ -175,9 +175,15 @@ mod tests {
         ];
         let answers = admit(&candidates, &Board::default());
         assert_eq!(answers[0], Admission::Start);
-        assert_eq!(answers[1], Admission::Wait(vec![InFront { device: device(2), order: order(1), is_exam: false }]));
+        assert_eq!(
+            answers[1],
+            Admission::Wait(vec![InFront { device: device(2), order: order(1), is_exam: false }])
+        );
         // 3 asked later than 2 for device 3, so it waits although the device is free.
-        assert_eq!(answers[2], Admission::Wait(vec![InFront { device: device(3), order: order(2), is_exam: false }]));
+        assert_eq!(
+            answers[2],
+            Admission::Wait(vec![InFront { device: device(3), order: order(2), is_exam: false }])
+        );
         assert_eq!(answers[3], Admission::Start);
     }
 
@@ -215,10 +221,15 @@ mod tests {
         let answers = admit_groups(&candidates, &board, &mut UpTo(10));
         assert_eq!(answers[..3], [Admission::Start, Admission::Join(0), Admission::Join(0)]);
         for (waiting, before, at) in [(3, 3, 3), (5, 99, 5)] {
-            let in_front = Admission::Wait(vec![InFront { device: device(at), order: order(before) }]);
+            let in_front =
+                Admission::Wait(vec![InFront { device: device(at), order: order(before), is_exam: false }]);
             match &answers[waiting] {
                 Admission::Wait(all) => {
-                    assert!(all.contains(&InFront { device: device(at), order: order(before) }))
+                    assert!(all.contains(&InFront {
+                        device: device(at),
+                        order: order(before),
+                        is_exam: false
+                    }))
                 }
                 other => panic!("{other:?} and not {in_front:?}"),
             }

@@ -77,7 +77,10 @@ async fn find_lost(context: &Context) -> Result<(), StoreError> {
 async fn end_exams(context: &Context) -> Result<(), StoreError> {
     let devices = context.store.expire_exams(Timestamp::now(), ROUND).await?;
     if !devices.is_empty() {
-        tracing::warn!(?devices, "device exams did not end in time; the next deployment cancels what they left");
+        tracing::warn!(
+            ?devices,
+            "device exams did not end in time; the next deployment cancels what they left"
+        );
     }
     Ok(())
 }

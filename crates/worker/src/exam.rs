@@ -45,7 +45,7 @@ use self::{
 };
 use crate::{
     classify::{self, Step as Phase, shorten},
-    credential, crash,
+    crash, credential,
     serve::Shared,
     work::Work,
 };
@@ -91,10 +91,11 @@ async fn run(
     by: Instant,
     shutdown: &CancellationToken,
 ) -> Result<ExamReport, Failure> {
-    let misconfigured =
-        |text: String| Failure::new(FailureClass::Misconfigured, "exam", shorten(&text));
+    let misconfigured = |text: String| Failure::new(FailureClass::Misconfigured, "exam", shorten(&text));
     if crate::device::is_null(asked) {
-        return Err(misconfigured("the platform null contacts no device, so there is nothing to examine".to_owned()));
+        return Err(misconfigured(
+            "the platform null contacts no device, so there is nothing to examine".to_owned(),
+        ));
     }
     exam.options.check().map_err(|(field, why)| misconfigured(format!("{field}: {why}")))?;
     let places: Vec<Place> = exam
@@ -127,7 +128,9 @@ async fn run(
         main: None,
         findings: Vec::new(),
         is_armed: false,
+        is_candidate_used: false,
         is_running_used: false,
+        must_restore: false,
         unit: Duration::from_secs(1),
         commit_times: Vec::new(),
         before: None,
@@ -159,8 +162,12 @@ struct Examiner<'a> {
     findings: Vec<Finding>,
     /// A confirmed commit of ours may be pending.
     is_armed: bool,
+    /// The exam has edited the candidate. What is in it before that is someone else's.
+    is_candidate_used: bool,
     /// The exam may have changed running, so that it has to be looked after.
     is_running_used: bool,
+    /// A step has not been cleaned up after.
+    must_restore: bool,
     /// The unit of the device's confirm timer.
     unit: Duration,
     commit_times: Vec<Duration>,
@@ -173,20 +180,19 @@ struct Examiner<'a> {
 }
 
 impl Examiner<'_> {
-    async fn run(
-        mut self,
-        places: Vec<Place>,
-        shutdown: &CancellationToken,
-    ) -> Result<ExamReport, Failure> {
+    async fn run(mut self, places: Vec<Place>, shutdown: &CancellationToken) -> Result<ExamReport, Failure> {
         let open = self.open().await.map_err(|halt| self.failure(halt))?;
         self.can = open.session().capabilities().clone();
         self.main = Some(open);
         let prepared = timeout_at(self.probing_by, Box::pin(self.prepare(places))).await;
         let prepared = prepared.unwrap_or_else(|_| Err(Halt::Silent("no time was left to begin".to_owned())));
         if let Err(halt) = prepared {
+            let failure = self.failure(halt);
+            if !self.is_candidate_used && !self.is_running_used {
+                return Err(failure);
+            }
             // What was put into the candidate to try the scratch goes.
             let restored = self.restore().await;
-            let failure = self.failure(halt);
             return Err(match restored {
                 Ok(()) => failure,
                 Err(why) => Failure { message: format!("{}; {why}", failure.message), ..failure },
@@ -305,6 +311,11 @@ impl Examiner<'_> {
         if let Err(reason) = self.permits(step) {
             return self.fill(step, &Answer::NotTried(reason));
         }
+        if let Err(reason) = self.check_candidate(step).await {
+            self.fill(step, &Answer::NotTried(reason.clone()));
+            self.stopped = Some(reason);
+            return;
+        }
         let limit = step.limit(self.unit);
         let by = (Instant::now() + limit).min(self.probing_by);
         let result = match timeout_at(by, (step.run)(self)).await {
@@ -327,11 +338,35 @@ impl Examiner<'_> {
                 self.fill(step, &Answer::Unknown(reason));
             }
         }
+        self.must_restore |= step.edits;
         if step.edits
             && let Err(why) = self.restore().await
         {
             self.left.push(why.clone());
             self.stopped = Some(format!("after {}: {why}", step.probes.first().map_or("", |p| p.word())));
+        }
+    }
+
+    /// Makes sure before a step edits the candidate that no one else does: cleaning up discards everything in it.
+    async fn check_candidate(&mut self, step: &Step) -> Result<(), String> {
+        if !step.edits || !step.needs.candidate() || self.known(Probe::LockCandidate) != Some(true) {
+            return Ok(());
+        }
+        // A session that does not answer is found out by the step.
+        let Ok(peer) = self.main().await else { return Ok(()) };
+        match peer.ask(Operation::lock(Datastore::Candidate)).await {
+            Ok(reply) if reply.has_ok() => {
+                let unlocked = peer.ask(Operation::unlock(Datastore::Candidate)).await;
+                if unlocked.is_err() {
+                    self.main = None;
+                }
+                Ok(())
+            }
+            Ok(reply) => Err(format!("someone is at work in the candidate ({})", said(&reply))),
+            Err(_) => {
+                self.main = None;
+                Ok(())
+            }
         }
     }
 
@@ -359,7 +394,11 @@ impl Examiner<'_> {
         let left = self.probing_by.saturating_duration_since(Instant::now());
         let least = self.unit * step.timers;
         if least > left {
-            let text = format!("its timers take {} s, and {} s are left; --time gives more", least.as_secs(), left.as_secs());
+            let text = format!(
+                "its timers take {} s, and {} s are left; --time gives more",
+                least.as_secs(),
+                left.as_secs()
+            );
             return Err(text);
         }
         Ok(())
@@ -385,9 +424,8 @@ impl Examiner<'_> {
             ..Options::default()
         };
         let opening = connect(&self.work.target, &self.credentials, &self.host_key, &options);
-        let session = Box::pin(opening)
-            .await
-            .map_err(|error| Halt::Silent(classify::of_connect(&error).message))?;
+        let session =
+            Box::pin(opening).await.map_err(|error| Halt::Silent(classify::of_connect(&error).message))?;
         Ok(Peer::new(session, self.by))
     }
 
@@ -501,6 +539,7 @@ impl Examiner<'_> {
         if !has_candidate {
             return Ok(None);
         }
+        self.is_candidate_used = true;
         let peer = self.main().await?;
         let tried = peer.ask(peer::edit(Datastore::Candidate, &place.create)).await?;
         let mut why = tried.is_error().then(|| said(&tried));

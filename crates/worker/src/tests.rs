@@ -16,6 +16,7 @@ mod methods;
 mod personalities;
 mod questions;
 mod real;
+mod real_exam;
 mod real_lesser;
 mod real_stages;
 mod real_values;

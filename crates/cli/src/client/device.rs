@@ -1,6 +1,7 @@
 //! `turnup device …`
 
 mod check;
+mod exam;
 mod import;
 
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(crate) enum DeviceCommand {
         #[arg(long)]
         last: bool,
     },
+    /// Find out how a device behaves, by some eighty probes in a scratch of its configuration, and which profile fits it
+    Exam(Box<exam::Exam>),
     /// Read the host key that a device presents and pin it: compare the fingerprint first
     Trust {
         name: String,
@@ -214,6 +217,7 @@ pub(crate) async fn run(
         DeviceCommand::Check { name, fetch_yang, last } => {
             run_check(api, format, paint, &name, fetch_yang, last).await
         }
+        DeviceCommand::Exam(exam) => exam::run(api, format, paint, &exam).await,
         DeviceCommand::Remove { name } => api.delete(&path(&name)).await,
     }
 }

@@ -29,8 +29,16 @@ const fn rule(probe: Probe, section: &'static str, text: &'static str) -> Rule {
 
 /// Probes whose answer is yes, or a refusal, at a device that follows the RFCs.
 const RULES: &[Rule] = &[
-    rule(Probe::Base11, "RFC 6242 §4.1", "a session with base:1.1 does not work although the hello offers it"),
-    rule(Probe::Base10, "RFC 6241 §8.1", "a session with base:1.0 alone does not work although the hello offers it"),
+    rule(
+        Probe::Base11,
+        "RFC 6242 §4.1",
+        "a session with base:1.1 does not work although the hello offers it",
+    ),
+    rule(
+        Probe::Base10,
+        "RFC 6241 §8.1",
+        "a session with base:1.0 alone does not work although the hello offers it",
+    ),
     rule(Probe::Pipelining, "RFC 6241 §4.5", "requests sent together are not answered in their order"),
     rule(Probe::AttributesEchoed, "RFC 6241 §4.2", "a reply does not repeat the attributes of its rpc"),
     rule(Probe::CloseSession, "RFC 6241 §7.8", "close-session is not answered by ok"),
@@ -50,42 +58,110 @@ const RULES: &[Rule] = &[
     rule(Probe::LockStopsEdit, "RFC 6241 §7.5", "a locked candidate can be edited by other sessions"),
     rule(Probe::LockStopsCommit, "RFC 6241 §8.3.4.1", "another session can commit while running is locked"),
     rule(Probe::LockEndsWithSession, "RFC 6241 §7.5", "the locks of a lost session stay"),
-    rule(Probe::DirtyLockOther, "RFC 6241 §7.5", "a candidate that another session has changed can be locked"),
+    rule(
+        Probe::DirtyLockOther,
+        "RFC 6241 §7.5",
+        "a candidate that another session has changed can be locked",
+    ),
     rule(Probe::DirtyUnlock, "RFC 6241 §8.3.5.2", "changes of the candidate survive unlock"),
-    rule(Probe::DirtyClose, "RFC 6241 §8.3.5.2", "changes of the candidate survive close-session of the holder of its lock"),
-    rule(Probe::DirtyLoss, "RFC 6241 §8.3.5.2", "changes of the candidate survive the loss of the session that held its lock"),
+    rule(
+        Probe::DirtyClose,
+        "RFC 6241 §8.3.5.2",
+        "changes of the candidate survive close-session of the holder of its lock",
+    ),
+    rule(
+        Probe::DirtyLoss,
+        "RFC 6241 §8.3.5.2",
+        "changes of the candidate survive the loss of the session that held its lock",
+    ),
     rule(Probe::Discard, "RFC 6241 §8.3.4.2", "discard-changes does not discard the changes"),
     rule(Probe::Validate, "RFC 6241 §8.6.4.1", "validate refuses a candidate that can be committed"),
-    rule(Probe::ValidateKeeps, "RFC 6241 §8.6.4.1", "validate followed by commit answers ok and changes nothing"),
+    rule(
+        Probe::ValidateKeeps,
+        "RFC 6241 §8.6.4.1",
+        "validate followed by commit answers ok and changes nothing",
+    ),
     rule(Probe::TestOnly, "RFC 6241 §8.6.4.2", "test-only changes the candidate"),
-    rule(Probe::RollbackOnError, "RFC 6241 §8.5", "a part of a refused edit stays although rollback-on-error was asked for"),
+    rule(
+        Probe::RollbackOnError,
+        "RFC 6241 §8.5",
+        "a part of a refused edit stays although rollback-on-error was asked for",
+    ),
     rule(Probe::CreateExisting, "RFC 6241 §7.2", "operation create of what exists is accepted"),
     rule(Probe::DeleteMissing, "RFC 6241 §7.2", "operation delete of what is missing is accepted"),
     rule(Probe::RemoveMissing, "RFC 6241 §7.2", "operation remove of what is missing is refused"),
     rule(Probe::Replace, "RFC 6241 §7.2", "operation replace leaves what should be replaced"),
     rule(Probe::EmptyCommit, "RFC 6241 §8.3.4.1", "a commit without changes is refused"),
     rule(Probe::TimerRollsBack, "RFC 6241 §8.4.1", "a confirmed commit is not rolled back by its timer"),
-    rule(Probe::TimerWhileBusy, "RFC 6241 §8.4.1", "the confirm timer does not fire while requests keep coming"),
-    rule(Probe::TimerLockRunning, "RFC 6241 §8.4.1", "the confirm timer does not roll back while running is locked, and the change stays"),
-    rule(Probe::TimerLockCandidate, "RFC 6241 §8.4.1", "the confirm timer does not roll back while the candidate is locked"),
-    rule(Probe::PersistLoss, "RFC 6241 §8.4.1", "a confirmed commit with persist does not outlive its session"),
+    rule(
+        Probe::TimerWhileBusy,
+        "RFC 6241 §8.4.1",
+        "the confirm timer does not fire while requests keep coming",
+    ),
+    rule(
+        Probe::TimerLockRunning,
+        "RFC 6241 §8.4.1",
+        "the confirm timer does not roll back while running is locked, and the change stays",
+    ),
+    rule(
+        Probe::TimerLockCandidate,
+        "RFC 6241 §8.4.1",
+        "the confirm timer does not roll back while the candidate is locked",
+    ),
+    rule(
+        Probe::PersistLoss,
+        "RFC 6241 §8.4.1",
+        "a confirmed commit with persist does not outlive its session",
+    ),
     rule(Probe::ConfirmOther, "RFC 6241 §8.4.1", "another session can't confirm by persist-id"),
-    rule(Probe::PendingLockOther, "RFC 6241 §7.5", "another session can lock running while a confirmed commit is pending"),
-    rule(Probe::ExtendPersistId, "RFC 6241 §8.4.1", "a confirmed commit with persist-id does not extend the timer"),
-    rule(Probe::ConfirmNothing, "RFC 6241 §8.4.5.1", "a commit with a persist-id is accepted although nothing is pending"),
+    rule(
+        Probe::PendingLockOther,
+        "RFC 6241 §7.5",
+        "another session can lock running while a confirmed commit is pending",
+    ),
+    rule(
+        Probe::ExtendPersistId,
+        "RFC 6241 §8.4.1",
+        "a confirmed commit with persist-id does not extend the timer",
+    ),
+    rule(
+        Probe::ConfirmNothing,
+        "RFC 6241 §8.4.5.1",
+        "a commit with a persist-id is accepted although nothing is pending",
+    ),
     rule(Probe::ConfirmLate, "RFC 6241 §8.4.5.1", "a confirm after the rollback is answered by ok"),
     rule(Probe::ConfirmWrong, "RFC 6241 §8.4.5.1", "a confirm with a wrong persist-id is accepted"),
     rule(Probe::CancelUnlocked, "RFC 6241 §8.4.4.1", "cancel-commit does not take the change back"),
-    rule(Probe::CancelLocked, "RFC 6241 §8.4.4.1", "cancel-commit does not take the change back while running is locked"),
+    rule(
+        Probe::CancelLocked,
+        "RFC 6241 §8.4.4.1",
+        "cancel-commit does not take the change back while running is locked",
+    ),
     rule(Probe::NoPersistLoss, "RFC 6241 §8.4.1", "a confirmed commit without persist outlives its session"),
     rule(Probe::CancelWrong, "RFC 6241 §8.4.4.1", "cancel-commit with a wrong persist-id is accepted"),
     rule(Probe::CancelNothing, "RFC 6241 §8.4.4.1", "cancel-commit is accepted although nothing is pending"),
     rule(Probe::CancelOther, "RFC 6241 §8.4.4.1", "another session can't cancel by persist-id"),
-    rule(Probe::CandidateAfterCancel, "RFC 6241 §8.4.4.1", "the candidate keeps what was cancelled, and its lock is granted"),
-    rule(Probe::CandidateAfterTimer, "RFC 6241 §8.4.1", "the candidate keeps what was rolled back, and its lock is granted"),
-    rule(Probe::RefusedCommit, "RFC 6241 §8.4.1", "a confirmed commit that is refused leaves its timer armed"),
+    rule(
+        Probe::CandidateAfterCancel,
+        "RFC 6241 §8.4.4.1",
+        "the candidate keeps what was cancelled, and its lock is granted",
+    ),
+    rule(
+        Probe::CandidateAfterTimer,
+        "RFC 6241 §8.4.1",
+        "the candidate keeps what was rolled back, and its lock is granted",
+    ),
+    rule(
+        Probe::RefusedCommit,
+        "RFC 6241 §8.4.1",
+        "a confirmed commit that is refused leaves its timer armed",
+    ),
     rule(Probe::DefaultsExplicit, "RFC 6243 §3.3", "with-defaults explicit is offered and does not work"),
-    rule(Probe::DefaultsTagged, "RFC 6243 §3.4", "with-defaults report-all-tagged is offered and does not work"),
+    rule(
+        Probe::DefaultsTagged,
+        "RFC 6243 §3.4",
+        "with-defaults report-all-tagged is offered and does not work",
+    ),
     rule(Probe::DefaultsReportAll, "RFC 6243 §3.1", "with-defaults report-all is offered and does not work"),
     rule(Probe::DefaultsTrim, "RFC 6243 §3.2", "with-defaults trim is offered and does not work"),
     rule(Probe::UserOrder, "RFC 7950 §7.8.6", "yang:insert does not place an entry"),
@@ -149,7 +225,9 @@ pub fn deviations(findings: &Findings) -> Vec<Deviation> {
         let text = format!("the basic mode is {used} and not {announced} as announced");
         found.push(Deviation { probe: Probe::DefaultsBasic, section: "RFC 6243 §4.3", text });
     }
-    if let Some(changed) = findings.list(Probe::Spelling).filter(|list| list.iter().any(|v| v.ends_with("lost"))) {
+    if let Some(changed) =
+        findings.list(Probe::Spelling).filter(|list| list.iter().any(|v| v.ends_with("lost")))
+    {
         let text = format!("values do not come back: {}", changed.join(", "));
         found.push(Deviation { probe: Probe::Spelling, section: "RFC 7950 §9.1", text });
     }
@@ -159,7 +237,10 @@ pub fn deviations(findings: &Findings) -> Vec<Deviation> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::{ErrorShape, Finding}, *};
+    use super::{
+        super::{ErrorShape, Finding},
+        *,
+    };
 
     fn found(probe: Probe, answer: Answer) -> Vec<Deviation> {
         deviations(&Findings::new(&[Finding { probe, answer, remark: None }]))
@@ -190,7 +271,11 @@ mod tests {
         let one = |probe, answer| found(probe, answer).remove(0);
         assert_eq!(one(Probe::ConfirmLate, Answer::Accepted).section, "RFC 6241 §8.4.5.1");
         assert!(one(Probe::TimerUnit, Answer::Number(60)).text.contains("60 s"));
-        let shape = ErrorShape { tag: "operation-failed".to_owned(), path: Some("/".to_owned()), ..ErrorShape::default() };
+        let shape = ErrorShape {
+            tag: "operation-failed".to_owned(),
+            path: Some("/".to_owned()),
+            ..ErrorShape::default()
+        };
         let deviation = one(Probe::ErrorUnknownElement, Answer::Refused(shape.clone()));
         assert_eq!(deviation.text, "the error-tag is operation-failed where unknown-element is due");
         let shape = ErrorShape { tag: "unknown-element".to_owned(), path: None, inside: true, ..shape };

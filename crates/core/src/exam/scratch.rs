@@ -70,7 +70,8 @@ impl Scratch {
             return Err(("entry", why.to_owned()));
         }
         if !self.create.contains(MARK) {
-            let why = format!("needs a value with the text {MARK:?}, by which a later exam knows it as its own");
+            let why =
+                format!("needs a value with the text {MARK:?}, by which a later exam knows it as its own");
             return Err(("create", why));
         }
         Ok(())
@@ -97,7 +98,8 @@ impl Scratch {
         };
         let scratch = read.map_err(|error| format!("line {}: {}", at(&error), error.message()))?;
         scratch.check().map_err(|(key, why)| {
-            let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |at| at + 1);
+            let line =
+                text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |at| at + 1);
             format!("line {line}: {key}: {why}")
         })?;
         Ok(Self { name: name.to_owned(), ..scratch })
@@ -132,7 +134,8 @@ mod tests {
         assert_eq!(alone.name, "mine");
         let error = Scratch::parse("mine", "entry = \"a/b\"\ncreat = \"x\"\n").unwrap_err();
         assert!(error.starts_with("line 2: unknown field `creat`"), "{error}");
-        let error = Scratch::parse("mine", "entry = \"ab\"\ncreate = \"turnup-exam\"\nchanged = \"x\"").unwrap_err();
+        let error =
+            Scratch::parse("mine", "entry = \"ab\"\ncreate = \"turnup-exam\"\nchanged = \"x\"").unwrap_err();
         assert!(error.starts_with("line 1: entry: is the path"), "{error}");
     }
 }

@@ -103,7 +103,9 @@ impl Maker<'_> {
             None if self.findings.is(Probe::LockBoth) == Some(true) => {
                 let why = match self.findings.is(Probe::TimerLockRunning) {
                     Some(_) => "both locks are granted, and the timer rolls back under them",
-                    None => "both locks are granted; whether the timer rolls back under them was not found out",
+                    None => {
+                        "both locks are granted; whether the timer rolls back under them was not found out"
+                    }
                 };
                 self.key("locks", text(Locks::RunningAndCandidate), &reasons, why);
                 return;
@@ -119,8 +121,12 @@ impl Maker<'_> {
         let (unlocked, locked) =
             (self.findings.is(Probe::CancelUnlocked), self.findings.is(Probe::CancelLocked));
         let (order, why) = match (unlocked, locked) {
-            (Some(true), Some(false)) => (CancelOrder::AfterUnlock, "it changes nothing while running is locked"),
-            (Some(true), _) => (CancelOrder::AfterUnlock, "it takes the change back once running is unlocked"),
+            (Some(true), Some(false)) => {
+                (CancelOrder::AfterUnlock, "it changes nothing while running is locked")
+            }
+            (Some(true), _) => {
+                (CancelOrder::AfterUnlock, "it takes the change back once running is unlocked")
+            }
             (Some(false), Some(true)) => {
                 (CancelOrder::UnderLock, "it takes the change back only while running is locked")
             }
@@ -133,7 +139,9 @@ impl Maker<'_> {
     fn confirmed_commit(&mut self) {
         let (used, why) = match self.findings.is(Probe::TimerRollsBack) {
             Some(true) => (ConfirmedCommitUse::AsOffered, "the timer rolls back"),
-            Some(false) => (ConfirmedCommitUse::Never, "the timer does not roll back: the commit is for good"),
+            Some(false) => {
+                (ConfirmedCommitUse::Never, "the timer does not roll back: the commit is for good")
+            }
             None => return,
         };
         self.derived.profile.confirmed_commit = used;
@@ -141,7 +149,8 @@ impl Maker<'_> {
     }
 
     fn timer_unit(&mut self) {
-        let Some(unit) = self.findings.number(Probe::TimerUnit).and_then(|unit| u32::try_from(unit).ok()) else {
+        let Some(unit) = self.findings.number(Probe::TimerUnit).and_then(|unit| u32::try_from(unit).ok())
+        else {
             return;
         };
         let step = if unit > 1 { unit } else { 0 };
@@ -167,7 +176,9 @@ impl Maker<'_> {
         let probes: Vec<Probe> = tried.iter().map(|(probe, ..)| *probe).collect();
         let (mode, why) = match tried.first() {
             None => return,
-            Some((_, mode, true)) => (WithDefaults::AsOffered, format!("{mode}, the best that is offered, works")),
+            Some((_, mode, true)) => {
+                (WithDefaults::AsOffered, format!("{mode}, the best that is offered, works"))
+            }
             Some(_) => match tried.iter().find(|(_, _, works)| *works) {
                 Some((_, mode, _)) => (*mode, "of the offered modes the best that works".to_owned()),
                 None => (WithDefaults::NotAsked, "none of the offered modes works".to_owned()),
@@ -196,7 +207,12 @@ impl Maker<'_> {
                 self.derived.profile.startup = Startup::Rpc;
                 rpc.clone_into(&mut self.derived.profile.save_rpc);
                 let value = format!("'{rpc}'");
-                self.key("startup", text(Startup::Rpc), &probes, "there is no :startup, and an RPC that saves");
+                self.key(
+                    "startup",
+                    text(Startup::Rpc),
+                    &probes,
+                    "there is no :startup, and an RPC that saves",
+                );
                 self.key("save_rpc", value, &[Probe::SaveRpc], "an operation of the device's own modules");
             }
             (Some(true), _) => {
@@ -204,7 +220,8 @@ impl Maker<'_> {
                 self.key("startup", text(Startup::AsOffered), &probes, why);
             }
             (Some(false), None) => {
-                let why = "no :startup and no known RPC that saves: running is taken to be kept over a reboot";
+                let why =
+                    "no :startup and no known RPC that saves: running is taken to be kept over a reboot";
                 self.key("startup", text(Startup::AsOffered), &probes, why);
             }
             (None, _) => {}
@@ -260,15 +277,20 @@ impl Maker<'_> {
         let probes: Vec<Probe> = rules.iter().map(|(probe, _)| *probe).collect();
         self.derived.profile.error_rules = rules.into_iter().map(|(_, rule)| rule).collect();
         let value = format!("{} rules", probes.len());
-        self.key("error_rules", value, &probes, "turnup's general rules would take these errors for something else");
+        self.key(
+            "error_rules",
+            value,
+            &probes,
+            "turnup's general rules would take these errors for something else",
+        );
     }
 }
 
 /// The first words of a message, without what is between quotes or looks like a number: those change.
 fn beginning(message: &str) -> String {
-    let words = message.split_whitespace().take_while(|word| {
-        !word.contains(['\'', '"', '/']) && !word.chars().any(|c| c.is_ascii_digit())
-    });
+    let words = message
+        .split_whitespace()
+        .take_while(|word| !word.contains(['\'', '"', '/']) && !word.chars().any(|c| c.is_ascii_digit()));
     let text: Vec<&str> = words.take(6).collect();
     match text.is_empty() {
         true => message.chars().take(40).collect(),
@@ -307,7 +329,8 @@ pub fn differences(in_use: &Profile, findings: &Findings) -> Vec<Difference> {
         "with_defaults" => !defaults_work(in_use.with_defaults, found.with_defaults, findings),
         "discard_before_edit" => found.discard_before_edit && !in_use.discard_before_edit,
         "startup" => {
-            in_use.startup != found.startup && (in_use.startup == Startup::Rpc || found.startup == Startup::Rpc)
+            in_use.startup != found.startup
+                && (in_use.startup == Startup::Rpc || found.startup == Startup::Rpc)
         }
         "save_rpc" => in_use.startup == Startup::Rpc && in_use.save_rpc.trim() != found.save_rpc,
         "settle_ms" => in_use.settle_ms < found.settle_ms,
@@ -498,9 +521,13 @@ mod tests {
         ]));
         let text = to_toml(&derived, "ACME \"edge\"", "one device");
         let read = Profile::parse(&text).unwrap();
-        let people = Profile { title: read.title.clone(), tried_on: read.tried_on.clone(), ..derived.profile };
+        let people =
+            Profile { title: read.title.clone(), tried_on: read.tried_on.clone(), ..derived.profile };
         assert_eq!(read, people, "{text}");
-        assert!(text.contains("# running can't be locked (lock-running, lock-both, timer-lock-running)"), "{text}");
+        assert!(
+            text.contains("# running can't be locked (lock-running, lock-both, timer-lock-running)"),
+            "{text}"
+        );
         assert!(text.contains("left at its default: with_defaults"), "{text}");
     }
 }

@@ -35,7 +35,8 @@ use crate::{
 const MARGIN: Duration = Duration::from_secs(25);
 /// Longest time of the request beside the database's.
 pub(super) const LONGEST: Duration = Duration::from_secs(*TIME_S.end() as u64).saturating_add(MARGIN);
-const FIELDS: [&str; 7] = ["candidate_only", "careful", "dangerous", "idle_s", "sessions", "time_s", "scratch"];
+const FIELDS: [&str; 7] =
+    ["candidate_only", "careful", "dangerous", "idle_s", "sessions", "time_s", "scratch"];
 
 /// `POST /v1/devices/{name}/exam`.
 pub(super) async fn exam(call: Call) -> Answer {
@@ -54,7 +55,8 @@ pub(super) async fn exam(call: Call) -> Answer {
         }
     };
     if scratches.is_empty() {
-        let detail = format!("platform {} has no scratch for exams: give one ('--scratch FILE')", device.platform);
+        let detail =
+            format!("platform {} has no scratch for exams: give one ('--scratch FILE')", device.platform);
         return Err(invalid("/scratch", &detail).into());
     }
     let profile = profiles.of(&device.platform);
@@ -124,7 +126,9 @@ async fn take_lease(
     let detail = match app.store.begin_exam(name, exam.id, now, until).await? {
         ExamLease::Taken { epoch, pending_tokens } => return Ok((epoch, pending_tokens)),
         ExamLease::Held(order) => {
-            format!("order {order} is being deployed on {name}, and an exam never runs beside one; try again when it has ended")
+            format!(
+                "order {order} is being deployed on {name}, and an exam never runs beside one; try again when it has ended"
+            )
         }
         ExamLease::Waiting(order) => {
             format!("order {order} waits for {name}, and goes first; try again when it has ended")
@@ -157,7 +161,8 @@ fn result(device: &Device, exam: &Exam, profile: &Profile, told: &Told, at: Time
     let findings = Findings::new(list);
     let derived = profile_of(&findings);
     let title = format!("{} as {} showed itself", device.platform, device.name);
-    let tried_on = format!("device {} by 'turnup device exam' on {}", device.name, at.split('T').next().unwrap_or(&at));
+    let tried_on =
+        format!("device {} by 'turnup device exam' on {}", device.name, at.split('T').next().unwrap_or(&at));
     json!({
         "device": device.name, "platform": device.platform, "at": at, "worker": told.worker, "exam": exam.id,
         "failures": told.failures,

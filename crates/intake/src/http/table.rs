@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use turnup_core::policy::Permission;
 
 use super::{
-    answer::Answer, bulk, call::Call, catalogue, check, deployments, devices, events, exam, explain, fleet, orders,
-    plan, services, system, undo,
+    answer::Answer, bulk, call::Call, catalogue, check, deployments, devices, events, exam, explain, fleet,
+    orders, plan, services, system, undo,
 };
 
 /// Who may use a route.

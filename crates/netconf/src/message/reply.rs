@@ -112,8 +112,7 @@ impl Reply {
 
     /// The value of an attribute with this namespace.
     pub fn attribute_ns(&self, namespace: &str, name: &str) -> Option<&str> {
-        let named =
-            |attribute: &&Attribute| &*attribute.namespace == namespace && &*attribute.name == name;
+        let named = |attribute: &&Attribute| &*attribute.namespace == namespace && &*attribute.name == name;
         self.attributes.iter().find(named).map(|attribute| &*attribute.value)
     }
 

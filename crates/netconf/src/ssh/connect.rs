@@ -130,7 +130,12 @@ async fn exchange_keys(
     }
 }
 
-pub(super) fn timed_out(target: &Target, phase: Phase, limit: Duration, said: Option<String>) -> ConnectError {
+pub(super) fn timed_out(
+    target: &Target,
+    phase: Phase,
+    limit: Duration,
+    said: Option<String>,
+) -> ConnectError {
     let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     ConnectError::Timeout { target: target.clone(), phase, timeout_ms, said }
 }

@@ -45,7 +45,8 @@ impl AlgorithmOffer {
     pub fn weak_needed(&self) -> Vec<WeakAlgorithm> {
         let ours = preferred(&SshAlgorithms::default(), None);
         let keys: Vec<String> = ours.key.iter().map(ToString::to_string).collect();
-        let common = |theirs: &[String], ours: &[&str]| theirs.iter().any(|name| ours.contains(&name.as_str()));
+        let common =
+            |theirs: &[String], ours: &[&str]| theirs.iter().any(|name| ours.contains(&name.as_str()));
         let kex: Vec<&str> =
             ours.kex.iter().map(AsRef::as_ref).filter(|name: &&str| !is_extension(name)).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -116,9 +117,9 @@ async fn read(target: &Target) -> Result<AlgorithmOffer, ConnectError> {
     }
     let mut packet = vec![0; length];
     stream.read_exact(&mut packet).await.map_err(lost)?;
-    parse(&packet).map(|offer| AlgorithmOffer { version, ..offer }).ok_or_else(|| {
-        broken("its first packet is no key exchange")
-    })
+    parse(&packet)
+        .map(|offer| AlgorithmOffer { version, ..offer })
+        .ok_or_else(|| broken("its first packet is no key exchange"))
 }
 
 /// A line without its end; none if it is too long.
@@ -174,11 +175,15 @@ mod tests {
 
     #[test]
     fn key_exchange_message_is_read() {
-        let lists = ["curve25519-sha256,ext-info-s", "ssh-ed25519,ssh-rsa", "a", "aes128-ctr", "b", "hmac-sha1"];
+        let lists =
+            ["curve25519-sha256,ext-info-s", "ssh-ed25519,ssh-rsa", "a", "aes128-ctr", "b", "hmac-sha1"];
         let offer = parse(&packet(&lists)).unwrap();
         assert_eq!(offer.key_exchange, ["curve25519-sha256"]);
         assert_eq!(offer.host_keys, ["ssh-ed25519", "ssh-rsa"]);
-        assert_eq!((offer.ciphers, offer.macs), (vec!["aes128-ctr".to_owned()], vec!["hmac-sha1".to_owned()]));
+        assert_eq!(
+            (offer.ciphers, offer.macs),
+            (vec!["aes128-ctr".to_owned()], vec!["hmac-sha1".to_owned()])
+        );
         for end in 0..packet(&lists).len() - 1 {
             assert!(parse(&packet(&lists)[..end]).is_none(), "{end}");
         }

@@ -203,7 +203,9 @@ pub(super) async fn cancel_locked(examiner: &mut Examiner<'_>) -> Result<(), Hal
     let stays = examiner.is_present(&mut peer).await?;
     match cancelled.is_error() {
         true => examiner.found_with(Probe::CancelLocked, Answer::No, said(&cancelled)),
-        false if stays => examiner.found_with(Probe::CancelLocked, Answer::No, "answered ok, and the change stays"),
+        false if stays => {
+            examiner.found_with(Probe::CancelLocked, Answer::No, "answered ok, and the change stays")
+        }
         false => examiner.found(Probe::CancelLocked, Answer::Yes),
     }
     examiner.main = Some(peer);
@@ -306,5 +308,7 @@ pub(super) async fn refused(examiner: &mut Examiner<'_>) -> Result<(), Halt> {
         }
     }
     examiner.main = Some(peer);
-    Err(Halt::not_tried("every invalid content of the scratch is refused before the commit, or accepted by it"))
+    Err(Halt::not_tried(
+        "every invalid content of the scratch is refused before the commit, or accepted by it",
+    ))
 }

@@ -65,7 +65,9 @@ impl Place {
             incomplete: optional("incomplete", &scratch.incomplete)?,
             secret: optional("secret", &scratch.secret)?,
             ordered: optional("ordered", &scratch.ordered)?,
-            default_leaf: Some(scratch.default_leaf.trim()).filter(|leaf| !leaf.is_empty()).map(str::to_owned),
+            default_leaf: Some(scratch.default_leaf.trim())
+                .filter(|leaf| !leaf.is_empty())
+                .map(str::to_owned),
             keys: usize::from(scratch.keys.max(1)),
             entry,
         };
@@ -115,13 +117,18 @@ impl Place {
     /// The entry in the content of `<config>` or `<data>`, if it is there: the one with our key.
     pub(super) fn entry_in<'d>(&self, content: &'d [Element]) -> Option<&'d Element> {
         let ours = self.create.first()?;
-        content.iter().filter(|top| top.same_name(ours)).find_map(|top| descend(top, ours, &self.entry, self.keys))
+        content
+            .iter()
+            .filter(|top| top.same_name(ours))
+            .find_map(|top| descend(top, ours, &self.entry, self.keys))
     }
 
     /// The same of `<data>`.
     pub(super) fn entry_of<'d>(&self, data: &'d Element) -> Option<&'d Element> {
         let ours = self.create.first()?;
-        data.children().filter(|top| top.same_name(ours)).find_map(|top| descend(top, ours, &self.entry, self.keys))
+        data.children()
+            .filter(|top| top.same_name(ours))
+            .find_map(|top| descend(top, ours, &self.entry, self.keys))
     }
 
     /// The data without the entry, and without the containers that hold nothing else.
@@ -197,9 +204,10 @@ fn descend_mut<'e>(element: &'e mut Element, steps: &[String]) -> Option<&'e mut
 
 /// Whether two list entries have the same keys: those leaves of `ours` that come before anything else.
 fn same_keys(found: &Element, ours: &Element, keys: usize) -> bool {
-    ours.children().filter(|child| child.is_leaf()).take(keys).all(|key| {
-        found.child(key.namespace(), key.name()).is_some_and(|theirs| theirs.text() == key.text())
-    })
+    ours.children()
+        .filter(|child| child.is_leaf())
+        .take(keys)
+        .all(|key| found.child(key.namespace(), key.name()).is_some_and(|theirs| theirs.text() == key.text()))
 }
 
 fn descend<'d>(found: &'d Element, ours: &Element, steps: &[String], keys: usize) -> Option<&'d Element> {
@@ -209,7 +217,10 @@ fn descend<'d>(found: &'d Element, ours: &Element, steps: &[String], keys: usize
         return None;
     }
     let ours = ours.children().find(|child| child.name() == next)?;
-    found.children().filter(|child| child.same_name(ours)).find_map(|child| descend(child, ours, &steps[1..], keys))
+    found
+        .children()
+        .filter(|child| child.same_name(ours))
+        .find_map(|child| descend(child, ours, &steps[1..], keys))
 }
 
 #[derive(PartialEq, Eq)]

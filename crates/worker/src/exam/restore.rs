@@ -38,7 +38,10 @@ impl Examiner<'_> {
                 self.main = None;
             }
             match timeout_at(by, Box::pin(self.restore_once())).await {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => {
+                    self.must_restore = false;
+                    return Ok(());
+                }
                 Ok(Err(Halt::NotTried(why) | Halt::Unknown(why) | Halt::Silent(why))) => last = why,
                 Err(_) => break,
             }
@@ -112,7 +115,9 @@ impl Examiner<'_> {
 
     /// The end of an exam: whether everything is as it was before. What is not is noted.
     pub(super) async fn finish(&mut self) -> bool {
-        if let Err(why) = self.restore().await {
+        if self.must_restore
+            && let Err(why) = self.restore().await
+        {
             if !self.left.contains(&why) {
                 self.left.push(why);
             }
@@ -124,7 +129,9 @@ impl Examiner<'_> {
             Ok(Err(Halt::NotTried(why) | Halt::Unknown(why) | Halt::Silent(why))) => {
                 self.left.push(format!("running could not be compared with what it was: {why}"));
             }
-            Err(_) => self.left.push("running could not be compared with what it was: no time was left".to_owned()),
+            Err(_) => {
+                self.left.push("running could not be compared with what it was: no time was left".to_owned())
+            }
         }
         self.left.is_empty()
     }
@@ -138,7 +145,10 @@ impl Examiner<'_> {
         if is_same(&before, &now) {
             return Ok(());
         }
-        self.left.push(format!("running differs from what it was before the exam: {}", differences(&before, &now)));
+        self.left.push(format!(
+            "running differs from what it was before the exam: {}",
+            differences(&before, &now)
+        ));
         if now.is_empty() && self.is_running_used && self.can.candidate() {
             self.give_back(&before).await?;
             let now = self.main().await?.read(Datastore::Running, None).await?;

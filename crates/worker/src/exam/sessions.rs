@@ -28,8 +28,11 @@ const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// How often an idle session is looked at.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 /// RPCs that save running, by the module that has them.
-const SAVE_RPCS: [(&str, &str, &str); 1] =
-    [("http://cisco.com/yang/cisco-ia", "cisco-ia", r#"<save-config xmlns="http://cisco.com/yang/cisco-ia"/>"#)];
+const SAVE_RPCS: [(&str, &str, &str); 1] = [(
+    "http://cisco.com/yang/cisco-ia",
+    "cisco-ia",
+    r#"<save-config xmlns="http://cisco.com/yang/cisco-ia"/>"#,
+)];
 
 fn nothing() -> Operation {
     Operation::get_config(Datastore::Running, Some(&Filter::Subtree(Vec::new())))
@@ -81,10 +84,8 @@ pub(super) async fn opening(examiner: &mut Examiner<'_>) -> Result<(), Halt> {
 /// Both base versions, and the end of a session.
 pub(super) async fn framing(examiner: &mut Examiner<'_>) -> Result<(), Halt> {
     let settle = Duration::from_millis(examiner.asked.profile.settle_ms);
-    let offers = [
-        (Probe::Base11, true, examiner.can.base_1_1()),
-        (Probe::Base10, false, examiner.can.base_1_0()),
-    ];
+    let offers =
+        [(Probe::Base11, true, examiner.can.base_1_1()), (Probe::Base10, false, examiner.can.base_1_0())];
     for (probe, chunked, offered) in offers {
         if !offered {
             examiner.found(probe, Answer::NotTried("the hello does not offer it".to_owned()));
@@ -142,10 +143,8 @@ pub(super) async fn models(examiner: &mut Examiner<'_>) -> Result<(), Halt> {
     examiner.found(Probe::HelloModules, count(examiner.can.modules().len()));
     let peer = examiner.main().await?;
     let get = |filter: Element| Operation::get(Some(&Filter::Subtree(vec![filter])));
-    let library = [
-        Element::new(modules::LIBRARY, "modules-state"),
-        Element::new(modules::LIBRARY, "yang-library"),
-    ];
+    let library =
+        [Element::new(modules::LIBRARY, "modules-state"), Element::new(modules::LIBRARY, "yang-library")];
     let mut listed = 0;
     for filter in library {
         let reply = peer.ask(get(filter)).await?;

@@ -7,8 +7,8 @@ use turnup_core::exam::Probe;
 
 use super::{Examiner, candidate, commits, locks, peer::Halt, sessions, timers, values};
 
-/// Longest time of a step beside its timers.
-const LIMIT: Duration = Duration::from_secs(40);
+/// Longest time of a step beside its timers: that of a timer whose unit is not known yet, and some requests.
+const LIMIT: Duration = Duration::from_secs(80);
 
 /// What the device and the asker must permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,32 +81,95 @@ pub(super) static ALL: &[Step] = &[
     step!(Session, false, 0, false, sessions::algorithms, [SshKeyExchange, SshHostKeys, SshWeak]),
     step!(Session, false, 0, false, sessions::opening, [ConnectTime, FirstRequest]),
     step!(Session, false, 0, false, sessions::framing, [Base11, Base10, CloseSession]),
-    step!(Session, false, 0, false, sessions::messages, [Pipelining, AttributesEchoed, FilterEmpty, ErrorUnknownRpc]),
+    step!(
+        Session,
+        false,
+        0,
+        false,
+        sessions::messages,
+        [Pipelining, AttributesEchoed, FilterEmpty, ErrorUnknownRpc]
+    ),
     step!(Session, false, 0, false, sessions::models, [HelloModules, YangLibrary, Monitoring, GetSchema]),
     step!(Session, false, 0, false, sessions::startup, [Startup, SaveRpc]),
-    step!(Session, true, 0, false, locks::of_running, [LockRunning, LockRunningOther, LockHolder, LockTwice, UnlockOther]),
-    step!(Candidate, true, 0, false, locks::of_candidate, [LockCandidate, LockBoth, LockCandidateOther, LockStopsEdit]),
+    step!(
+        Session,
+        true,
+        0,
+        false,
+        locks::of_running,
+        [LockRunning, LockRunningOther, LockHolder, LockTwice, UnlockOther]
+    ),
+    step!(
+        Candidate,
+        true,
+        0,
+        false,
+        locks::of_candidate,
+        [LockCandidate, LockBoth, LockCandidateOther, LockStopsEdit]
+    ),
     step!(Session, true, 0, false, locks::after_loss, [LockEndsWithSession]),
     step!(Session, true, 0, false, locks::after_kill, [KillEndsSession, KillFreesLocks]),
     step!(Session, false, 0, false, sessions::at_once, [Sessions]),
-    step!(Candidate, true, 0, false, candidate::shared, [CandidateShared, DirtyLockOther, DirtyLockOwn, Discard]),
+    step!(
+        Candidate,
+        true,
+        0,
+        false,
+        candidate::shared,
+        [CandidateShared, DirtyLockOther, DirtyLockOwn, Discard]
+    ),
     step!(Candidate, true, 0, false, candidate::dirty_unlock, [DirtyUnlock]),
     step!(Candidate, true, 0, false, candidate::dirty_close, [DirtyClose]),
     step!(Candidate, true, 0, false, candidate::dirty_loss, [DirtyLoss]),
     step!(Candidate, true, 0, false, candidate::validation, [Validate, TestOnly, RollbackOnError]),
-    step!(Candidate, true, 0, false, candidate::operations, [CreateExisting, DeleteMissing, RemoveMissing, Replace]),
-    step!(Candidate, true, 0, false, candidate::errors, [ErrorUnknownElement, ErrorUnknownNamespace, ErrorMissingKey, ErrorSeveral]),
+    step!(
+        Candidate,
+        true,
+        0,
+        false,
+        candidate::operations,
+        [CreateExisting, DeleteMissing, RemoveMissing, Replace]
+    ),
+    step!(
+        Candidate,
+        true,
+        0,
+        false,
+        candidate::errors,
+        [ErrorUnknownElement, ErrorUnknownNamespace, ErrorMissingKey, ErrorSeveral]
+    ),
     step!(Candidate, true, 0, false, candidate::bad_value, [ErrorBadValue, ValuesChecked]),
     step!(Commit, true, 0, false, commits::empty, [EmptyCommit, LockStopsCommit]),
     step!(Confirmed, true, 1, false, timers::rolls_back, [TimerRollsBack, TimerUnit, CandidateAfterTimer]),
-    step!(Persist, true, 0, false, commits::pending, [PendingLockOwn, PendingLockOther, PendingLockCandidate, CancelWrong, CancelUnlocked, CandidateAfterCancel]),
+    step!(
+        Persist,
+        true,
+        0,
+        false,
+        commits::pending,
+        [
+            PendingLockOwn,
+            PendingLockOther,
+            PendingLockCandidate,
+            CancelWrong,
+            CancelUnlocked,
+            CandidateAfterCancel
+        ]
+    ),
     step!(Persist, true, 0, false, commits::nothing_pending, [CancelNothing, ConfirmNothing]),
     step!(Persist, true, 0, false, commits::cancel_locked, [CancelLocked]),
     step!(Persist, true, 0, false, commits::cancel_other, [CancelOther]),
     step!(Persist, true, 1, false, timers::persist_loss, [PersistLoss]),
     step!(Confirmed, true, 0, false, timers::no_persist_loss, [NoPersistLoss]),
     step!(Confirmed, true, 0, false, commits::validate_then_commit, [ValidateKeeps]),
-    step!(Candidate, true, 1, false, values::in_force, [FilterSubtree, DefaultsBasic, DefaultsExplicit, DefaultsTagged, DefaultsReportAll, DefaultsTrim]),
+    step!(
+        Candidate,
+        true,
+        1,
+        false,
+        values::in_force,
+        [FilterSubtree, DefaultsBasic, DefaultsExplicit, DefaultsTagged, DefaultsReportAll, DefaultsTrim]
+    ),
     step!(Candidate, true, 1, false, values::spelling, [Spelling]),
     step!(Candidate, true, 1, false, values::secret, [Secret]),
     step!(Candidate, true, 0, false, values::user_order, [UserOrder]),

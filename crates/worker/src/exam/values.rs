@@ -19,11 +19,7 @@ const CANDIDATE: Datastore = Datastore::Candidate;
 const MAX_VALUES: usize = 20;
 
 /// Puts content where it can be read: running where that may be committed, else the candidate.
-async fn show(
-    examiner: &mut Examiner<'_>,
-    peer: &mut Peer,
-    content: &[Element],
-) -> Result<Datastore, Halt> {
+async fn show(examiner: &mut Examiner<'_>, peer: &mut Peer, content: &[Element]) -> Result<Datastore, Halt> {
     let confirms = examiner.can.confirmed_commit_1_1() || examiner.can.confirmed_commit_1_0();
     if examiner.options.candidate_only || !confirms || examiner.known(Probe::TimerRollsBack) == Some(false) {
         examiner.stage(peer, content).await?;
@@ -36,11 +32,7 @@ async fn show(
 }
 
 /// The entry as the device shows it.
-async fn shown(
-    examiner: &Examiner<'_>,
-    peer: &mut Peer,
-    datastore: Datastore,
-) -> Result<Element, Halt> {
+async fn shown(examiner: &Examiner<'_>, peer: &mut Peer, datastore: Datastore) -> Result<Element, Halt> {
     let place = examiner.place()?;
     let data = peer.read(datastore, Some(&place.filter())).await?;
     place.entry_of(&data).cloned().ok_or_else(|| {
@@ -59,7 +51,9 @@ pub(super) async fn in_force(examiner: &mut Examiner<'_>) -> Result<(), Halt> {
     let has_more = !place.without_entry(&data).is_empty();
     match (has_entry, has_more) {
         (true, false) => examiner.found(Probe::FilterSubtree, Answer::Yes),
-        (true, true) => examiner.found_with(Probe::FilterSubtree, Answer::No, "more than was asked for comes back"),
+        (true, true) => {
+            examiner.found_with(Probe::FilterSubtree, Answer::No, "more than was asked for comes back")
+        }
         (false, _) => examiner.found_with(Probe::FilterSubtree, Answer::No, "the entry is not selected"),
     }
     let result = defaults(examiner, &mut peer, datastore).await;
@@ -85,11 +79,7 @@ fn leaf_in(entry: &Element, leaf: &str) -> Shown {
     }
 }
 
-async fn defaults(
-    examiner: &mut Examiner<'_>,
-    peer: &mut Peer,
-    datastore: Datastore,
-) -> Result<(), Halt> {
+async fn defaults(examiner: &mut Examiner<'_>, peer: &mut Peer, datastore: Datastore) -> Result<(), Halt> {
     let place = examiner.place()?;
     let Some(leaf) = place.default_leaf.clone() else {
         return Err(Halt::not_tried("the scratch names no leaf with a default"));
@@ -126,11 +116,14 @@ async fn defaults(
         match entry.map(|entry| leaf_in(entry, &leaf)) {
             Some(found) if found == wanted => examiner.found(probe, Answer::Yes),
             Some(found) => {
-                let remark = format!("{leaf} is {}", match found {
-                    Shown::Absent => "absent",
-                    Shown::Plain => "there, not tagged",
-                    Shown::Tagged => "there, tagged",
-                });
+                let remark = format!(
+                    "{leaf} is {}",
+                    match found {
+                        Shown::Absent => "absent",
+                        Shown::Plain => "there, not tagged",
+                        Shown::Tagged => "there, tagged",
+                    }
+                );
                 examiner.found_with(probe, Answer::No, remark);
             }
             None => examiner.found_with(probe, Answer::No, said(&reply)),
@@ -159,7 +152,9 @@ fn compare(written: &Element, read: Option<&Element>, path: &str, out: &mut Vec<
         let twin = match same.as_slice() {
             [] => None,
             [only] => Some(*only),
-            several => several.iter().copied().find(|other| other.children().next().map(Element::text) == child.children().next().map(Element::text)),
+            several => several.iter().copied().find(|other| {
+                other.children().next().map(Element::text) == child.children().next().map(Element::text)
+            }),
         };
         compare(child, twin, &format!("{path}/{}", child.name()), out);
     }

@@ -29,7 +29,7 @@ use turnup_netconf::{
 use uuid::Uuid;
 
 use super::lab::Lab;
-use crate::exam;
+use crate::{exam, serve::Shared};
 
 fn platform(name: &str) -> PlatformName {
     PlatformName::new(name).unwrap()
@@ -51,11 +51,15 @@ fn device(lab: &Lab) -> DeviceWork {
     DeviceWork { edits: Vec::new(), ..lab.deployment(&[1], "x").devices.remove(0) }
 }
 
-pub(super) async fn ask(lab: &Lab, work: DeviceWork, exam: Exam) -> Reply {
+async fn ask(lab: &Lab, work: DeviceWork, exam: Exam) -> Reply {
+    ask_shared(&lab.shared, work, exam).await
+}
+
+pub(super) async fn ask_shared(shared: &Shared, work: DeviceWork, exam: Exam) -> Reply {
     let time = Duration::from_secs(exam.options.time_s.into());
     let ask = Ask { device: work, question: Question::Exam(Box::new(exam.clone())), timeout_ms: 1 };
     let shutdown = CancellationToken::new();
-    let answer = exam::answer(&lab.shared, &ask, &exam, Instant::now() + time, &shutdown);
+    let answer = exam::answer(shared, &ask, &exam, Instant::now() + time, &shutdown);
     tokio::time::timeout(Duration::from_secs(300), answer).await.unwrap()
 }
 
@@ -71,7 +75,8 @@ async fn lab_of(personality: Personality, profile: Profile) -> Lab {
 /// Runs an exam on a device of a personality with the shipped profile of its name; what others have configured there
 /// is there afterwards, and nothing else.
 async fn examined(personality: Personality, options: ExamOptions) -> (Findings, ExamReport, Profile) {
-    let name = if personality.name == "default" || personality.name == "trim" { "sim" } else { personality.name };
+    let name =
+        if personality.name == "default" || personality.name == "trim" { "sim" } else { personality.name };
     let profile = shipped(name);
     let lab = lab_of(personality, profile.clone()).await;
     let before = lab.device(1).running();
@@ -81,11 +86,8 @@ async fn examined(personality: Personality, options: ExamOptions) -> (Findings, 
     assert!(report.is_clean && report.running_compared, "{}: {report:#?}", personality.name);
     assert_eq!(lab.device(1).running(), before, "{}", personality.name);
     assert!(lab.device(1).holds().is_nothing(), "{}: {:?}", personality.name, lab.device(1).holds());
-    let unknown: Vec<_> = report
-        .findings
-        .iter()
-        .filter(|finding| matches!(finding.answer, Answer::Unknown(_)))
-        .collect();
+    let unknown: Vec<_> =
+        report.findings.iter().filter(|finding| matches!(finding.answer, Answer::Unknown(_))).collect();
     assert!(unknown.is_empty(), "{}: {unknown:#?}", personality.name);
     (Findings::new(&report.findings), report, profile)
 }
@@ -272,7 +274,9 @@ async fn candidate_only_commits_nothing() {
     assert!(report.is_clean, "{report:#?}");
     assert_eq!(lab.simulator.journal().unwrap().len(), journal, "running was never changed");
     let findings = Findings::new(&report.findings);
-    assert!(matches!(findings.get(Probe::EmptyCommit), Some(Answer::NotTried(why)) if why.contains("candidate-only")));
+    assert!(
+        matches!(findings.get(Probe::EmptyCommit), Some(Answer::NotTried(why)) if why.contains("candidate-only"))
+    );
     assert_eq!(findings.is(Probe::DirtyUnlock), Some(true));
     assert!(findings.list(Probe::Spelling).is_some(), "values are read from the candidate");
     lab.assert_clean(1);
@@ -312,7 +316,9 @@ async fn configure(lab: &Lab, xml: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configuration_of_someone_in_the_scratch_is_not_touched() {
     let lab = lab_of(Personality::DEFAULT, Profile::default()).await;
-    let text = |xml: &str| xml.replace("turnup-exam", "lo77").replacen("<mtu>", "<description>turnup-exam</description><mtu>", 0);
+    let text = |xml: &str| {
+        xml.replace("turnup-exam", "lo77").replacen("<mtu>", "<description>turnup-exam</description><mtu>", 0)
+    };
     let sim = scratch_of("sim").remove(0);
     let scratch = Scratch {
         create: text(&sim.create).replace("<description>lo77<", "<description>turnup-exam<"),
@@ -402,7 +408,9 @@ async fn probe_without_answer_costs_only_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secret_that_is_rewritten_is_found_and_not_told() {
-    let lab = lab_of(Personality { timeout_unit: Duration::from_secs(1), ..Personality::JUNOS }, shipped("junos")).await;
+    let lab =
+        lab_of(Personality { timeout_unit: Duration::from_secs(1), ..Personality::JUNOS }, shipped("junos"))
+            .await;
     configure(&lab, "<interfaces xmlns=\"urn:turnup:sim\"><interface><name>ge-1</name><unit><id>1</id></unit></interface></interfaces>").await;
     let wire = |inner: &str| {
         format!(
