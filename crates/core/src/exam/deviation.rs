@@ -143,12 +143,12 @@ const RULES: &[Rule] = &[
     rule(Probe::CancelOther, "RFC 6241 §8.4.4.1", "another session can't cancel by persist-id"),
     rule(
         Probe::CandidateAfterCancel,
-        "RFC 6241 §8.4.4.1",
+        "RFC 6241 §7.5",
         "the candidate keeps what was cancelled, and its lock is granted",
     ),
     rule(
         Probe::CandidateAfterTimer,
-        "RFC 6241 §8.4.1",
+        "RFC 6241 §7.5",
         "the candidate keeps what was rolled back, and its lock is granted",
     ),
     rule(

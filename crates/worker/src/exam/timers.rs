@@ -78,9 +78,7 @@ pub(super) async fn rolls_back(examiner: &mut Examiner<'_>) -> Result<(), Halt> 
         examiner.main = Some(peer);
         return Ok(());
     };
-    let unit_s = UNITS_S.into_iter().rev().find(|unit| *unit <= fired.as_secs()).unwrap_or(1);
-    // One that fires late within the first steps counts seconds.
-    let unit_s = if fired < Duration::from_secs(5) { 1 } else { unit_s };
+    let unit_s = unit_of(fired);
     examiner.unit = Duration::from_secs(unit_s);
     examiner.found(Probe::TimerRollsBack, Answer::Yes);
     let remark = format!("a timer of 1 s had fired after {:.1} s", fired.as_secs_f64());
@@ -88,6 +86,12 @@ pub(super) async fn rolls_back(examiner: &mut Examiner<'_>) -> Result<(), Halt> 
     candidate_after(examiner, &mut peer, Probe::CandidateAfterTimer, false).await?;
     examiner.main = Some(peer);
     Ok(())
+}
+
+/// The unit of a timer of one second that had fired after so long: it is rounded up to whole units, and a rollback that
+/// takes its time is no longer one.
+fn unit_of(fired: Duration) -> u64 {
+    UNITS_S.into_iter().rev().find(|unit| *unit <= fired.as_secs()).unwrap_or(1)
 }
 
 /// The rollback while the session holds the lock of the candidate.
@@ -315,5 +319,19 @@ fn needs_timer(examiner: &Examiner<'_>) -> Result<(), Halt> {
         Some(true) => Ok(()),
         Some(false) => Err(Halt::not_tried("the timer does not roll back")),
         None => Err(Halt::not_tried("whether the timer rolls back was not found out")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_is_the_longest_that_had_passed() {
+        let unit = |ms: u64| unit_of(Duration::from_millis(ms));
+        assert_eq!(
+            [900, 1_100, 4_900, 5_200, 9_900, 10_400, 59_000, 60_300, 64_000].map(unit),
+            [1, 1, 1, 5, 5, 10, 10, 60, 60]
+        );
     }
 }

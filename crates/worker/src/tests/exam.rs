@@ -74,12 +74,18 @@ async fn lab_of(personality: Personality, profile: Profile) -> Lab {
 
 /// Runs an exam on a device of a personality with the shipped profile of its name; what others have configured there
 /// is there afterwards, and nothing else.
-async fn examined(personality: Personality, options: ExamOptions) -> (Findings, ExamReport, Profile) {
+async fn examined(personality: Personality, profile: Profile) -> (Findings, ExamReport) {
+    let options = ExamOptions::default();
     let name =
         if personality.name == "default" || personality.name == "trim" { "sim" } else { personality.name };
-    let profile = shipped(name);
-    let lab = lab_of(personality, profile.clone()).await;
+    let lab = lab_of(personality, profile).await;
+    configure(
+        &lab,
+        "<vrfs xmlns=\"urn:turnup:sim\"><vrf><name>red</name><route-distinguisher>65000:1</route-distinguisher></vrf></vrfs>",
+    )
+    .await;
     let before = lab.device(1).running();
+    let own = lab.simulator.journal().unwrap().len();
     let exam = exam_of(name, options);
     let report = report(ask(&lab, device(&lab), exam).await);
     assert_eq!(report.left, Vec::<String>::new(), "{}", personality.name);
@@ -89,7 +95,13 @@ async fn examined(personality: Personality, options: ExamOptions) -> (Findings, 
     let unknown: Vec<_> =
         report.findings.iter().filter(|finding| matches!(finding.answer, Answer::Unknown(_))).collect();
     assert!(unknown.is_empty(), "{}: {unknown:#?}", personality.name);
-    (Findings::new(&report.findings), report, profile)
+    let journal = lab.simulator.journal().unwrap();
+    assert!(journal.len() > own + 5, "{}", personality.name);
+    for record in &journal[own..] {
+        let is_scratch = record.changes.iter().all(|change| change.path.contains("turnup-exam"));
+        assert!(is_scratch && record.kind != Kind::Saved, "{}: {record:?}", personality.name);
+    }
+    (Findings::new(&report.findings), report)
 }
 
 fn sections(findings: &Findings) -> Vec<(Probe, &'static str)> {
@@ -114,9 +126,9 @@ fn assert_deviates(name: &str, findings: &Findings, wanted: &[(Probe, &str)]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn device_by_the_letter_deviates_in_nothing() {
-    let (findings, report, profile) = examined(Personality::DEFAULT, ExamOptions::default()).await;
+async fn by_the_letter() {
+    let profile = shipped("sim");
+    let (findings, report) = examined(Personality::DEFAULT, profile.clone()).await;
     assert_profile("sim", &findings, &profile);
     assert_eq!(sections(&findings), []);
     assert!(report.findings.len() >= 60, "{}", report.findings.len());
@@ -124,11 +136,19 @@ async fn device_by_the_letter_deviates_in_nothing() {
     assert_eq!(findings.number(Probe::Sessions), Some(8));
     assert_eq!(findings.text(Probe::ValuesChecked), Some("edit-config"));
     assert!(findings.number(Probe::CommitTime).is_some());
+    assert_eq!(
+        findings.list(Probe::Spelling).unwrap(),
+        [
+            "mtu: 01500 comes back as 1500",
+            "unit/ipv6/address: 2001:DB8:0:0::1 comes back as 2001:db8::1",
+            "unit/ipv6/prefix-length: 064 comes back as 64"
+        ]
+    );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn netopeer2_forgets_a_timer_under_the_lock_of_running() {
-    let (findings, _, profile) = examined(Personality::NETOPEER2, ExamOptions::default()).await;
+async fn netopeer2() {
+    let profile = shipped("netopeer2");
+    let (findings, _) = examined(Personality::NETOPEER2, profile.clone()).await;
     assert_profile("netopeer2", &findings, &profile);
     assert_deviates(
         "netopeer2",
@@ -145,9 +165,10 @@ async fn netopeer2_forgets_a_timer_under_the_lock_of_running() {
     assert_eq!(profile_of(&findings).profile.locks, Locks::Candidate);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clixon_is_examined_without_being_emptied() {
-    let (findings, _, profile) = examined(Personality::CLIXON, ExamOptions::default()).await;
+/// It is not emptied by its exam.
+async fn clixon() {
+    let profile = shipped("clixon");
+    let (findings, _) = examined(Personality::CLIXON, profile.clone()).await;
     assert_profile("clixon", &findings, &profile);
     assert_deviates(
         "clixon",
@@ -165,10 +186,77 @@ async fn clixon_is_examined_without_being_emptied() {
     );
     assert_eq!(findings.text(Probe::ValuesChecked), Some("validate"));
     assert_eq!(findings.is(Probe::ExtendPersistId), Some(true));
+    assert_eq!(findings.list(Probe::Spelling), Some(&[][..]), "kept as written");
     for hazard in [Probe::ExtendSamePersist, Probe::ConfirmWrong] {
         let answer = findings.get(hazard).unwrap();
         assert!(matches!(answer, Answer::NotTried(why) if why.contains("--dangerous")), "{answer:?}");
     }
+    let keys: Vec<&str> = differences(&Profile::default(), &findings).iter().map(|d| d.key).collect();
+    assert_eq!(keys, ["discard_before_edit"], "what is wrong with another profile is named");
+}
+
+async fn yuma() {
+    let profile = shipped("yuma");
+    let (findings, _) = examined(Personality::YUMA, profile.clone()).await;
+    assert_profile("yuma", &findings, &profile);
+    assert_deviates(
+        "yuma",
+        &findings,
+        &[
+            (Probe::CancelLocked, "RFC 6241 §8.4.4.1"),
+            (Probe::TimerLockRunning, "RFC 6241 §8.4.1"),
+            (Probe::TimerWhileBusy, "RFC 6241 §8.4.1"),
+            (Probe::ValidateKeeps, "RFC 6241 §8.6.4.1"),
+        ],
+    );
+}
+
+/// Its timer counts minutes; here it counts units of five seconds, for which the same is done.
+async fn junos() {
+    let personality = Personality { timeout_unit: Duration::from_secs(5), ..Personality::JUNOS };
+    let profile = Profile { confirm_timeout_step_s: 5, ..shipped("junos") };
+    let (findings, _) = examined(personality, profile.clone()).await;
+    assert_profile("junos", &findings, &profile);
+    assert_deviates(
+        "junos",
+        &findings,
+        &[
+            (Probe::LockRunning, "RFC 6241 §7.5"),
+            (Probe::TimerUnit, "RFC 6241 §8.4.5.1"),
+            (Probe::ErrorUnknownElement, "RFC 7950 §8.3.1"),
+        ],
+    );
+    assert!(matches!(findings.get(Probe::Base11), Some(Answer::NotTried(_))));
+    assert!(matches!(findings.get(Probe::CancelUnlocked), Some(Answer::NotTried(_))));
+}
+
+/// Personalities that differ in little.
+async fn small(personality: Personality, name: &str, wanted: &[(Probe, &str)]) -> Findings {
+    let profile = shipped(name);
+    let (findings, _) = examined(personality, profile.clone()).await;
+    assert_profile(personality.name, &findings, &profile);
+    assert_deviates(personality.name, &findings, wanted);
+    findings
+}
+
+/// An exam waits for timers most of the time, so several run at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exam_finds_the_shipped_profile_of_open_servers_and_what_they_do_otherwise() {
+    tokio::join!(by_the_letter(), netopeer2(), clixon(), yuma());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exam_finds_the_shipped_profile_of_routers_and_what_they_do_otherwise() {
+    let nokia = small(Personality::NOKIA_SROS, "nokia-sros", &[(Probe::LockBoth, "RFC 6241 §7.5")]);
+    let huawei = small(Personality::HUAWEI_VRP, "huawei-vrp", &[]);
+    let iosxr = small(Personality::IOSXR, "iosxr", &[(Probe::LockRunning, "RFC 6241 §7.5")]);
+    let iosxe = small(Personality::IOSXE, "iosxe", &[]);
+    let trim = small(Personality::TRIM, "sim", &[]);
+    let ((), _, huawei, _, iosxe, trim) = tokio::join!(junos(), nokia, huawei, iosxr, iosxe, trim);
+    assert_eq!(huawei.text(Probe::DefaultsBasic), Some("report-all"));
+    assert_eq!(huawei.is(Probe::DefaultsTagged), Some(true));
+    assert_eq!(profile_of(&iosxe).profile.startup, Startup::Rpc);
+    assert_eq!(trim.text(Probe::DefaultsBasic), Some("trim"));
 }
 
 /// The probes that empty running of such a server find that out, and give back what it had.
@@ -189,83 +277,6 @@ async fn dangerous_probes_give_an_emptied_running_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn yuma_validates_changes_away() {
-    let (findings, _, profile) = examined(Personality::YUMA, ExamOptions::default()).await;
-    assert_profile("yuma", &findings, &profile);
-    assert_deviates(
-        "yuma",
-        &findings,
-        &[
-            (Probe::CancelLocked, "RFC 6241 §8.4.4.1"),
-            (Probe::TimerLockRunning, "RFC 6241 §8.4.1"),
-            (Probe::TimerWhileBusy, "RFC 6241 §8.4.1"),
-            (Probe::ValidateKeeps, "RFC 6241 §8.6.4.1"),
-        ],
-    );
-}
-
-/// Its timer counts minutes, so there is time for one of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn junos_counts_minutes() {
-    let options = ExamOptions { time_s: 150, ..ExamOptions::default() };
-    let (findings, _, profile) = examined(Personality::JUNOS, options).await;
-    assert_profile("junos", &findings, &profile);
-    assert_deviates(
-        "junos",
-        &findings,
-        &[
-            (Probe::LockRunning, "RFC 6241 §7.5"),
-            (Probe::TimerUnit, "RFC 6241 §8.4.5.1"),
-            (Probe::ErrorUnknownElement, "RFC 6241 §4.3"),
-        ],
-    );
-    assert!(matches!(findings.get(Probe::Base11), Some(Answer::NotTried(_))));
-    assert!(matches!(findings.get(Probe::CancelUnlocked), Some(Answer::NotTried(_))));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn personalities_with_small_differences_have_their_shipped_profiles() {
-    let nokia = async {
-        let (findings, _, profile) = examined(Personality::NOKIA_SROS, ExamOptions::default()).await;
-        assert_profile("nokia-sros", &findings, &profile);
-        assert_deviates("nokia-sros", &findings, &[(Probe::LockBoth, "RFC 6241 §7.5")]);
-    };
-    let huawei = async {
-        let (findings, _, profile) = examined(Personality::HUAWEI_VRP, ExamOptions::default()).await;
-        assert_profile("huawei-vrp", &findings, &profile);
-        assert_eq!(findings.text(Probe::DefaultsBasic), Some("report-all"));
-        assert_eq!(findings.is(Probe::DefaultsTagged), Some(true));
-    };
-    let iosxr = async {
-        let (findings, _, profile) = examined(Personality::IOSXR, ExamOptions::default()).await;
-        assert_profile("iosxr", &findings, &profile);
-        assert_deviates("iosxr", &findings, &[(Probe::LockRunning, "RFC 6241 §7.5")]);
-    };
-    tokio::join!(nokia, huawei, iosxr);
-    let iosxe = async {
-        let (findings, _, profile) = examined(Personality::IOSXE, ExamOptions::default()).await;
-        assert_profile("iosxe", &findings, &profile);
-        assert_eq!(profile_of(&findings).profile.startup, Startup::Rpc);
-    };
-    let trim = async {
-        let (findings, _, profile) = examined(Personality::TRIM, ExamOptions::default()).await;
-        assert_profile("sim", &findings, &profile);
-        assert_eq!(findings.text(Probe::DefaultsBasic), Some("trim"));
-    };
-    tokio::join!(iosxe, trim);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn profile_in_use_that_is_wrong_for_the_device_is_named() {
-    let lab = lab_of(Personality::CLIXON, Profile::default()).await;
-    let report = report(ask(&lab, device(&lab), exam_of("clixon", ExamOptions::default())).await);
-    let findings = Findings::new(&report.findings);
-    let keys: Vec<&str> = differences(&Profile::default(), &findings).iter().map(|d| d.key).collect();
-    assert_eq!(keys, ["discard_before_edit"]);
-    assert_eq!(differences(&shipped("clixon"), &findings), []);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn candidate_only_commits_nothing() {
     let lab = lab_of(Personality::DEFAULT, Profile::default()).await;
     let journal = lab.simulator.journal().unwrap().len();
@@ -280,25 +291,6 @@ async fn candidate_only_commits_nothing() {
     assert_eq!(findings.is(Probe::DirtyUnlock), Some(true));
     assert!(findings.list(Probe::Spelling).is_some(), "values are read from the candidate");
     lab.assert_clean(1);
-}
-
-/// Everything that is committed is the scratch, and it goes again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn journal_shows_nothing_but_the_scratch() {
-    let lab = lab_of(Personality::DEFAULT, Profile::default()).await;
-    configure(&lab, "<vrfs xmlns=\"urn:turnup:sim\"><vrf><name>red</name><route-distinguisher>65000:1</route-distinguisher></vrf></vrfs>").await;
-    let own = lab.simulator.journal().unwrap().len();
-    let report = report(ask(&lab, device(&lab), exam_of("sim", ExamOptions::default())).await);
-    assert!(report.is_clean, "{report:#?}");
-    let journal = lab.simulator.journal().unwrap();
-    let of_exam = &journal[own..];
-    assert!(of_exam.len() > 20, "{}", of_exam.len());
-    for entry in of_exam {
-        for change in &entry.changes {
-            assert!(change.path.contains("turnup-exam"), "{entry:?}");
-        }
-        assert_ne!(entry.kind, Kind::Saved, "nothing is saved");
-    }
 }
 
 async fn configure(lab: &Lab, xml: &str) {
@@ -356,7 +348,7 @@ async fn edits_of_someone_in_the_candidate_are_kept() {
 /// pending commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn next_exam_removes_what_an_earlier_one_left() {
-    for personality in [Personality::DEFAULT, Personality::CLIXON, Personality::YUMA] {
+    let left = async |personality: Personality| {
         let lab = lab_of(personality, Profile::default()).await;
         let create = scratch_of("sim").remove(0).create;
         configure(&lab, &create).await;
@@ -378,7 +370,8 @@ async fn next_exam_removes_what_an_earlier_one_left() {
         assert!(report.is_clean && report.tokens_cancelled, "{}: {:#?}", personality.name, report.left);
         assert!(lab.device(1).running().is_empty(), "{}", personality.name);
         assert!(lab.device(1).holds().is_nothing(), "{}", personality.name);
-    }
+    };
+    tokio::join!(left(Personality::DEFAULT), left(Personality::CLIXON), left(Personality::YUMA));
 }
 
 /// Each fault costs the probes that it hits, and no more.
@@ -388,7 +381,7 @@ async fn probe_without_answer_costs_only_itself() {
     // The first validate is that of the scratch, before the exam begins.
     let faults = vec![
         Fault::before("validate", Act::Drop).at(2),
-        Fault::before("kill-session", Act::Hang),
+        Fault::before("get-schema", Act::Hang),
         Fault::after("confirmed-commit", Act::Drop).at(3),
     ];
     lab.behave(1, Behaviour { faults, ..Behaviour::default() }).await;
@@ -400,7 +393,7 @@ async fn probe_without_answer_costs_only_itself() {
         .filter(|finding| matches!(finding.answer, Answer::Unknown(_)))
         .map(|finding| finding.probe)
         .collect();
-    assert!(unknown.contains(&Probe::Validate) && unknown.contains(&Probe::KillEndsSession), "{unknown:?}");
+    assert!(unknown.contains(&Probe::Validate) && unknown.contains(&Probe::GetSchema), "{unknown:?}");
     assert!(unknown.len() < 10, "{unknown:?}");
     assert!(lab.device(1).running().is_empty());
     lab.assert_clean(1);
