@@ -239,14 +239,13 @@ fn cut(found: &mut Element, ours: &Element, steps: &[String], keys: usize) -> Cu
         return Cut::Keep;
     }
     let Some(ours) = ours.children().find(|child| child.name() == next) else { return Cut::Keep };
-    let before = found.children().count();
     found.nodes_mut().retain_mut(|node| match node {
         Node::Element(child) if child.same_name(ours) => cut(child, ours, &steps[1..], keys) == Cut::Keep,
         _ => true,
     });
-    let left = found.children().count();
-    // What holds only the keys of a list entry stays: the entry was there before.
-    if before > left && left == 0 { Cut::Drop } else { Cut::Keep }
+    // Servers show a container without presence that holds nothing, or do not (RFC 7950 §7.5.1). What holds the keys of
+    // a list entry stays.
+    if found.children().count() == 0 { Cut::Drop } else { Cut::Keep }
 }
 
 #[cfg(test)]
@@ -311,6 +310,8 @@ mod tests {
         .unwrap();
         let all = data("<a xmlns=\"urn:a\"><b><n>turnup-exam</n></b></a><z xmlns=\"urn:z\"/>");
         assert_eq!(sole.without_entry(&all).children().count(), 1, "the container held nothing else");
+        let empty = data("<a xmlns=\"urn:a\"/><z xmlns=\"urn:z\"/>");
+        assert_eq!(sole.without_entry(&empty).children().count(), 1, "it is there, and holds nothing");
     }
 
     #[test]

@@ -81,14 +81,8 @@ pub(super) static ALL: &[Step] = &[
     step!(Session, false, 0, false, sessions::algorithms, [SshKeyExchange, SshHostKeys, SshWeak]),
     step!(Session, false, 0, false, sessions::opening, [ConnectTime, FirstRequest]),
     step!(Session, false, 0, false, sessions::framing, [Base11, Base10, CloseSession]),
-    step!(
-        Session,
-        false,
-        0,
-        false,
-        sessions::messages,
-        [Pipelining, AttributesEchoed, FilterEmpty, ErrorUnknownRpc]
-    ),
+    step!(Session, false, 0, false, sessions::messages, [Pipelining, FilterEmpty, ErrorUnknownRpc]),
+    step!(Session, false, 0, false, sessions::attributes, [AttributesEchoed]),
     step!(Session, false, 0, false, sessions::models, [HelloModules, YangLibrary, Monitoring, GetSchema]),
     step!(Session, false, 0, false, sessions::startup, [Startup, SaveRpc]),
     step!(
