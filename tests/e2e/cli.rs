@@ -79,6 +79,19 @@ async fn files_of_every_kind_and_exit_codes() {
     let (code, _, err) = cluster.try_command(&["events", "--type", "order.complet_"]);
     assert!(code == 1 && err.contains("order.completed"), "{err}");
 
+    // A repetition ends as the first order did, and says so of a service that is gone since.
+    let eline = format!("{demo}/eline.yaml");
+    let again = cluster.command(&["order", "submit", &eline, "--watch"]);
+    assert!(again.contains("was submitted before"), "{again}");
+    let dry = cluster.command(&["order", "submit", &eline, "--dry-run"]);
+    assert!(dry.contains("was submitted before as order") && dry.contains("which is Completed"), "{dry}");
+    assert!(cluster.command(&["service", "decommission", "CRM-1001", "--watch"]).contains("Completed"));
+    for watch in [&[][..], &["--watch"]] {
+        let (code, out, err) = cluster.try_command(&[&["order", "submit", &eline][..], watch].concat());
+        assert!(code == 1 && out.contains("Completed"), "{code} {out}");
+        assert!(err.contains("its service is gone since") && err.contains("was removed by order"), "{err}");
+    }
+
     // An order without a time: the watch says so and ends.
     let idle = cluster.dir.join("idle.json");
     let order = json!({
@@ -317,7 +330,16 @@ async fn devices_come_from_lists_and_are_checked() {
     let (code, out, _) = cluster.try_command(&["device", "import", &bad]);
     assert!(code == 1 && out.contains("bad.csv line 2, pe/7") && out.contains("for example pe-7"), "{out}");
     assert_eq!(cluster.try_command(&["device", "show", "pe8"]).0, 1, "nothing was imported");
-    assert!(cluster.command(&["device", "import", &bad, "--skip-bad"]).contains("1 new, 0 unchanged, 1 bad"));
+    let (code, out, err) = cluster.try_command(&["device", "import", &bad, "--skip-bad"]);
+    assert!(code == 1 && out.contains("1 new, 0 unchanged, 1 bad"), "{code} {out}");
+    assert!(err.contains("1 entry can't be used and was left out"), "{err}");
+    // What the intake would refuse is not new, in a dry run too.
+    let nowhere = cluster.dir.join("nowhere.csv");
+    std::fs::write(&nowhere, "name,region,platform,address\npe10,nowhere,sim,192.0.2.10\n").unwrap();
+    let (code, out, _) =
+        cluster.try_command(&["device", "import", &nowhere.display().to_string(), "--dry-run"]);
+    assert!(code == 1 && out.contains("0 new, 0 unchanged, 1 refused"), "{code} {out}");
+    assert!(!out.contains("new       pe10") && out.contains("refused   pe10: "), "{out}");
 
     let device = &cluster.simulator.inventory()[0];
     let checked = cluster.command(&["device", "check", &device.name]);

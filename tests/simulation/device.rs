@@ -108,6 +108,9 @@ pub(crate) struct Device {
     /// Its candidate keeps what was rolled back and what a lost session has edited, and its lock is granted all the
     /// same: each deployment discards that before its edit.
     keeps_residue: bool,
+    /// Its candidate may hold residue that no worker could discard: a session was lost or abandoned under its lock, or
+    /// a timer has rolled back, and no deployment has come since.
+    residue_is_excused: Cell<bool>,
     data: RefCell<Datastores>,
     lines: RefCell<BTreeMap<u32, Line>>,
     numbers: Cell<u32>,
@@ -174,6 +177,7 @@ impl Device {
             name,
             region,
             keeps_residue: personality.candidate_copy == CandidateCopy::Own,
+            residue_is_excused: Cell::new(false),
             data: RefCell::new(Datastores::default().with_personality(personality)),
             lines: RefCell::default(),
             numbers: Cell::new(0),
@@ -214,7 +218,7 @@ impl Device {
         if !holds.armed.is_empty() {
             return Some("an armed rollback");
         }
-        if holds.candidate_is_changed && !self.keeps_residue {
+        if holds.candidate_is_changed && !(self.keeps_residue && self.residue_is_excused.get()) {
             return Some("a changed candidate");
         }
         (holds.running_lock.is_some() || holds.candidate_lock.is_some()).then_some("a lock")
@@ -232,6 +236,9 @@ impl Device {
         };
         let changes: Vec<_> =
             changes.map(|change| (service(&change.path), value(&change.old), value(&change.new))).collect();
+        if transition.kind == Kind::TimedOut {
+            self.residue_is_excused.set(true);
+        }
         let owner = self.owners.borrow().get(&transition.session.number).copied();
         self.journal.borrow_mut().push(Record { at, kind: transition.kind, owner, changes });
         self.data.borrow_mut().apply(transition);
@@ -294,6 +301,13 @@ impl Network {
             let idle = match network.devices[at].lines.borrow_mut().get_mut(&session) {
                 Some(line) => {
                     line.hung_up = true;
+                    // A superseded worker closes its session without a further request. A server that follows
+                    // RFC 6241 §8.3.5.2 discards what the holder of the candidate's lock has edited.
+                    let device = &network.devices[at];
+                    let holds_candidate = device.data.borrow().holds().candidate_lock == Some(session);
+                    if line.busy || holds_candidate {
+                        device.residue_is_excused.set(true);
+                    }
                     !line.busy
                 }
                 None => false,
@@ -302,6 +316,12 @@ impl Network {
                 network.end(at, session);
             }
         });
+    }
+
+    /// The network or the client's process has ended a session before its work was over.
+    fn lose(&self, at: usize, session: u32, after: Ms) {
+        self.devices[at].residue_is_excused.set(true);
+        self.hang_up(at, session, after);
     }
 
     fn end(&self, at: usize, session: u32) {
@@ -322,7 +342,7 @@ impl Network {
             let sessions: Vec<u32> = of.map(|(number, _)| *number).collect();
             drop(lines);
             for session in sessions {
-                self.hang_up(at, session, self.a_while(at));
+                self.lose(at, session, self.a_while(at));
             }
         }
     }
@@ -383,7 +403,7 @@ impl Network {
         };
         world.sleep_between(1, 15).await;
         if device.cut_off.get() || world.mishap(rough.lost_before) {
-            self.hang_up(at, session, self.a_while(at));
+            self.lose(at, session, self.a_while(at));
             if world.chance(0.5) {
                 give(Err(Silence { answered: Vec::new(), not_sent: false }));
             } else {
@@ -401,7 +421,7 @@ impl Network {
         for (n, ask) in asks.into_iter().enumerate() {
             if stops_after == Some(n as u64) {
                 give(Err(Silence { answered: replies.clone(), not_sent: false }));
-                self.hang_up(at, session, 0);
+                self.lose(at, session, 0);
                 if !goes_on {
                     break;
                 }
@@ -433,7 +453,7 @@ impl Network {
         }
         world.sleep_between(1, 15).await;
         if device.cut_off.get() || world.mishap(rough.lost_after) {
-            self.hang_up(at, session, self.a_while(at));
+            self.lose(at, session, self.a_while(at));
             if world.chance(0.5) {
                 give(Err(Silence { answered: Vec::new(), not_sent: false }));
             } else {
@@ -468,7 +488,10 @@ impl Network {
             Ask::Lock(store) => done(device.data.borrow_mut().lock(id, store)),
             Ask::Unlock(store) => done(device.data.borrow_mut().unlock(id, store)),
             Ask::Read(service) => Reply::Data(device.value(service)),
-            Ask::Discard => done(device.data.borrow_mut().discard_changes(id)),
+            Ask::Discard => {
+                device.residue_is_excused.set(false);
+                done(device.data.borrow_mut().discard_changes(id))
+            }
             Ask::Edit(_) if device.refuses.get() => Reply::Errors(vec![refusal(ErrorTag::InvalidValue)]),
             Ask::Edit(config) => {
                 let edit = Edit {

@@ -287,6 +287,7 @@ impl<'a> Link<'a> {
     /// Whether an earlier worker or deployment may have left edits in the candidate.
     fn may_hold_residue(&self) -> bool {
         self.attempt.recovery
+            || self.attempt.stage == Stage::Undo
             || self.attempt.job.past_unknown
             || !self.lost_sessions.is_empty()
             || !self.work.pending_tokens.is_empty()

@@ -80,7 +80,7 @@ impl Planted {
         (Self::ConfirmsHoweverLate, true),
         (Self::RelaysStampWhenSending, false),
         (Self::ChecksNeedTheDelivery, false),
-        (Self::ConfirmByIsNeverPast, false),
+        (Self::ConfirmByIsNeverPast, true),
         (Self::BelievesBehindLocks, false),
         (Self::TakesOverAtOnce, false),
         (Self::RepeatsAreFresh, true),
@@ -95,6 +95,8 @@ impl Planted {
     fn personalities(self) -> &'static str {
         match self {
             Self::KeepsRefusedCommits => "clixon",
+            // Found in fewer seeds than where each device plays its own.
+            Self::ConfirmByIsNeverPast => "default",
             _ => "all",
         }
     }
@@ -115,9 +117,9 @@ pub(crate) fn short(id: uuid::Uuid) -> String {
 }
 
 /// Seeds that are tried where nothing else is said.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 5_000;
 /// Seeds in which a planted mistake is to be found.
-const SEEDS_WITH_MISTAKES: u64 = 2_500;
+const SEEDS_WITH_MISTAKES: u64 = 8_000;
 
 fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;

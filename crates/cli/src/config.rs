@@ -89,13 +89,67 @@ impl Config {
         };
         let place = file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
         let environment: Vec<(String, String)> = environment.collect();
-        let config = read(&text, environment.iter().cloned())
-            .map_err(|error| Failure::Usage(format!("{place}: {error}")))?;
+        let faulty = |error| Failure::Usage(format!("{place}: {error}"));
+        let config = read(&text, environment.iter().cloned()).map_err(faulty)?;
+        check_folders(&text, &environment, &|path| path.is_dir()).map_err(faulty)?;
         for warning in unknown_variables(&config, environment.iter().map(|(name, _)| name.as_str())) {
             note(format!("turnup: {warning}"));
         }
         Ok(config)
     }
+
+    /// Checks that the catalogue is there, which the intake, the scheduler and `turnup dev` need.
+    ///
+    /// # Errors
+    /// Says what to do, if it isn't.
+    pub(crate) fn check_catalogue(&self) -> Result<(), Failure> {
+        if self.catalogue.is_dir() {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "{}, and the service definitions come from there: start turnup in the folder that has it (of turnup's \
+             source, the topmost one), or name another with TURNUP_CATALOGUE or with 'catalogue' in the file of --config",
+            no_folder(&self.catalogue)
+        )))
+    }
+}
+
+/// Keys that name a folder.
+const FOLDERS: [&str; 3] = ["catalogue", "yang_dir", "platforms_dir"];
+
+/// A folder that is named must be there: without it, what stands in it would be missing without a word. The folders
+/// of the defaults need not be.
+fn check_folders(
+    text: &str,
+    environment: &[(String, String)],
+    is_dir: &dyn Fn(&Path) -> bool,
+) -> Result<(), String> {
+    let own: Table = text.parse().unwrap_or_default();
+    for key in FOLDERS {
+        let variable = format!("TURNUP_{}", key.to_uppercase());
+        let of_variable = environment.iter().rev().find(|(name, _)| *name == variable);
+        let (name, given) = match (of_variable, own.get(key).and_then(Value::as_str)) {
+            (Some((_, given)), _) => (variable.as_str(), given.as_str()),
+            (None, Some(given)) => (key, given),
+            (None, None) => continue,
+        };
+        if !given.is_empty() && !is_dir(Path::new(given)) {
+            let folder = no_folder(Path::new(given));
+            return Err(format!("{name}: {folder}; create it, or name another"));
+        }
+    }
+    Ok(())
+}
+
+/// That a folder is missing; of a relative path also where it was looked for.
+fn no_folder(path: &Path) -> String {
+    let from = match path.is_absolute() {
+        true => String::new(),
+        false => std::env::current_dir()
+            .map(|dir| format!(" in {}, where turnup was started", dir.display()))
+            .unwrap_or_default(),
+    };
+    format!("there is no folder {}{from}", path.display())
 }
 
 /// Variables that are read elsewhere than here.
@@ -298,6 +352,29 @@ mod tests {
         assert_eq!(missing.len(), 2, "{missing:?}");
         assert!(missing.iter().any(|text| text.contains("TURNUP_LAB")), "{missing:?}");
         assert_eq!(missing_secrets(&config, |_| true).len(), 1, "the file is not there");
+    }
+
+    #[test]
+    fn named_folders_must_exist() {
+        let check = |text: &str, environment: &[(&str, &str)]| {
+            let environment: Vec<(String, String)> =
+                environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            check_folders(text, &environment, &|path| path == Path::new("/there"))
+        };
+        assert_eq!(check("", &[]), Ok(()), "the defaults may be missing");
+        assert_eq!(check("yang_dir = \"\"\nplatforms_dir = \"/there\"\n", &[]), Ok(()));
+        for variable in ["TURNUP_PLATFORMS_DIR", "TURNUP_YANG_DIR", "TURNUP_CATALOGUE"] {
+            let error = check("", &[(variable, "/gone")]).unwrap_err();
+            assert!(error.starts_with(&format!("{variable}: there is no folder /gone; ")), "{error}");
+            assert_eq!(check("", &[(variable, "")]), Ok(()));
+        }
+        let error = check("platforms_dir = \"gone\"\n", &[]).unwrap_err();
+        assert!(error.starts_with("platforms_dir: there is no folder gone in /"), "{error}");
+        let hidden = [("TURNUP_PLATFORMS_DIR", "/there")];
+        assert_eq!(check("platforms_dir = \"gone\"\n", &hidden), Ok(()), "the environment overrides");
+        let table: Table = DEFAULTS.parse().unwrap();
+        let folders = table.keys().filter(|key| key.ends_with("_dir"));
+        assert!(folders.into_iter().all(|key| FOLDERS.contains(&key.as_str())), "every folder is checked");
     }
 
     #[test]

@@ -218,6 +218,7 @@ impl System {
         state: &Path,
         shutdown: CancellationToken,
     ) -> Result<Self, Failure> {
+        config.check_catalogue()?;
         std::fs::create_dir_all(state)?;
         // Before anything is written: what a running system uses must stay as it is.
         let lock = lock(state)?;

@@ -86,6 +86,7 @@ async fn library(
     publish: bool,
     shutdown: &CancellationToken,
 ) -> Result<Library, Failure> {
+    config.check_catalogue()?;
     let settings = turnup_library::Settings {
         folder: config.catalogue.clone(),
         yang_dir: config.yang_dir.clone(),

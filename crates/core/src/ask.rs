@@ -9,6 +9,7 @@ use crate::{
     exam::{Exam, ExamReport},
     failure::Failure,
     message::{Body, DeviceWork},
+    piece::Piece,
 };
 
 /// Most bytes of YANG texts in one answer.
@@ -37,6 +38,15 @@ pub enum Question {
     Check,
     /// The texts of these modules (`<get-schema>`, RFC 6022 §4): name and revision.
     Schemas(Vec<(String, Option<String>)>),
+    /// The piece of a module's text that begins at byte `from`, of a text that no answer can carry.
+    SchemaPiece {
+        /// The module.
+        name: String,
+        /// Its revision date.
+        revision: Option<String>,
+        /// Where the piece begins.
+        from: usize,
+    },
     /// Lock, put the edits into the candidate, validate, discard.
     TryEdit,
     /// Find out how it behaves. The asker holds the device's lease.
@@ -57,9 +67,24 @@ pub struct Answer {
     /// What [`Question::Schemas`] brought: as many as fit; the rest is asked for again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schemas: Vec<SchemaText>,
+    /// A piece of a text that no answer can carry: the first one, if [`Question::Schemas`] comes to such a text, else the
+    /// one that [`Question::SchemaPiece`] asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<SchemaPiece>,
     /// What [`Question::Exam`] found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exam: Option<Box<ExamReport>>,
+}
+
+/// A piece of the text of a module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaPiece {
+    /// Name.
+    pub name: String,
+    /// Revision date.
+    pub revision: Option<String>,
+    /// The piece.
+    pub piece: Piece,
 }
 
 impl Body for Answer {
@@ -85,6 +110,9 @@ pub struct DeviceCheck {
     pub modules: Vec<Module>,
     /// How long connecting took, in milliseconds.
     pub connect_ms: u64,
+    /// What is particular about changing it, such as that running is not locked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
 }
 
 /// A YANG module that a device implements.

@@ -9,7 +9,6 @@ pub mod across;
 pub mod ask;
 pub mod attempt;
 pub mod audit;
-pub mod clean;
 pub mod delay;
 pub mod event;
 pub mod exam;
@@ -23,6 +22,7 @@ pub mod message;
 pub mod name;
 pub mod nodes;
 pub mod order;
+pub mod piece;
 pub mod policy;
 pub mod problem;
 pub mod profile;
@@ -34,3 +34,6 @@ pub mod transaction;
 pub mod transcript;
 pub mod undo;
 pub mod words;
+
+/// Texts from outside, as they may be shown.
+pub use turnup_clean as clean;

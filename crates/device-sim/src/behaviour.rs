@@ -31,6 +31,8 @@ pub struct Behaviour {
     pub lie: Option<Lie>,
     /// What a client gets in place of hello.
     pub greeting: Greeting,
+    /// Bytes of comments, beyond ASCII ones among them, that follow its YANG text: vendors' modules are large.
+    pub yang_comment_bytes: usize,
     /// How wrong the device's clock is: what it says too much.
     pub clock_offset_ms: i64,
     /// How the pings fare that the device sends (the operation `ping`). The first that fits counts; what
@@ -212,6 +214,11 @@ impl Play {
     pub(crate) fn new(behaviour: Behaviour) -> Self {
         let counts = vec![0; behaviour.faults.len()];
         Self { behaviour, counts }
+    }
+
+    /// How many requests the faults have fitted, in their order.
+    pub(crate) fn counts(&self) -> &[u32] {
+        &self.counts
     }
 
     /// What befalls this request.

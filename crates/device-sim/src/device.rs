@@ -213,6 +213,11 @@ impl SimDevice {
         self.lock().play.behaviour.clone()
     }
 
+    /// How many requests each fault of its behaviour has fitted since [`Self::set_behaviour`].
+    pub fn requests_by_fault(&self) -> Vec<u32> {
+        self.lock().play.counts().to_vec()
+    }
+
     /// Changes how it behaves; faults count their requests from now on. When this returns, it is in effect,
     /// also `down`.
     ///
@@ -457,7 +462,8 @@ impl SimDevice {
                 return Ok(Reply::with_content(ping.answer(vrf_is_up, &state.play.behaviour.pings)?));
             }
             Request::GetSchema { identifier, version, format } => {
-                let text = schema_text(&identifier, version.as_deref(), format.as_deref());
+                let more = state.play.behaviour.yang_comment_bytes;
+                let text = schema_text(&identifier, version.as_deref(), format.as_deref(), more);
                 return Ok(Reply::with_content([text?]));
             }
         }

@@ -381,6 +381,7 @@ pub(crate) fn schema_text(
     identifier: &str,
     version: Option<&str>,
     format: Option<&str>,
+    comment_bytes: usize,
 ) -> Result<Element, Errors> {
     // The format is an identity and may have a prefix.
     let format = format.map(|format| format.rsplit_once(':').map_or(format, |(_, name)| name));
@@ -391,5 +392,10 @@ pub(crate) fn schema_text(
         let error = RpcError::new(ErrorType::Application, ErrorTag::InvalidValue);
         return Err(vec![error.with_message("there is no such schema in this format")]);
     }
-    Ok(Element::new(namespace::MONITORING, "data").with_text(schema::YANG))
+    let mut text = schema::YANG.to_owned();
+    let end = text.len() + comment_bytes;
+    while text.len() < end {
+        text.push_str("// a comment with a \"quote\", an é and a tab\t.\n");
+    }
+    Ok(Element::new(namespace::MONITORING, "data").with_text(text))
 }

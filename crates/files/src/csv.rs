@@ -1,6 +1,6 @@
 //! CSV as spreadsheets write it (RFC 4180): any of three delimiters, rows that are empty. A row becomes a
 //! map; dots in a heading go down into it (`attributes.vc_id`, `endpoints.0.device`), and empty cells are
-//! left out.
+//! left out. Blanks belong to a cell (RFC 4180 §2 (4)), and not to a heading.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,7 +68,6 @@ pub fn document(text: &str, delimiter: Option<Delimiter>) -> Result<Document, Ve
         .delimiter(delimiter.0)
         .has_headers(false)
         .flexible(true)
-        .trim(::csv::Trim::All)
         .from_reader(text.as_bytes());
     let mut lines = Lines { text, at: 0, line: 1 + skipped };
     let mut headings: Option<Headings> = None;
@@ -79,7 +78,7 @@ pub fn document(text: &str, delimiter: Option<Delimiter>) -> Result<Document, Ve
             Err(error) => return Err(vec![Fault::whole(error.to_string())]),
         };
         let line = lines.of(&record);
-        if record.iter().all(str::is_empty) {
+        if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }
         let Some(headings) = &headings else {
@@ -196,7 +195,7 @@ enum Step {
 
 impl Headings {
     fn new(record: &::csv::StringRecord, delimiter: Delimiter, line: u32) -> Result<Self, Vec<Fault>> {
-        let names: Vec<String> = record.iter().map(str::to_owned).collect();
+        let names: Vec<String> = record.iter().map(|name| name.trim().to_owned()).collect();
         if names.len() > MAX_COLUMNS {
             return Err(vec![Fault::at(line, format!("has {} columns; at most {MAX_COLUMNS}", names.len()))]);
         }
@@ -232,8 +231,12 @@ impl Headings {
     }
 
     fn row(&self, record: &::csv::StringRecord, line: u32) -> Result<Node, Fault> {
-        let filled =
-            (1..).zip(record).filter(|(_, cell)| !cell.is_empty()).map(|(at, _)| at).last().unwrap_or(0);
+        let filled = (1..)
+            .zip(record)
+            .filter(|(_, cell)| !cell.trim().is_empty())
+            .map(|(at, _)| at)
+            .last()
+            .unwrap_or(0);
         if filled > self.paths.len() {
             return Err(Fault::at(
                 line,
@@ -256,6 +259,9 @@ impl Headings {
                 continue;
             }
             let Some(path) = path else {
+                if cell.trim().is_empty() {
+                    continue;
+                }
                 return Err(Fault::at(line, format!("column {column} has {cell:?} but no heading")));
             };
             put(&mut row, path, cell);
@@ -430,6 +436,13 @@ mod tests {
         assert_eq!(read("a,b\n,\n,,,,\n , \nx,y\n,\n").len(), 1);
         assert_eq!(read("a,b,\nx,y,\n"), [(2, json!({"a": "x", "b": "y"}))], "a delimiter at the end");
         assert_eq!(read("a,b\n"), []);
+    }
+
+    #[test]
+    fn blanks_belong_to_cells_and_not_to_headings() {
+        assert_eq!(read(" a , b\n x ,\" y\"\n"), [(2, json!({"a": " x ", "b": " y"}))], "as RFC 4180 has it");
+        assert_eq!(read("a,b,\n1, , \n"), [(2, json!({"a": "1", "b": " "}))], "a blank is no empty cell");
+        assert_eq!(faults("a,b,a \n")[0], "1: the heading \"a\" is there twice, in columns 1 and 3");
     }
 
     #[test]

@@ -64,12 +64,13 @@ impl Schema<'_> {
     fn cell(&self, cell: &str, schema: &Value) -> Value {
         let types = self.types(schema, 0);
         let text = Value::from(cell);
-        let boolean = || cell.to_ascii_lowercase().parse().map(Value::Bool).ok();
+        let boolean = || cell.trim().to_ascii_lowercase().parse().map(Value::Bool).ok();
         let value = match json::read(cell.as_bytes()).ok() {
             Some(value @ (Value::Number(_) | Value::Array(_) | Value::Object(_) | Value::Bool(_))) => {
                 Some(value)
             }
-            Some(Value::String(inner)) if types.is_all() => return Value::String(inner),
+            // Of two things that a field may be, quotes say that the text is meant.
+            Some(Value::String(inner)) if types.is_text_or_other() => return Value::String(inner),
             _ => boolean().filter(|_| !types.string),
         };
         let Some(value) = value.filter(|value| types.allow(value)) else { return text };
@@ -300,6 +301,11 @@ impl Types {
         }
     }
 
+    /// Whether a text and a value of another type are allowed.
+    const fn is_text_or_other(self) -> bool {
+        self.string && (self.boolean || self.integer || self.number || self.array || self.object)
+    }
+
     fn is_all(self) -> bool {
         self == Self::ALL
     }
@@ -368,6 +374,31 @@ mod tests {
             ("7", json!({"const": 7}), json!(7)),
         ] {
             assert_eq!(cell(text, schema.clone()), value, "{text}: {schema}");
+        }
+    }
+
+    #[test]
+    fn blanks_stay_in_texts_and_count_for_nothing_else() {
+        for text in [" 7 ", " x", "y ", "  ", " true"] {
+            assert_eq!(cell(text, json!({"type": "string"})), json!(text));
+        }
+        assert_eq!(cell(" 7 ", json!({"type": "integer"})), json!(7));
+        assert_eq!(cell(" TRUE ", json!({"type": "boolean"})), json!(true));
+        assert_eq!(cell(" 7", json!({"type": ["integer", "string"]})), json!(" 7"), "as it is written");
+        assert_eq!(cell(" ", json!({"type": "integer"})), json!(" "), "left to the check");
+    }
+
+    #[test]
+    fn quotes_say_text_where_something_else_is_allowed_too() {
+        for schema in [
+            json!({"type": ["string", "integer"]}),
+            json!(true),
+            json!({"anyOf": [{"type": "string"}, {"type": "object"}]}),
+        ] {
+            assert_eq!(cell("\"7\"", schema), json!("7"));
+        }
+        for schema in [json!({"type": "string"}), json!({"type": ["string", "null"]})] {
+            assert_eq!(cell("\"7\"", schema), json!("\"7\""), "a text is as it is written");
         }
     }
 

@@ -47,6 +47,20 @@ impl Outcome {
     }
 }
 
+/// What accepting an order would do now.
+#[derive(Debug)]
+pub(crate) enum Rehearsal {
+    /// It would store a new order.
+    New {
+        request: OrderRequest,
+        wanted: Box<Wanted>,
+        /// The Invalid order that the new one would correct.
+        corrects: Option<OrderId>,
+    },
+    /// It would find this order, which the same request made before, and store nothing.
+    Known(Box<OrderView>),
+}
+
 /// Why an order was not checked to the end.
 enum Stopped {
     /// It has faults, or something is away.
@@ -130,18 +144,50 @@ impl Acceptor {
         stored.await.map_err(|_| gone())?
     }
 
-    /// Everything but storing it: what the order wants, complete.
-    pub(crate) async fn check(
+    /// Everything but storing it.
+    ///
+    /// # Errors
+    /// What [`Acceptor::accept`] would refuse the order with before the store is asked for values of pools.
+    pub(crate) async fn rehearse(&self, value: &Value, origin: &Origin) -> Result<Rehearsal, Problem> {
+        timeout(self.deadline, self.rehearse_now(value, origin))
+            .await
+            .unwrap_or_else(|_| Err(Problem::unavailable("the order was not checked in time; try again")))
+    }
+
+    async fn rehearse_now(&self, value: &Value, origin: &Origin) -> Result<Rehearsal, Problem> {
+        let (request, wanted) = match self.checked(value, origin, Timestamp::now()).await {
+            Ok(checked) => checked,
+            Err(Stopped::Refused(problem)) => return Err(problem),
+            Err(Stopped::Known(id)) => return self.stored(id).await.map(Rehearsal::Known),
+            Err(Stopped::Reused(id)) => return Err(self.reused(id).await),
+        };
+        let corrects = match self.known_order(origin, request.external_id.as_deref(), request.digest).await? {
+            Some(Accepted::Known(id)) => return self.stored(id).await.map(Rehearsal::Known),
+            Some(Accepted::KeyReused(id)) => return Err(self.reused(id).await),
+            Some(Accepted::Correctable(id)) => Some(id),
+            _ => None,
+        };
+        Ok(Rehearsal::New { request, wanted: Box::new(wanted), corrects })
+    }
+
+    /// What the order that has the requester's key or external id makes of a request with this digest; none: there is
+    /// no such order.
+    async fn known_order(
         &self,
-        value: &Value,
         origin: &Origin,
-    ) -> Result<(OrderRequest, Wanted), Problem> {
-        match timeout(self.deadline, self.checked(value, origin, Timestamp::now())).await {
-            Err(_) => Err(Problem::unavailable("the order was not checked in time; try again")),
-            Ok(Err(Stopped::Refused(problem))) => Err(problem),
-            Ok(Err(Stopped::Known(id) | Stopped::Reused(id))) => Err(self.reused(id).await),
-            Ok(Ok(checked)) => Ok(checked),
+        external_id: Option<&str>,
+        digest: [u8; 32],
+    ) -> Result<Option<Accepted>, Problem> {
+        // A faulty one names no order, and is refused when the request is checked.
+        let lawful = |text: &&str| check_key(text).is_ok();
+        let (key, external_id) = (origin.key.as_deref().filter(lawful), external_id.filter(lawful));
+        if key.is_none() && external_id.is_none() {
+            return Ok(None);
         }
+        self.store
+            .known(&origin.requester, key, external_id, digest)
+            .await
+            .map_err(|error| refusal::of_store(&error))
     }
 
     async fn checked(
@@ -220,16 +266,12 @@ impl Acceptor {
     /// A repetition may fail checks that the first one passed (a decommission order, whose service
     /// is gone by now): it gets the order that was accepted before.
     async fn known_or(&self, faults: Vec<Fault>, request: &OrderRequest, origin: &Origin) -> Stopped {
-        let (key, external_id) = (origin.key.as_deref(), request.external_id.as_deref());
-        if key.is_none() && external_id.is_none() {
-            return Problem::invalid(faults).into();
-        }
-        match self.store.known(&origin.requester, key, external_id, request.digest).await {
+        match self.known_order(origin, request.external_id.as_deref(), request.digest).await {
             Ok(Some(Accepted::Known(id))) => Stopped::Known(id),
             Ok(Some(Accepted::KeyReused(id))) => Stopped::Reused(id),
             // It would correct an Invalid order if it were right.
             Ok(_) => Problem::invalid(faults).into(),
-            Err(error) => refusal::of_store(&error).into(),
+            Err(problem) => problem.into(),
         }
     }
 
@@ -251,17 +293,10 @@ impl Acceptor {
         external_id: Option<&str>,
         digest: [u8; 32],
     ) -> Result<Option<Outcome>, Problem> {
-        // A faulty one names no order, and is refused when the request is checked.
-        let lawful = |text: &&str| check_key(text).is_ok();
-        let (key, external_id) = (origin.key.as_deref().filter(lawful), external_id.filter(lawful));
-        if key.is_none() && external_id.is_none() {
-            return Ok(None);
-        }
-        match self.store.known(&origin.requester, key, external_id, digest).await {
-            Ok(Some(Accepted::Known(id))) => self.known(id).await.map(Some),
-            Ok(Some(Accepted::KeyReused(id))) => Err(self.reused(id).await),
-            Ok(_) => Ok(None),
-            Err(error) => Err(refusal::of_store(&error)),
+        match self.known_order(origin, external_id, digest).await? {
+            Some(Accepted::Known(id)) => self.known(id).await.map(Some),
+            Some(Accepted::KeyReused(id)) => Err(self.reused(id).await),
+            _ => Ok(None),
         }
     }
 

@@ -54,20 +54,17 @@ pub(crate) async fn fill(
         Some(Accepted::ResourceTaken(clashes)) => Err(refusal::resource_taken(&clashes)),
         Some(Accepted::PoolExhausted(exhausted)) => Err(refusal::pool_exhausted(&exhausted)),
         Some(Accepted::Busy(orders)) => Err(refusal::service_busy(&orders)),
-        Some(
-            Accepted::Known(_)
-            | Accepted::KeyReused(_)
-            | Accepted::Correctable(_)
-            | Accepted::NotCorrectable(..),
-        )
-        | None => Err(Problem::internal("a dry run was taken for another order")),
+        Some(Accepted::NotCorrectable(id, state)) => Err(refusal::not_correctable(id, state)),
+        Some(Accepted::Known(_) | Accepted::KeyReused(_) | Accepted::Correctable(_)) | None => {
+            Err(Problem::internal("a dry run was taken for another order"))
+        }
     }
 }
 
-/// The order with nothing by which it could be taken for another: every dry run is the first.
+/// The order with nothing by which it could be taken for another: whether it is one is asked before.
 fn ghost(request: OrderRequest, wanted: Wanted, origin: &Origin) -> NewOrder {
     let request = OrderRequest { external_id: None, schedule: None, ..request };
-    let origin = Origin { key: None, derived_from: None, ..origin.clone() };
+    let origin = Origin { key: None, ..origin.clone() };
     let ids = Ids { service: ServiceId(Uuid::nil()), ..Ids::new() };
     NewOrder { entries: Vec::new(), ..new_order(request, wanted, origin, ids, Timestamp::now()) }
 }

@@ -101,6 +101,7 @@ pub fn present<'r>(
         let name = DeviceName::new(device).map_err(|error| unreadable(&error))?;
         let certain = !failed && in_force == InForce::New;
         let present = Present::stored(footprint, certain, strays).map_err(|error| unreadable(&error))?;
+        let present = Present { unknown: in_force != InForce::New, ..present };
         Ok((name, present))
     })
     .collect()
@@ -121,6 +122,7 @@ pub fn draft(
         for present in present.values_mut() {
             present.strays.clear();
             present.uncertain = false;
+            present.unknown = false;
         }
     }
     let wanted = |service| -> Result<BTreeMap<DeviceName, Footprint>, Vec<Failure>> {

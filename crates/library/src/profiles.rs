@@ -6,6 +6,7 @@ use turnup_core::{
     name::PlatformName,
     profile::{MAX_BYTES, Profile, Profiles},
 };
+use turnup_plan::check_rpc;
 
 use crate::LibraryError;
 
@@ -42,9 +43,21 @@ pub(crate) fn load(folder: &Path) -> Result<Profiles, LibraryError> {
         let file = File::open(&path).map_err(|error| failed(&path, error.to_string()))?;
         file.take(most).read_to_string(&mut text).map_err(|error| failed(&path, error.to_string()))?;
         let profile = Profile::parse(&text).map_err(|error| failed(&path, error.to_string()))?;
+        check_save_rpc(&profile, &text).map_err(|error| failed(&path, error))?;
         profiles.insert(platform, profile);
     }
     Ok(profiles)
+}
+
+/// Checks the XML of a profile. It is sent to devices as it is, so a mistake would only show there.
+fn check_save_rpc(profile: &Profile, text: &str) -> Result<(), String> {
+    if profile.save_rpc.trim().is_empty() {
+        return Ok(());
+    }
+    check_rpc(&profile.save_rpc).map_err(|error| {
+        let line = text.lines().position(|line| line.trim_start().starts_with("save_rpc"));
+        format!("line {}: save_rpc: {error}", line.map_or(1, |line| line + 1))
+    })
 }
 
 #[cfg(test)]
@@ -93,5 +106,13 @@ mod tests {
         let folder = Folder::with(&[("acme.toml", "\nlocks = 7\n")]);
         let error = load(&folder.0).unwrap_err().to_string();
         assert!(error.contains("acme.toml: line 2:"), "{error}");
+    }
+
+    #[test]
+    fn save_rpc_that_is_no_xml_is_named_with_file_and_line() {
+        let text = "startup = \"rpc\"\n\nsave_rpc = '<save xmlns=\"urn:x\">'\n";
+        let error = load(&Folder::with(&[("acme.toml", text)]).0).unwrap_err().to_string();
+        assert!(error.contains("acme.toml: line 3: save_rpc: is not one well-formed XML element"), "{error}");
+        assert!(load(&Folder::with(&[("acme.toml", &text.replace("\">", "\"/>"))]).0).is_ok());
     }
 }

@@ -71,6 +71,22 @@ fn a_service_that_failed_is_written_whole() {
 }
 
 #[test]
+fn plan_after_a_failure_shows_what_differs_from_what_is_in_force() {
+    let (provisioned, _) = plan(OrderKind::Provision, 1, BTreeMap::new(), 1500);
+    let present = after(&provisioned, ServiceState::FailDeploy);
+    let (modify, _) = plan(OrderKind::Modify, 1, present.clone(), 9000);
+    let text = modify.text();
+    assert!(text.contains("mtu: 1500 -> 9000"), "{text}");
+    assert!(text.contains("=     unit[id="), "the rest is written again: {text}");
+    assert!(!text.contains("is not known"), "{text}");
+
+    let unknown = present.into_iter().map(|(name, present)| (name, Present { unknown: true, ..present }));
+    let (modify, _) = plan(OrderKind::Modify, 1, unknown.collect(), 9000);
+    let text = modify.text();
+    assert!(text.contains("mtu: 1500 -> 9000") && text.contains("is not known what is in force"), "{text}");
+}
+
+#[test]
 fn a_hash_does_not_depend_on_a_new_services_id() {
     let of = |service| plan(OrderKind::Provision, service, BTreeMap::new(), 1500);
     let ((one, hash), (two, other)) = (of(1), of(2));

@@ -19,7 +19,6 @@
 //! - A text of a peer in an error is one bounded line without control characters.
 
 pub mod capability;
-mod clean;
 pub mod compare;
 pub mod filter;
 pub mod framing;
@@ -33,3 +32,5 @@ pub mod spelling;
 pub mod ssh;
 mod transport;
 pub mod xml;
+
+use turnup_clean as clean;

@@ -286,6 +286,12 @@ fn decimal(text: &str) -> Option<String> {
 }
 
 /// An IP address with its zone and length, if it has them.
+/// Whether a text is an IPv4 or IPv6 address, with a zone or length if there is one.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    address(text).is_some()
+}
+
 fn address(text: &str) -> Option<String> {
     if !text.contains(':') && text.matches('.').count() != 3 {
         return None;

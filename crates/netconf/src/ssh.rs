@@ -9,6 +9,7 @@ mod connect;
 mod handler;
 mod host_key;
 mod offer;
+mod offers;
 mod session;
 
 use std::path::PathBuf;

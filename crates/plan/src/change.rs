@@ -27,6 +27,8 @@ pub struct Change {
     pub new: Option<Footprint>,
     /// Write all that is wanted again, whatever is there; with strays that is done anyway.
     pub whole: bool,
+    /// It isn't known that `old` is in force.
+    pub unknown: bool,
 }
 
 /// What is done at the device.
@@ -126,17 +128,18 @@ impl Change {
 
     /// What the order asks for and doesn't get, in words.
     pub(crate) fn notes(&self) -> Vec<String> {
-        let (Some(old), Some(new)) = (&self.old, &self.new) else { return Vec::new() };
-        let lists = diff::reordered(old.tree(), new.tree(), new.shape());
-        lists
-            .into_iter()
-            .map(|list| {
-                format!(
-                    "the entries of {list} are wanted in another order, which is not written: nothing says that \
-                     their order counts; if it does, name the list under 'ordered' in the definition"
-                )
-            })
-            .collect()
+        let Some(old) = &self.old else { return Vec::new() };
+        let lists = self.new.iter().flat_map(|new| diff::reordered(old.tree(), new.tree(), new.shape()));
+        let lists = lists.map(|list| {
+            format!(
+                "the entries of {list} are wanted in another order, which is not written: nothing says that their \
+                 order counts; if it does, name the list under 'ordered' in the definition"
+            )
+        });
+        let unknown = self.unknown.then(|| {
+            "it is not known what is in force here; the values before are those that were last known to be".to_owned()
+        });
+        unknown.into_iter().chain(lists).collect()
     }
 
     /// What is added of the shared nodes that are `joint`, with what removes each and nothing else.

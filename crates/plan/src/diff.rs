@@ -49,6 +49,8 @@ pub(crate) struct Delta {
     /// The node with nothing but what identifies it.
     shell: Element,
     op: Op,
+    /// For people, of a node that is written as a whole: what is there, as far as is known.
+    before: Option<Element>,
     /// Where it is put among the entries of its list; none: it stays, or comes last.
     insert: Option<Insert>,
     /// The order of its list changes, so that it counts for what is there before and afterwards.
@@ -113,10 +115,12 @@ impl Comparison<'_> {
                     found.push(self.delta(gone, Op::Remove, &inner))
                 }
                 (Place::Owned, _, Some(wanted)) if whole => {
-                    found.push(self.delta(wanted, Op::Replace, &inner))
+                    found.push(Delta { before: before.cloned(), ..self.delta(wanted, Op::Replace, &inner) });
                 }
                 // Others may hold it too, so nothing in it is taken away.
-                (Place::Shared, _, Some(wanted)) if whole => found.push(self.delta(wanted, Op::Add, &inner)),
+                (Place::Shared, _, Some(wanted)) if whole => {
+                    found.push(Delta { before: before.cloned(), ..self.delta(wanted, Op::Add, &inner) });
+                }
                 (Place::Owned | Place::Shared, None, Some(wanted)) => {
                     found.push(self.delta(wanted, Op::Add, &inner));
                 }
@@ -208,7 +212,7 @@ impl Comparison<'_> {
 
     fn delta(&self, element: &Element, op: Op, at: &str) -> Delta {
         let shell = shell_of(element, self.shape_of(element, at), at);
-        Delta { element: element.clone(), shell, op, insert: None, in_order: false }
+        Delta { element: element.clone(), shell, op, before: None, insert: None, in_order: false }
     }
 
     /// Adds what puts the entries of lists whose order counts into the order of `new`. Entries are appended
@@ -484,6 +488,10 @@ fn write_deltas(out: &mut String, deltas: &[Delta], shape: &Shape, at: &str, dep
                 let text = format!("{}: {before} -> {}", delta.element.name(), delta.element.text());
                 line(out, '~', depth, &text);
             }
+            Op::Add | Op::Replace if delta.before.is_some() => {
+                let takes_away = delta.op == Op::Replace;
+                write_again(out, delta.before.as_ref(), &delta.element, takes_away, shape, &inner, depth);
+            }
             Op::Add => write_element(out, '+', &delta.element, shape, &inner, depth),
             Op::Remove => write_element(out, '-', &delta.element, shape, &inner, depth),
             Op::Replace => write_element(out, '=', &delta.element, shape, &inner, depth),
@@ -491,6 +499,53 @@ fn write_deltas(out: &mut String, deltas: &[Delta], shape: &Shape, at: &str, dep
                 line(out, '>', depth, &(named(&delta.shell, shape, &inner) + &place(delta, shape, &inner)));
             }
             Op::Stay => {}
+        }
+    }
+}
+
+/// A node that is written as a whole over what is there: `=` the same again, and what differs with its own sign.
+/// `takes_away`: what is not wanted goes.
+fn write_again(
+    out: &mut String,
+    before: Option<&Element>,
+    after: &Element,
+    takes_away: bool,
+    shape: &Shape,
+    at: &str,
+    depth: usize,
+) {
+    let Some(before) = before else { return write_element(out, '+', after, shape, at, depth) };
+    if before.is_leaf() || after.is_leaf() {
+        let same = before == after || spelling::same_writing(before, after, shape.kinds(at));
+        return match (before.is_leaf() && after.is_leaf(), same) {
+            (_, true) => write_element(out, '=', after, shape, at, depth),
+            (true, false) => {
+                line(out, '~', depth, &format!("{}: {} -> {}", after.name(), before.text(), after.text()));
+            }
+            // A container of which nothing is left, or that had nothing.
+            (false, false) => {
+                write_element(out, '-', before, shape, at, depth);
+                write_element(out, '+', after, shape, at, depth);
+            }
+        };
+    }
+    line(out, '=', depth, &compare::step(after, shape, at));
+    let keys = shape.keys_of(at, after);
+    let is_key = |child: &&Element| keys.iter().any(|key| child.is(after.namespace(), key));
+    let id = |child: &Element| entry_id(child, shape, &child_path(at, child.name()));
+    // A leaf is found by its name, an entry by its keys, and a leaf-list's entry by its value.
+    let twin = |child: &Element, others: &Element| -> Option<Element> {
+        let single = |all: &Element| all.children().filter(|other| other.same_name(child)).count() == 1;
+        let by_name = child.is_leaf() && single(others) && single(after) && single(before);
+        others.children().find(|other| other.same_name(child) && (by_name || id(other) == id(child))).cloned()
+    };
+    for child in after.children().filter(|child| !is_key(child)) {
+        let inner = child_path(at, child.name());
+        write_again(out, twin(child, before).as_ref(), child, takes_away, shape, &inner, depth + 1);
+    }
+    for gone in before.children().filter(|child| takes_away && !is_key(child)) {
+        if twin(gone, after).is_none() {
+            write_element(out, '-', gone, shape, &child_path(at, gone.name()), depth + 1);
         }
     }
 }

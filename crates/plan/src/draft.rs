@@ -38,8 +38,10 @@ pub struct Present {
     pub footprint: Option<Footprint>,
     /// What failed attempts may have left there.
     pub strays: Vec<Footprint>,
-    /// It isn't known that the footprint is in force.
+    /// The footprint isn't relied on: all of it is written again.
     pub uncertain: bool,
+    /// It isn't known what is in force: the footprint is what an order last left for certain.
+    pub unknown: bool,
 }
 
 impl Present {
@@ -55,6 +57,7 @@ impl Present {
             footprint: (!footprint.is_null()).then(|| read(footprint)).transpose()?,
             strays: strays.iter().map(read).collect::<Result<_, _>>()?,
             uncertain: !certain,
+            unknown: false,
         })
     }
 }
@@ -121,9 +124,9 @@ impl Draft {
                 OrderKind::Redeploy | OrderKind::Validate => present.footprint.clone(),
                 _ => wanted.remove(&device),
             };
-            let Present { footprint: old, strays, uncertain } = present;
+            let Present { footprint: old, strays, uncertain, unknown } = present;
             let whole = uncertain || kind == OrderKind::Redeploy;
-            devices.insert(device, Change { old, strays, new, whole });
+            devices.insert(device, Change { old, strays, new, whole, unknown });
         }
         for (device, footprint) in wanted {
             devices.insert(device, Change { new: Some(footprint), ..Change::default() });

@@ -126,7 +126,7 @@ impl Yang {
     /// Most modules and submodules in a set.
     pub const MAX_MODULES: usize = 2000;
     /// Size of one module's text in bytes; the largest of vendors have some 10 MiB.
-    pub const MAX_MODULE_BYTES: usize = 16 << 20;
+    pub const MAX_MODULE_BYTES: usize = turnup_core::piece::MAX_WHOLE_BYTES;
     /// Size of all texts of a set in bytes.
     pub const MAX_SET_BYTES: usize = 64 << 20;
     /// Most violations that one check tells of.

@@ -11,5 +11,6 @@ WHERE ($1::text IS NULL OR state = $1)
   AND ($5::uuid IS NULL OR id < $5)
   AND ($7::text IS NULL OR audit_state = $7)
   AND ($8::text IS NULL OR config_audit = $8)
+  AND ($9::text IS NULL OR external_id = $9)
 ORDER BY id DESC
 LIMIT $6

@@ -91,6 +91,8 @@ pub struct ServiceFilter {
     pub audit_state: Option<AuditState>,
     /// Of which the config audits say this.
     pub config_audit: Option<ConfigAudit>,
+    /// With this external id.
+    pub external_id: Option<String>,
     /// At most so many (1 to 1000).
     pub limit: i64,
     /// Only services with a smaller id: the cursor of the page before.
@@ -158,6 +160,7 @@ impl Store {
                         &(limit + 1),
                         &filter.audit_state.map(AuditState::word),
                         &filter.config_audit.map(ConfigAudit::word),
+                        &filter.external_id,
                     ],
                 )
                 .await?;

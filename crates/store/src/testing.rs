@@ -171,10 +171,10 @@ fn template_name() -> String {
     for sql in MIGRATIONS {
         hash.update(sql);
     }
-    // Partitions are made at migration, by the month.
-    hash.update((now_s() / (86_400 * 28)).to_be_bytes());
     let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("turnup_template_{hash}")
+    // Partitions are made at migration, by the calendar month.
+    let month = jiff::Timestamp::now().strftime("%Y_%m");
+    format!("turnup_template_{hash}_{month}")
 }
 
 fn now_s() -> u64 {

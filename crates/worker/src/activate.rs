@@ -1,8 +1,9 @@
-//! Edits of what a device has deactivated: writing a node anew makes it active again.
+//! Edits of what a device has deactivated: writing a node anew makes it active again, and a change inside of what stays
+//! deactivated would not be in force.
 
 use turnup_netconf::{
-    compare::{inactive_mark, is_same_node},
-    model::{Model, child_path},
+    compare::{inactive_mark, is_same_node, step},
+    model::{Model, child_path, entry_keys},
     namespace,
     xml::Element,
 };
@@ -32,6 +33,50 @@ fn activate(node: &mut Element, parent: Option<&Element>, model: &dyn Model, pat
         node.set_attribute_ns("", "active", "active");
     }
     is_anew
+}
+
+/// The first node that stays deactivated on the device and that an edit would change something in, as it would not be in
+/// force there: its canonical path and the device's mark. `config` is an edit as [`activated`] gives it. Removals are in
+/// force in any case.
+pub(crate) fn deactivated(config: &[Element], data: &Element, model: &dyn Model) -> Option<(String, String)> {
+    config.iter().find_map(|node| deactivated_in(node, data, model, "", ""))
+}
+
+fn deactivated_in(
+    node: &Element,
+    parent: &Element,
+    model: &dyn Model,
+    path: &str,
+    shown: &str,
+) -> Option<(String, String)> {
+    if matches!(node.attribute_ns(namespace::BASE, "operation"), Some("remove" | "delete")) {
+        return None;
+    }
+    let here = child_path(path, node.name());
+    let found = parent.children().find(|candidate| is_same_node(model, &here, candidate, node))?;
+    let shown = format!("{shown}/{}", step(node, model, &here));
+    let is_activated = node.attribute("active").is_some();
+    if let Some(mark) =
+        inactive_mark(found).filter(|_| !is_activated && changes_something(node, model, &here))
+    {
+        return Some((shown, format!("{}=\"{}\"", mark.name, mark.value)));
+    }
+    node.children().find_map(|child| deactivated_in(child, found, model, &here, &shown))
+}
+
+/// Whether an edit writes something in the node beside the keys that identify it.
+fn changes_something(node: &Element, model: &dyn Model, path: &str) -> bool {
+    if matches!(node.attribute_ns(namespace::BASE, "operation"), Some("remove" | "delete")) {
+        return false;
+    }
+    let keys = entry_keys(model, path, node).unwrap_or_default();
+    let is_key = |child: &Element| child.is_leaf() && keys.iter().any(|key| **key == *child.name());
+    let mut children = node.children().filter(|child| !is_key(child)).peekable();
+    match children.peek() {
+        // A leaf, or an entry or container that is made.
+        None => true,
+        Some(_) => children.any(|child| changes_something(child, model, &child_path(path, child.name()))),
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +120,19 @@ mod tests {
         assert_eq!(activated(&edit("1", r#" nc:operation="replace""#)).len(), 1, "the port");
         assert_eq!(activated(&edit("2", r#" nc:operation="replace""#)).len(), 2, "the port and the unit");
         assert_eq!(activated(&edit("2", "")), [""; 0], "a change inside leaves it as somebody wanted it");
+
+        let stays = |text: &str| {
+            let config: Vec<Element> = parse(text).children().cloned().collect();
+            let config = super::activated(&config, &data, &keys);
+            deactivated(&config, &data, &keys).map(|(path, _)| path)
+        };
+        let port = "/port[name='1']".to_owned();
+        assert_eq!(stays("<port><name>1</name><unit><id>3</id></unit></port>"), Some(port.clone()));
+        assert_eq!(stays("<port><name>1</name><unit><id>1</id><vlan>5</vlan></unit></port>"), Some(port));
+        let anew = r#"<port><name>1</name><unit nc:operation="replace"><id>2</id></unit></port>"#;
+        assert_eq!(stays(anew), None, "it is activated");
+        let gone = r#"<port><name>1</name><unit nc:operation="remove"><id>2</id></unit></port>"#;
+        assert_eq!(stays(gone), None, "a removal is in force everywhere");
+        assert_eq!(stays("<port><name>3</name><mtu>9</mtu></port>"), None, "the device does not have it yet");
     }
 }

@@ -125,6 +125,7 @@ const fn word(question: &Question) -> &'static str {
     match question {
         Question::Check => "check",
         Question::Schemas(_) => "schemas",
+        Question::SchemaPiece { .. } => "schema_piece",
         Question::TryEdit => "try_edit",
         Question::Exam(_) => "exam",
     }
@@ -153,7 +154,7 @@ async fn examine(
 /// An answer that holds nothing but failures.
 fn nothing(shared: &Shared, failures: Vec<Failure>) -> Answer {
     let worker = shared.assignment.worker_name.clone();
-    Answer { worker, failures, check: None, schemas: Vec::new(), exam: None }
+    Answer { worker, failures, check: None, schemas: Vec::new(), piece: None, exam: None }
 }
 
 /// The answer as a message. One that is too large goes without what is said twice in it.
@@ -169,7 +170,7 @@ fn encode(mut answer: Answer) -> Result<Vec<u8>, Unreadable> {
         Err(Unreadable::TooLarge(bytes)) => {
             let text = format!("the answer has {bytes} bytes, which no message can carry");
             let failures = vec![Failure::new(FailureClass::BrokenPeer, "check", text)];
-            Answer { failures, check: None, schemas: Vec::new(), exam: None, ..answer }.encode()
+            Answer { failures, check: None, schemas: Vec::new(), piece: None, exam: None, ..answer }.encode()
         }
         result => result,
     }
@@ -225,7 +226,9 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
     };
     let mut device = Device::new(&job, &ask.device, &work).needing(match ask.question {
         Question::TryEdit => Needs::Candidate,
-        Question::Check | Question::Schemas(_) | Question::Exam(_) => Needs::Reading,
+        Question::Check | Question::Schemas(_) | Question::SchemaPiece { .. } | Question::Exam(_) => {
+            Needs::Reading
+        }
     });
     let asked = Box::pin(put(&ask.question, &mut device, &work, by, &nothing));
     // Every step has a deadline of its own; this is for what has none, such as the name server.
@@ -261,8 +264,12 @@ async fn put(
             Ok(Answer { check, failures, ..nothing })
         }
         Question::Schemas(wanted) => {
-            let (schemas, failures) = schemas::fetch(device, wanted).await?;
-            Ok(Answer { schemas, failures, ..nothing })
+            let schemas::Fetched { texts, piece, failures } = schemas::fetch(device, wanted).await?;
+            Ok(Answer { schemas: texts, piece, failures, ..nothing })
+        }
+        Question::SchemaPiece { name, revision, from } => {
+            let piece = schemas::fetch_piece(device, name, revision.as_deref(), *from).await?;
+            Ok(Answer { piece: Some(piece), ..nothing })
         }
         Question::TryEdit => device.try_edit(by).await.map(|()| nothing),
         // Exams open sessions of their own, see `examine`.
@@ -303,11 +310,18 @@ mod tests {
             clock_skew_ms: None,
             modules: (0..modules).map(module).collect(),
             connect_ms: 1,
+            remarks: vec![],
         };
         let answer = |modules: u32| {
             let (failures, schemas) = (vec![], vec![]);
-            let check = Some(check(modules));
-            let answer = Answer { worker: "w".to_owned(), failures, check, schemas, exam: None };
+            let answer = Answer {
+                worker: "w".to_owned(),
+                failures,
+                check: Some(check(modules)),
+                schemas,
+                piece: None,
+                exam: None,
+            };
             Answer::decode(&encode(answer).unwrap()).unwrap()
         };
         let fits = answer(1_500).check.unwrap();

@@ -265,7 +265,18 @@ pub(crate) fn of_connect(error: &ConnectError) -> Failure {
         ConnectError::Credentials { .. } | ConnectError::NoCommonAlgorithm(_) => FailureClass::Misconfigured,
         _ => FailureClass::BrokenPeer,
     };
-    Failure::new(class, Step::Connect.name(), shorten(&error.to_string()))
+    let mut message = shorten(&error.to_string());
+    if let ConnectError::NoCommonAlgorithm(missing) = error
+        && !missing.weak.is_empty()
+    {
+        let names: Vec<String> = missing.weak.iter().map(|name| format!("\"{name}\"")).collect();
+        message.push_str(&format!(
+            "; to allow them, write into the profile of its platform (config/platforms/PLATFORM.toml): \
+             ssh_algorithms = [{}]",
+            names.join(", ")
+        ));
+    }
+    Failure::new(class, Step::Connect.name(), message)
 }
 
 /// The failure that a missing answer means, where nothing can have come of the request.

@@ -97,7 +97,7 @@ pub(crate) enum Needs {
 /// A device.
 pub(crate) struct Device<'a> {
     job: &'a Job<'a>,
-    asked: &'a DeviceWork,
+    pub(crate) asked: &'a DeviceWork,
     work: &'a Work,
     needs: Needs,
     session: Option<Session>,

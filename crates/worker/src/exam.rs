@@ -77,6 +77,7 @@ pub(crate) async fn answer(
         failures,
         check: None,
         schemas: Vec::new(),
+        piece: None,
         exam: report,
     }
 }

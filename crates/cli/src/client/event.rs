@@ -6,8 +6,8 @@ use serde_json::Value;
 use turnup_core::{audit::ConfigAudit, lifecycle::AuditState};
 
 use super::{
-    http::{Api, query},
-    output::{Format, items, json, line, note, text},
+    http::{Api, encode, query},
+    output::{Format, items, json, json_line, line, note, text},
     table::{fitted, width},
 };
 use crate::failure::Failure;
@@ -29,7 +29,8 @@ pub(crate) struct Events {
     /// Type, or how it begins, such as order or service.audited
     #[arg(long = "type")]
     kind: Option<String>,
-    /// Subject, such as orders/<id>
+    /// What the events are about: orders/ID, services/ID, deployments/ID or devices/NAME, where an id may be shortened
+    /// or an external id; without orders/ and so on the order, service or device that has it
     #[arg(long)]
     subject: Option<String>,
     /// Most events shown; not with --since
@@ -57,7 +58,11 @@ fn since(given: &str) -> Result<Timestamp, String> {
 }
 
 pub(crate) async fn run(api: &Api, format: Format, events: &Events) -> Result<(), Failure> {
-    let filter = query([("type", events.kind.as_deref()), ("subject", events.subject.as_deref())]);
+    let subject = match events.subject.as_deref() {
+        Some(given) => Some(subject(api, given).await?),
+        None => None,
+    };
+    let filter = query([("type", events.kind.as_deref()), ("subject", subject.as_deref())]);
     let mut cursor = match (events.since, events.follow, events.after) {
         (Some(since), ..) => Some(all_since(api, format, events, &filter, since).await?),
         // What was before is asked for by name.
@@ -79,6 +84,40 @@ pub(crate) async fn run(api: &Api, format: Format, events: &Events) -> Result<()
         })
         .await?;
         cursor = Some(position);
+    }
+}
+
+/// The subject that is meant: what is named in full, or the first order, service or device that has this id or name.
+async fn subject(api: &Api, given: &str) -> Result<String, Failure> {
+    if let Some((plural, id)) = given.split_once('/') {
+        return match plural {
+            "orders" | "services" | "deployments" => {
+                Ok(format!("{plural}/{}", api.resolve(plural, id).await?))
+            }
+            _ => Ok(given.to_owned()),
+        };
+    }
+    for plural in ["orders", "services", "deployments"] {
+        match api.resolve(plural, given).await {
+            // An id is taken as it is, so whether it is one of these must be asked.
+            Ok(id) => match api.get(&format!("/v1/{plural}/{id}")).await {
+                Ok(_) => return Ok(format!("{plural}/{id}")),
+                Err(Failure::Problem(problem)) if problem.status == 404 => {}
+                Err(failure) => return Err(failure),
+            },
+            Err(Failure::Problem(problem)) if problem.status == 404 => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    match api.get(&format!("/v1/devices/{}", encode(given))).await {
+        Ok(_) => Ok(format!("devices/{given}")),
+        Err(Failure::Problem(problem)) if matches!(problem.status, 400 | 404 | 422) => {
+            Err(Failure::Failed(format!(
+                "no order, service, deployment or device is called {given:?}; of what was removed say what it was, such as \
+             services/ID or devices/NAME"
+            )))
+        }
+        Err(failure) => Err(failure),
     }
 }
 
@@ -154,7 +193,7 @@ fn number(value: &Value) -> Option<i64> {
 
 fn show(format: Format, event: &Value) {
     match format {
-        Format::Json => line(event),
+        Format::Json => json_line(event),
         Format::Table => line(one_line(event)),
     }
 }

@@ -108,6 +108,18 @@ impl Api {
         }
     }
 
+    /// What a filter that takes such a reference is given: the id, or what the intake resolves. Of a service that was
+    /// removed there still are orders, which its external id finds.
+    pub(crate) async fn reference(&self, things: &str, given: &str) -> Result<String, Failure> {
+        match self.resolve(things, given).await {
+            Err(failure) if failure.has_code("removed") => Ok(match given.starts_with("external:") {
+                true => given.to_owned(),
+                false => format!("external:{given}"),
+            }),
+            found => found,
+        }
+    }
+
     /// GET.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
         json(self.send(Method::GET, path, None).await?).await

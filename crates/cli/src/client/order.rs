@@ -3,8 +3,10 @@
 mod file;
 mod modify;
 mod plan;
+mod repeated;
 mod settle;
 mod show;
+mod submit;
 mod undo;
 pub(crate) mod when;
 
@@ -13,16 +15,12 @@ use std::{collections::BTreeSet, path::PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use turnup_core::problem::Problem;
+use turnup_core::{lifecycle::OrderState, problem::Problem};
 use turnup_files::Delimiter;
 
 use self::{
-    file::FileOrder,
-    modify::Modify,
-    plan::Source,
-    settle::{MANY, Seen, Tally},
-    show::one_line,
-    undo::Undo,
+    file::FileOrder, modify::Modify, plan::Source, repeated::Repeated, settle::Seen, show::one_line,
+    submit::Submit, undo::Undo,
 };
 pub(crate) use self::{
     settle::{settle, settled},
@@ -30,7 +28,7 @@ pub(crate) use self::{
 };
 use super::{
     http::{Api, encode, query},
-    output::{Format, counted, json as print_json, line, list, note, print, text, warn},
+    output::{Format, json as print_json, line, list, note, print, text, warn},
     paint::Paint,
     table::{cut, whole},
 };
@@ -99,8 +97,6 @@ pub(crate) enum OrderCommand {
 
 /// Plans that are asked for at once.
 const PLANS_AT_ONCE: usize = 4;
-/// Orders that are submitted at once, where each has a request of its own.
-const ORDERS_AT_ONCE: usize = 16;
 /// With more orders than these, faults are said again at the end.
 const REPEATED_FROM: usize = 10;
 
@@ -171,33 +167,6 @@ impl Deploy {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Submit {
-    /// Files
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// Start at this time (RFC 3339) or "now", instead of what the files say
-    #[arg(long, value_name = "TIME", value_parser = when::schedule)]
-    at: Option<String>,
-    /// What separates the cells of CSV, such as ';' or tab; else what the heading line has most
-    #[arg(long)]
-    delimiter: Option<Delimiter>,
-    /// Make provision orders without external id again that were submitted before with the same content
-    #[arg(long)]
-    again: bool,
-    /// Wait until every order has ended; exit code 1 if one did not complete
-    #[arg(long)]
-    watch: bool,
-    /// With --watch: also for orders that have no time, until somebody gives them one
-    #[arg(long, requires = "watch")]
-    wait: bool,
-    /// Check and plan only; store nothing
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    guard: Guard,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct List {
     /// State, such as failed_deploy; several with commas
     #[arg(long)]
@@ -210,7 +179,8 @@ pub(crate) struct List {
     device: Option<String>,
     #[arg(long)]
     definition: Option<String>,
-    #[arg(long)]
+    /// The service: its id, at least the first 8 characters of it, or its external id
+    #[arg(long, value_name = "SERVICE")]
     service_id: Option<String>,
     #[arg(long)]
     external_id: Option<String>,
@@ -239,7 +209,7 @@ pub(crate) async fn run(
     command: OrderCommand,
 ) -> Result<(), Failure> {
     match command {
-        OrderCommand::Submit(submit) => run_submit(api, format, paint, &submit).await,
+        OrderCommand::Submit(submit) => submit::run(api, format, paint, &submit).await,
         OrderCommand::Modify(modify) => modify::run(api, format, paint, &modify).await,
         OrderCommand::List(filter) => run_list(api, format, &filter).await,
         OrderCommand::Show { id, watch, wait } => {
@@ -344,23 +314,32 @@ async fn run_plan(
     }
     let (orders, _) = file::read(api, &[PathBuf::from(order)], delimiter).await?;
     let source = if orders.len() == 1 && order != "-" { Source::File(order) } else { Source::Other };
-    plan_all(api, format, paint, &orders, source, view).await
+    plan_all(api, format, paint, &orders, source, view, false).await
+}
+
+/// The intake's plan of an order that would be submitted with this idempotency key.
+async fn dry_run(api: &Api, order: &Value, key: Option<&str>, view: &PlanView) -> Result<Value, Failure> {
+    match key {
+        Some(key) => api.post_with_key(dry_run_path(view), order, key).await.map(|(_, plan)| plan),
+        None => api.post(dry_run_path(view), order).await,
+    }
 }
 
 fn dry_run_path(view: &PlanView) -> &'static str {
     if view.on_device { "/v1/orders?dry_run=true&on_device=true" } else { "/v1/orders?dry_run=true" }
 }
 
-/// Plans an order that isn't stored, and shows the plan.
+/// Plans an order that isn't stored, and shows the plan. `key`: the idempotency key with which it would be submitted.
 async fn plan_of(
     api: &Api,
     format: Format,
     paint: Paint,
     order: &Value,
+    key: Option<&str>,
     source: Source<'_>,
     view: &PlanView,
 ) -> Result<(), Failure> {
-    let plan = api.patient().post(dry_run_path(view), order).await?;
+    let plan = dry_run(&api.patient(), order, key, view).await?;
     show_plan(format, paint, &plan, source, when::of_order(order).as_deref(), view)
 }
 
@@ -383,7 +362,8 @@ fn show_plan(
     Ok(())
 }
 
-/// Plans the orders of files one by one. Every fault of every order is shown, each with its place.
+/// Plans the orders of files one by one. Every fault of every order is shown, each with its place. `again`: what was
+/// submitted before without external id is meant as another order.
 async fn plan_all(
     api: &Api,
     format: Format,
@@ -391,10 +371,18 @@ async fn plan_all(
     orders: &[FileOrder],
     source: Source<'_>,
     view: &PlanView,
+    again: bool,
 ) -> Result<(), Failure> {
     warn_of_past(orders);
+    let keys = if again { vec![None; orders.len()] } else { file::keys(orders) };
+    let faults = file::faults(orders);
     if let [order] = orders {
-        let shown = plan_of(api, format, paint, &order.order, source, view).await;
+        let key = keys.first().and_then(Option::as_deref);
+        if let [Some(fault)] = faults.as_slice() {
+            let problem = order.placed(fault.clone());
+            return Err(Problem { title: format!("{}: {}", order.label(), problem.title), ..problem }.into());
+        }
+        let shown = plan_of(api, format, paint, &order.order, key, source, view).await;
         return shown.map_err(|failure| match failure {
             Failure::Problem(problem) => {
                 let problem = order.placed(*problem);
@@ -403,20 +391,19 @@ async fn plan_all(
             other => other,
         });
     }
-    let twins = file::twins(orders);
     let patient = api.patient();
-    let mut plans = stream::iter(orders)
-        .map(|order| patient.post(dry_run_path(view), &order.order))
+    let mut plans = stream::iter(orders.iter().zip(&keys))
+        .map(|(order, key)| dry_run(&patient, &order.order, key.as_deref(), view))
         .buffered(PLANS_AT_ONCE);
     let (mut faulty, mut refused, mut all) = (Vec::new(), 0, Vec::new());
-    for (order, twin) in orders.iter().zip(twins) {
+    for (order, fault) in orders.iter().zip(faults) {
         let Some(plan) = plans.next().await else { break };
         let mut problem = match plan {
             Ok(plan) => {
                 refused += usize::from(plan::is_refused(&plan));
                 if format == Format::Json {
                     all.push(in_file(order, json!({"plan": plan})));
-                } else if twin.is_none() {
+                } else if fault.is_none() {
                     line(paint.bold(&order.label()));
                     print(&plan::lines(
                         &plan,
@@ -432,10 +419,15 @@ async fn plan_all(
             Err(Failure::Problem(problem)) if !is_about_all(&problem) => Some(*problem),
             Err(failure) => return Err(failure),
         };
-        if let Some(twin) = twin {
+        if let Some(fault) = fault {
             match &mut problem {
-                Some(problem) => problem.errors.extend(twin.errors),
-                None => problem = Some(twin),
+                // What the intake says of a service that is not found is the same once more.
+                Some(problem) => {
+                    let place = |pointer: &str| fault.errors.iter().any(|fault| fault.pointer == pointer);
+                    problem.errors.retain(|known| !place(&known.pointer));
+                    problem.errors.extend(fault.errors);
+                }
+                None => problem = Some(fault),
             }
         }
         if let Some(problem) = problem {
@@ -512,21 +504,43 @@ async fn deploy(
     if let Some(past) = deploy.at.as_deref().and_then(when::past) {
         warn(past);
     }
-    let order = api.post("/v1/orders", &order).await?;
-    follow(api, format, paint, &order, deploy.watch).await
+    let (created, order) = api.create("/v1/orders", &order).await?;
+    follow(api, format, paint, created, &order, deploy.watch).await
 }
 
-/// Shows an order that was accepted, or waits until it has ended.
-async fn follow(api: &Api, format: Format, paint: Paint, order: &Value, watch: bool) -> Result<(), Failure> {
-    if !watch {
-        return short(format, order);
+/// Shows an order that was accepted, or waits until it has ended. `created`: by this request, not by the same one
+/// before.
+async fn follow(
+    api: &Api,
+    format: Format,
+    paint: Paint,
+    created: bool,
+    order: &Value,
+    watch: bool,
+) -> Result<(), Failure> {
+    let mut completed = BTreeSet::new();
+    if watch {
+        let id = order["id"].as_str().unwrap_or_default();
+        let order = settled(api, order).await?;
+        if order["state"] != OrderState::Completed.word() {
+            show(format, paint, &order)?;
+            return Err(Failure::Failed("the order did not complete".to_owned()));
+        }
+        completed.insert(id.to_owned());
+        short(format, &order)?;
+    } else {
+        short(format, order)?;
     }
-    let order = settled(api, order["id"].as_str().unwrap_or_default()).await?;
-    if order["state"] == "completed" {
-        return short(format, &order);
+    if created {
+        return Ok(());
     }
-    show(format, paint, &order)?;
-    Err(Failure::Failed("the order did not complete".to_owned()))
+    note("the order was submitted before; none was made now");
+    let label = text(order.get("external_id").filter(|id| !id.is_null()).or(order.get("id")));
+    let repeated = [Repeated { label, order: order.clone(), another: "a new external id" }];
+    match repeated::not_in_force(api, &repeated, watch, &completed).await?.as_slice() {
+        [] => Ok(()),
+        said => Err(repeated::failure(said)),
+    }
 }
 
 /// An order of a kind that takes what the service has: redeploy, decommission.
@@ -546,10 +560,9 @@ pub(crate) async fn of_service(
 
 async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failure> {
     let limit = filter.limit.to_string();
-    // One that was removed is not found any more, but its orders are.
     let service = match filter.service_id.as_deref() {
-        Some(id) if uuid::Uuid::parse_str(id).is_err() => Some(api.resolve("services", id).await?),
-        given => given.map(str::to_owned),
+        Some(given) => Some(api.reference("services", given).await?),
+        None => None,
     };
     let undoes = match filter.undoes.as_deref() {
         Some(id) => Some(api.resolve("orders", id).await?),
@@ -598,158 +611,6 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
         })
         .await?;
     }
-}
-
-async fn run_submit(api: &Api, format: Format, paint: Paint, submit: &Submit) -> Result<(), Failure> {
-    let (mut orders, empty) = file::read(api, &submit.files, submit.delimiter).await?;
-    for file in empty {
-        warn(file);
-    }
-    if submit.guard.approved_plan.is_some() && orders.len() != 1 {
-        return Err(Failure::Usage(format!(
-            "--approved-plan is the plan of one order, and here are {}; write approved_plan into each",
-            orders.len()
-        )));
-    }
-    for order in &mut orders {
-        if let (Some(at), Value::Object(order)) = (&submit.at, &mut order.order) {
-            order.insert("schedule".to_owned(), json!(at));
-        }
-        submit.guard.add_to(&mut order.order);
-    }
-    if submit.dry_run {
-        let view = PlanView { on_device: false, xml: false };
-        let source = if orders.len() == 1 { Source::Options } else { Source::Other };
-        return plan_all(api, format, paint, &orders, source, &view).await;
-    }
-    warn_of_past(&orders);
-    let results = submit_all(api, &orders, submit.again).await?;
-    let mut open = BTreeSet::new();
-    let (mut known, mut repeated, mut refused) = (0, 0, Vec::new());
-    // Of many that are watched, each gets one line: when it has ended.
-    let each_state = !submit.watch || orders.len() < MANY;
-    for (order, result) in orders.iter().zip(&results) {
-        if let Some(stored) = result.get("order") {
-            open.insert(text(stored.get("id")));
-            let is_known = result["status"] == 200;
-            known += usize::from(is_known);
-            repeated += usize::from(is_known && order.external_id().is_none());
-            if format == Format::Table && each_state {
-                let before = if is_known {
-                    format!("  {} was submitted before", order.label())
-                } else {
-                    String::new()
-                };
-                line(format!("{}{before}", one_line(stored)));
-            }
-        } else {
-            let problem = serde_json::from_value::<Problem>(result["problem"].clone());
-            let why = problem.map_or_else(
-                |_| format!("{}: {}", order.label(), result["problem"]),
-                |problem| order.refusal(problem),
-            );
-            if format == Format::Table {
-                line(format!("refused  {why}"));
-            }
-            refused.push(why);
-        }
-    }
-    if repeated > 0 {
-        warn(format!(
-            "{} without external id had the same content as an earlier one, which is shown; none was made now \
-             (--again makes another)",
-            counted(repeated, "order")
-        ));
-    }
-    if format == Format::Json {
-        let placed = orders.iter().zip(&results).map(|(order, result)| in_file(order, result.clone()));
-        print_json(&placed.collect())?;
-    }
-    let mut tally = Tally::default();
-    if submit.watch {
-        settle(api, &mut open, submit.wait, |seen| {
-            tally.add(seen);
-            match (seen, format) {
-                (Seen::Idle(_), _) => {}
-                (Seen::Again(order), _) => note(one_line(order)),
-                (Seen::Ended(order), Format::Table) => line(one_line(order)),
-                (Seen::Ended(_), Format::Json) => {}
-            }
-        })
-        .await?;
-        tally.lines(refused.len()).iter().for_each(note);
-    }
-    if format == Format::Table && orders.len() > 1 {
-        repeat(&refused, orders.len(), "refused");
-        let mut parts = vec![format!("{} accepted", orders.len() - known - refused.len())];
-        if known > 0 {
-            parts.push(format!("{known} submitted before"));
-        }
-        if !refused.is_empty() {
-            parts.push(format!("{} refused", refused.len()));
-        }
-        line(parts.join(", "));
-    }
-    let incomplete = tally.incomplete();
-    if !refused.is_empty() {
-        return Err(Failure::Failed(format!("{} of {} orders were refused", refused.len(), orders.len())));
-    }
-    if incomplete > 0 {
-        return Err(Failure::Failed(format!("{} did not complete", counted(incomplete, "order"))));
-    }
-    Ok(())
-}
-
-/// Submits all orders: one result per order, in order. Those with an external id, and those that may be made
-/// again, go through the bulk endpoint; the others each with a key made from what they say.
-async fn submit_all(api: &Api, orders: &[FileOrder], again: bool) -> Result<Vec<Value>, Failure> {
-    let keys = if again { vec![None; orders.len()] } else { file::keys(orders) };
-    let mut results: Vec<Option<Value>> = file::twins(orders)
-        .into_iter()
-        .map(|twin| twin.map(|problem| json!({"status": problem.status, "problem": problem})))
-        .collect();
-    let bar = settle::progress(orders.len(), "submitted");
-    let left: Vec<usize> = (0..orders.len()).filter(|at| results[*at].is_none()).collect();
-    let (keyed, bulk): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|at| keys[*at].is_some());
-    let mut keyed = stream::iter(keyed)
-        .map(|at| {
-            let key = keys[at].as_deref().unwrap_or_default();
-            let answer = api.post_with_key("/v1/orders", &orders[at].order, key);
-            async move { (at, answer.await) }
-        })
-        .buffered(ORDERS_AT_ONCE);
-    while let Some((at, answer)) = keyed.next().await {
-        bar.inc(1);
-        results[at] = Some(match answer {
-            Ok((status, order)) => json!({"status": status, "order": order}),
-            Err(Failure::Problem(problem)) if !is_about_all(&problem) => {
-                json!({"status": problem.status, "problem": problem})
-            }
-            Err(failure) => return Err(failure),
-        });
-    }
-    if !bulk.is_empty() {
-        let lines: Vec<String> = bulk.iter().map(|at| orders[*at].order.to_string()).collect();
-        let mut answered = bulk.iter();
-        api.bulk(lines, |mut result| {
-            bar.inc(1);
-            if let (Some(at), Value::Object(result)) = (answered.next(), &mut result) {
-                // It counts the lines of the request.
-                result.remove("line");
-                results[*at] = Some(Value::Object(std::mem::take(result)));
-            }
-        })
-        .await?;
-    }
-    bar.finish_and_clear();
-    let answered = results.iter().flatten().count();
-    let all: Option<Vec<Value>> = results.into_iter().collect();
-    all.ok_or_else(|| {
-        Failure::Failed(format!(
-            "only {answered} of {} were answered; submit again: orders with an external_id are not made twice",
-            counted(orders.len(), "order")
-        ))
-    })
 }
 
 #[cfg(test)]

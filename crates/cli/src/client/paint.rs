@@ -74,6 +74,13 @@ impl Paint {
         self.colour(AnsiColor::Yellow, text)
     }
 
+    /// The sequence of ours with which a text begins, if it does.
+    pub(crate) fn sequence(text: &str) -> Option<&'static str> {
+        ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[32m", "\u{1b}[33m", "\u{1b}[36m"]
+            .into_iter()
+            .find(|sequence| text.starts_with(sequence))
+    }
+
     /// A plan's text, line by line: `+` added, `-` removed, `~` changed, `=` written again.
     pub(crate) fn diff(self, text: &str, indent: &str) -> Vec<String> {
         let line = |line: &str| {
@@ -104,6 +111,20 @@ mod tests {
             (ColorChoice::Never, true, false, false),
         ] {
             assert_eq!(Paint::decide(choice, terminal, no_color).on, on, "{choice} {terminal} {no_color}");
+        }
+    }
+
+    #[test]
+    fn every_sequence_that_is_written_is_known() {
+        let paint = Paint::coloured();
+        let all = [paint.bold("x"), paint.good("x"), paint.bad("x"), paint.notable("x")];
+        let diff = paint.diff("=x\n", "");
+        for painted in all.iter().chain(&diff) {
+            let begin = Paint::sequence(painted).unwrap();
+            assert_eq!(
+                Paint::sequence(&painted[begin.len() + painted[begin.len()..].find('\u{1b}').unwrap()..]),
+                Some("\u{1b}[0m")
+            );
         }
     }
 

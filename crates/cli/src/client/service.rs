@@ -75,6 +75,9 @@ pub(crate) struct List {
     region: Option<String>,
     #[arg(long)]
     device: Option<String>,
+    /// External id of the order that made it
+    #[arg(long)]
+    external_id: Option<String>,
     #[arg(long, default_value_t = 50)]
     limit: u16,
     #[arg(long)]
@@ -156,6 +159,7 @@ async fn run_list(api: &Api, format: Format, filter: &List) -> Result<(), Failur
         ("definition", filter.definition.as_deref()),
         ("region", filter.region.as_deref()),
         ("device", filter.device.as_deref()),
+        ("external_id", filter.external_id.as_deref()),
         ("limit", Some(&*limit)),
         ("cursor", filter.cursor.as_deref()),
     ]);
@@ -249,8 +253,7 @@ async fn run_audit(api: &Api, format: Format, paint: Paint, options: &Audit) -> 
     if !options.watch {
         return order::short(format, &order);
     }
-    let id = order["id"].as_str().unwrap_or_default();
-    let order = settled(api, id).await?;
+    let order = settled(api, &order).await?;
     if order["state"] != "completed" {
         order::show(format, paint, &order)?;
         return Err(Failure::Failed("the audit was not carried out".to_owned()));

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use turnup_core::{
-    ask::{Answer as Told, Module, Question, SchemaText},
+    ask::{Answer as Told, Module, Question, SchemaPiece, SchemaText},
     event,
     failure::{Failure, FailureClass},
+    piece::Assembly,
     problem::{Fault, Problem},
 };
 use turnup_plan::{ModuleText, Yang, YangMistake, modules_needed};
@@ -29,6 +30,8 @@ use crate::{
 const MAX_ROUNDS: usize = 8;
 /// Most modules asked for in one question.
 const MAX_ASKED: usize = 200;
+/// How often a text that comes in pieces is begun anew, as it was another in between.
+const MAX_BEGINNINGS: usize = 3;
 
 /// A module's name and revision.
 type Named = (String, Option<String>);
@@ -129,15 +132,15 @@ async fn fetched(call: &Call, device: &Device, modules: &[Module]) -> Result<Fet
         }
         let before = fetched.texts.len();
         while !wanted.is_empty() {
-            let within = ms(call.app.settings.device_timeout_ms).min(until - Instant::now());
-            if within.is_zero() {
-                let detail =
-                    "the modules did not come in time; try again, or raise intake.schemas_timeout_ms";
-                return Err(refusal::no_answer(detail).into());
-            }
             let some: Vec<Named> = wanted.iter().take(MAX_ASKED).cloned().collect();
-            let told = asked(call, device, Question::Schemas(some), within).await?;
+            let mut told = asked(call, device, Question::Schemas(some), left_of(call, until)?).await?;
             let left = wanted.len();
+            if let Some(first) = told.piece.take().filter(|first| is_wanted(&wanted, first)) {
+                match in_pieces(call, device, first, until).await? {
+                    Ok(text) => told.schemas.push(text),
+                    Err(failure) => told.failures.push(failure),
+                }
+            }
             for failure in &told.failures {
                 // What is blamed on a module can't be had; the others can.
                 wanted.retain(|(name, _)| failure.path.as_ref() != Some(name));
@@ -168,6 +171,69 @@ async fn fetched(call: &Call, device: &Device, modules: &[Module]) -> Result<Fet
         wanted = new.flat_map(|text| modules_needed(&text.text)).map(|name| (name, None)).collect();
     }
     Ok(fetched)
+}
+
+/// How long a question may take, of what is left for all of them.
+fn left_of(call: &Call, until: Instant) -> Result<Duration, Refusal> {
+    let within = ms(call.app.settings.device_timeout_ms).min(until - Instant::now());
+    if within.is_zero() {
+        let detail = "the modules did not come in time; try again, or raise intake.schemas_timeout_ms";
+        return Err(refusal::no_answer(detail).into());
+    }
+    Ok(within)
+}
+
+fn is_wanted(wanted: &[Named], piece: &SchemaPiece) -> bool {
+    wanted.iter().any(|(name, revision)| (name, revision) == (&piece.name, &piece.revision))
+}
+
+/// The text whose first piece has come, or why it can't be had. Any worker may answer for each piece; a text that is
+/// another meanwhile is begun anew.
+async fn in_pieces(
+    call: &Call,
+    device: &Device,
+    first: SchemaPiece,
+    until: Instant,
+) -> Result<Result<SchemaText, Failure>, Refusal> {
+    let SchemaPiece { name, revision, piece: first } = first;
+    let failed = |why: String| {
+        let failure = Failure::new(FailureClass::BrokenPeer, "get-schema", format!("module {name}: {why}"));
+        Failure { path: Some(name.clone()), ..failure }.at(device.name.clone())
+    };
+    let mut assembly = Assembly::new(first);
+    let mut beginnings = 1;
+    loop {
+        let (from, mut known) = match assembly {
+            Ok(known) => match known.next() {
+                Some(from) => (from, Some(known)),
+                None => {
+                    let text = known.finish().map_err(|error| failed(error.to_string()));
+                    return Ok(text.map(|text| SchemaText {
+                        name: name.clone(),
+                        revision: revision.clone(),
+                        text,
+                    }));
+                }
+            },
+            Err(error) if beginnings == MAX_BEGINNINGS => return Ok(Err(failed(error.to_string()))),
+            Err(_) => {
+                beginnings += 1;
+                (0, None)
+            }
+        };
+        let question = Question::SchemaPiece { name: name.clone(), revision: revision.clone(), from };
+        let told = asked(call, device, question, left_of(call, until)?).await?;
+        let Some(next) = told.piece.filter(|next| next.name == name && next.revision == revision) else {
+            let why = told.failures.into_iter().next();
+            return Ok(Err(
+                why.unwrap_or_else(|| failed("the next piece of its text did not come".to_owned()))
+            ));
+        };
+        assembly = match known.take() {
+            Some(mut known) => known.add(next.piece).map(|()| known),
+            None => Assembly::new(next.piece),
+        };
+    }
 }
 
 /// What is left out of the set that the texts make with what is known of the platform. Or why none of it can be

@@ -17,11 +17,12 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 use turnup_core::{event, problem::Problem};
-use turnup_store::{EventFilter, Logged};
+use turnup_store::{EventFilter, IdOf, Logged};
 
 use super::{
-    answer::{Answer, ok},
+    answer::{Answer, Refusal, ok},
     call::Call,
+    resolve,
 };
 use crate::{app::App, auth::Caller};
 
@@ -39,7 +40,7 @@ pub(super) async fn events(mut call: Call) -> Answer {
     let filter = EventFilter {
         after: 0,
         kind: kind.map_err(|why| Problem::unreadable(format!("query parameter type: {why}")))?,
-        subject: call.query.text("subject")?,
+        subject: subject(&call).await?,
         since: call.query.time("since")?,
         newest: call.query.parsed::<bool>("newest")?.unwrap_or(false),
         limit: call.query.limit()?,
@@ -67,6 +68,29 @@ pub(super) async fn events(mut call: Call) -> Answer {
     let next = found.last().map_or(filter.after, |last| last.cursor);
     let items: Vec<Value> = found.iter().map(|logged| logged.event.cloud_event(logged.cursor)).collect();
     ok(&json!({"items": items, "next_cursor": next.to_string(), "last_cursor": last.to_string()}))
+}
+
+/// The subject whose events are wanted. What stands for the id of an order, a service or a deployment is taken as in a
+/// path; everything else is compared as it is.
+async fn subject(call: &Call) -> Result<Option<String>, Refusal> {
+    let Some(given) = call.query.text("subject")? else { return Ok(None) };
+    let of = match given.split_once('/') {
+        Some(("orders", id)) => (IdOf::Order, id),
+        Some(("services", id)) => (IdOf::Service, id),
+        Some(("deployments", id)) => (IdOf::Deployment, id),
+        Some(_) => return Ok(Some(given)),
+        None => {
+            let detail = "query parameter subject: give what an event is about, such as orders/ID, services/ID or \
+                          devices/NAME";
+            return Err(Problem::unreadable(detail).into());
+        }
+    };
+    let (plural, _) = given.split_once('/').unwrap_or_default();
+    let id = resolve::named(call, of.0, of.1).await.map_err(|Refusal(problem)| match problem.status {
+        404 | 409 => Problem::unreadable(format!("query parameter subject: {}", problem.detail)).into(),
+        _ => Refusal(problem),
+    })?;
+    Ok(Some(format!("{plural}/{id}")))
 }
 
 /// A cursor is one that was given out. One beyond the end of the log is older than the database, for instance after

@@ -163,11 +163,19 @@ fn query_parameter(path: &str, name: &str) -> Value {
                 "The event's type, or how it begins, such as order. or service.audited",
             )
         }
-        "subject" => (text(), "The event's subject, such as orders/<id>"),
+        "undoes" => {
+            (text(), "Taking this order back: its id, a unique beginning of it, or external:<external id>")
+        }
+        "subject" => (
+            text(),
+            "The event's subject, such as orders/<id>; the id of an order, a service or a deployment may be given as in a path",
+        ),
         "since" => (time(), "Only events of this time or later"),
         "newest" => (truth(), "The last 'limit' events instead of the first; the oldest of them first"),
         "created_after" | "created_before" => (time(), "RFC 3339 time"),
-        "service_id" => (json!({"type": "string", "format": "uuid"}), "Of this service"),
+        "service_id" => {
+            (text(), "Of this service: its id, a unique beginning of it, or external:<external id>")
+        }
         _ => (text(), "Only with exactly this"),
     };
     json!({"name": name, "in": "query", "schema": schema, "description": description})

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use turnup_core::{
     event,
+    id::{OrderId, ServiceId},
     lifecycle::{OrderEvent, OrderState},
     name::DeviceName,
     order::{OrderKind, Schedule, check_time},
@@ -20,7 +21,7 @@ use super::{
     answer::{self, Answer, Refusal, ok},
     call::{Call, object},
     filter::check_names,
-    plan, resolve,
+    plan, resolve, undo,
 };
 use crate::{
     accept::{Outcome, order::Origin},
@@ -71,8 +72,8 @@ pub(super) async fn list(call: Call) -> Answer {
         region: query.text("region")?,
         device: query.parsed::<DeviceName>("device")?.map(String::from),
         definition: query.text("definition")?,
-        service_id: query.parsed("service_id")?,
-        undoes: query.parsed("undoes")?,
+        service_id: resolve::in_query(&call, IdOf::Service, "service_id").await?.map(ServiceId),
+        undoes: resolve::in_query(&call, IdOf::Order, "undoes").await?.map(OrderId),
         external_id: query.text("external_id")?,
         created_after: query.time("created_after")?,
         created_before: query.time("created_before")?,
@@ -97,7 +98,12 @@ pub(super) async fn find(call: &Call) -> Result<OrderView, Refusal> {
 }
 
 pub(super) async fn show(call: Call) -> Answer {
-    ok(&find(&call).await?)
+    let order = find(&call).await?;
+    let Some(outlook) = undo::outlook(&call, &order).await? else { return ok(&order) };
+    let mut body = serde_json::to_value(&order)
+        .map_err(|_| Problem::internal("the order could not be written as JSON"))?;
+    body["undo"] = outlook;
+    ok(&body)
 }
 
 pub(super) async fn schedule(call: Call) -> Answer {

@@ -30,7 +30,7 @@ use super::{
     orders::find,
 };
 use crate::{
-    accept::{decide::Wanted, order::Origin},
+    accept::{Rehearsal, decide::Wanted, order::Origin},
     ask::{self, Unanswered},
     inventory::Snapshot,
     planning::{self, Planned, Task},
@@ -59,8 +59,21 @@ struct Plan {
     resources: Vec<Resource>,
     collisions: Vec<Collision>,
     yang: Vec<Checked>,
+    /// The order that the same request made before: submitted again, it makes no other, and nothing is planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeats: Option<Repeated>,
+    /// The Invalid order that this one would correct.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corrects: Option<OrderId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on_device: Option<Vec<Tried>>,
+}
+
+/// An order that was made by the same request before.
+#[derive(Debug, Serialize)]
+struct Repeated {
+    order: OrderId,
+    state: OrderState,
 }
 
 /// What it changes on one device.
@@ -140,18 +153,44 @@ pub(super) fn on_device(call: &Call) -> Result<bool, Problem> {
 
 /// The plan of an order that was not accepted: `?dry_run=true`.
 pub(super) async fn of_request(call: &Call, value: &Value, origin: &Origin, on_device: bool) -> Answer {
-    let (request, mut wanted) = call.app.acceptor.check(value, origin).await?;
+    let (request, mut wanted, corrects) = match call.app.acceptor.rehearse(value, origin).await? {
+        Rehearsal::New { request, wanted, corrects } => (request, *wanted, corrects),
+        Rehearsal::Known(order) => return of_repetition(&order),
+    };
     let kind = request.kind;
+    let corrects = origin.derived_from.or(corrects);
+    let origin = &Origin { derived_from: corrects, ..origin.clone() };
     let resources = preview::fill(&call.app.store, request, &mut wanted, origin).await?;
     let task = Task { kind, order: OrderId(Uuid::now_v7()), service: wanted.service, wanted: &wanted };
     let (mut plan, edits) = plan(call, task, resources).await?;
     let kept =
         serde_json::to_value(&plan).map_err(|_| Problem::internal("a plan can't be written as JSON"))?;
     call.app.store.keep_plan(&plan.hash, &kept, Timestamp::now()).await?;
+    plan.corrects = corrects;
     if on_device {
         plan.on_device = Some(try_all(call, edits).await?);
     }
     ok(&plan)
+}
+
+/// The answer to a dry run of a request that made an order before: submitted again, it changes nothing.
+pub(super) fn of_repetition(order: &OrderView) -> Answer {
+    ok(&Plan {
+        kind: order.kind,
+        definition: order.definition.clone(),
+        definition_version: order.definition_version,
+        service_id: Some(order.service_id),
+        region: order.region.clone(),
+        hash: String::new(),
+        empty: true,
+        devices: Vec::new(),
+        resources: Vec::new(),
+        collisions: Vec::new(),
+        yang: Vec::new(),
+        repeats: Some(Repeated { order: order.id, state: order.state }),
+        corrects: None,
+        on_device: None,
+    })
 }
 
 /// The plan of a stored order.
@@ -303,6 +342,8 @@ async fn plan(
         resources,
         collisions,
         yang,
+        repeats: None,
+        corrects: None,
         on_device: None,
     };
     Ok((plan, edits))

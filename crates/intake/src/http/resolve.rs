@@ -1,4 +1,5 @@
-//! What a path's `{id}` names: an id, a unique beginning of one, or `external:` and an external id.
+//! What a path's `{id}`, or a query parameter in its place, names: an id, a unique beginning of one, or `external:` and
+//! an external id.
 
 use turnup_core::{
     id::{DeploymentId, OrderId, ServiceId},
@@ -43,8 +44,41 @@ const fn word(of: IdOf) -> &'static str {
     }
 }
 
+/// The id that a query parameter names in the same way; none: it is not there. An id is taken as it is.
+pub(super) async fn in_query(call: &Call, of: IdOf, name: &str) -> Result<Option<Uuid>, Refusal> {
+    let Some(given) = call.query.text(name)? else { return Ok(None) };
+    let found = match named(call, of, &given).await {
+        Err(Refusal(problem)) if of == IdOf::Service && matches!(problem.status, 404) => {
+            removed(call, &given).await?.ok_or(Refusal(problem))
+        }
+        found => found,
+    };
+    found.map(Some).map_err(|Refusal(problem)| match problem.status {
+        404 | 409 => {
+            let detail = format!("query parameter {name}: {}", problem.detail);
+            Problem { errors: problem.errors, ..Problem::unreadable(detail) }.into()
+        }
+        _ => Refusal(problem),
+    })
+}
+
+/// The service that an order with this external id made, and that does not exist any more: its orders can still be
+/// listed.
+async fn removed(call: &Call, given: &str) -> Result<Option<Uuid>, Refusal> {
+    let Some(external_id) = given.strip_prefix(EXTERNAL) else { return Ok(None) };
+    let orders = call.app.store.ids_with_external_id(IdOf::Order, external_id, 2).await?;
+    let [order] = orders.as_slice() else { return Ok(None) };
+    let order = call.app.store.order(OrderId(*order)).await?;
+    let made = order.filter(|order| order.kind == OrderKind::Provision);
+    Ok(made.map(|order| order.service_id.0))
+}
+
 async fn resolve(call: &Call, of: IdOf) -> Result<Uuid, Refusal> {
-    let given = call.parameter.as_str();
+    named(call, of, &call.parameter).await
+}
+
+/// The id that `given` names. Nothing may have it.
+pub(super) async fn named(call: &Call, of: IdOf, given: &str) -> Result<Uuid, Refusal> {
     if let Ok(id) = Uuid::parse_str(given) {
         return Ok(id);
     }

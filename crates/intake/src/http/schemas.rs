@@ -110,6 +110,11 @@ fn of_orders() -> Value {
         "type": "string", "format": "uuid",
         "description": "Of an order that takes another back: the last order that had changed the service when this one was accepted",
     });
+    order["properties"]["undo"] = json!({
+        "type": "object",
+        "description": "Of a Completed order, where it is shown alone: whether it can be taken back now (possible), by an \
+                        order of which kind and with the content of which order (as_of), or which later orders rest on it",
+    });
     order["properties"]["audit"] = list(json!({"enum": AuditPart::ALL}));
     order["properties"]["resources"] = list(object(json!({"pool": text, "scope": text, "value": text})));
     let mut deployment = object(json!({
@@ -484,7 +489,12 @@ fn plan() -> Value {
             "unchecked": list(text.clone()),
         }))),
     }));
-    // Only where it was asked for.
+    // Only where they apply, and where devices were asked.
+    plan["properties"]["repeats"] = object(json!({"order": id, "state": {"enum": OrderState::ALL}}));
+    plan["properties"]["repeats"]["description"] =
+        json!("The order that the same request made before: submitted again, it makes no other");
+    plan["properties"]["corrects"] = id.clone();
+    plan["properties"]["corrects"]["description"] = json!("The Invalid order that the new one would correct");
     plan["properties"]["on_device"] = list(object(json!({
         "device": text, "ok": truth, "worker": maybe, "failures": list(json!({"type": "object"})),
     })));

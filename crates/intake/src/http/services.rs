@@ -24,6 +24,7 @@ pub(super) async fn list(call: Call) -> Answer {
         definition: query.text("definition")?,
         region: query.text("region")?,
         device: query.parsed::<DeviceName>("device")?.map(String::from),
+        external_id: query.text("external_id")?,
         limit: query.limit()?,
         before: query.parsed("cursor")?,
     };

@@ -263,6 +263,7 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
                 "definition",
                 "region",
                 "device",
+                "external_id",
                 "limit",
                 "cursor",
             ],

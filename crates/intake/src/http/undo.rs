@@ -39,11 +39,9 @@ pub(super) async fn undo(call: Call) -> Answer {
     let extent = if to_before { Extent::ToBefore } else { Extent::Order };
     let digest = undo::digest(id, extent, &body);
     let mut origin = Origin::of(call.requester()?, call.key()?);
-    if !dry_run {
-        let external_id = body.get("external_id").and_then(Value::as_str);
-        if let Some(before) = call.app.acceptor.repeated(&origin, external_id, digest).await? {
-            return accepted(before);
-        }
+    let external_id = body.get("external_id").and_then(Value::as_str);
+    if let Some(before) = call.app.acceptor.repeated(&origin, external_id, digest).await? {
+        return if dry_run { plan::of_repetition(&before.into_order()) } else { accepted(before) };
     }
     let order = find(&call).await?;
     let (undo, value) = request(&call, &order, extent, body).await?;
@@ -56,6 +54,29 @@ pub(super) async fn undo(call: Call) -> Answer {
             .map_err(|Refusal(problem)| Refusal(explained(problem)));
     }
     accepted(call.app.acceptor.accept(&value, origin).await.map_err(explained)?)
+}
+
+/// What taking a Completed order back would be now: which order does it, or why it is refused and what rests on it. None
+/// for other orders.
+pub(super) async fn outlook(call: &Call, order: &OrderView) -> Result<Option<Value>, Refusal> {
+    if order.state != OrderState::Completed {
+        return Ok(None);
+    }
+    let changes = call.app.store.completed_changes(order.service_id).await?;
+    Ok(Some(match undo::undo(order.id, order.kind, &changes, Extent::Order) {
+        Ok(undo) => json!({
+            "possible": true, "kind": undo.remedy.kind(), "as_of": undo.remedy.as_of(), "rests_on": undo.rests_on,
+            "later": [],
+        }),
+        Err(error) => {
+            let later = match &error {
+                UndoError::ChangedSince(later) => later.as_slice(),
+                _ => &[],
+            };
+            let later: Vec<OrderId> = later.iter().map(|change| change.order).take(MAX_NAMED).collect();
+            json!({"possible": false, "detail": error.to_string(), "later": later})
+        }
+    }))
 }
 
 /// The order that takes this one back, as a request.

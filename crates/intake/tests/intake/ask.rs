@@ -10,10 +10,11 @@ use lapin::{
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use turnup_core::{
-    ask::{Answer, Ask, DeviceCheck, Module, Question, SchemaText},
+    ask::{Answer, Ask, DeviceCheck, Module, Question, SchemaPiece, SchemaText},
     exam::{Answer as Found, ExamReport, Finding, Probe},
     failure::{Failure, FailureClass},
     message::Body as _,
+    piece::Piece,
     policy::Role,
 };
 use turnup_intake::Settings;
@@ -50,7 +51,14 @@ async fn worker(scope: &Scope, answer: impl Fn(Ask) -> Answer + Send + 'static) 
 }
 
 fn answer() -> Answer {
-    Answer { worker: "w1".to_owned(), failures: Vec::new(), check: None, schemas: Vec::new(), exam: None }
+    Answer {
+        worker: "w1".to_owned(),
+        failures: Vec::new(),
+        check: None,
+        schemas: Vec::new(),
+        piece: None,
+        exam: None,
+    }
 }
 
 fn module(name: &str) -> Module {
@@ -87,6 +95,7 @@ fn a_device_is_checked_and_its_modules_are_fetched() {
                         clock_skew_ms: None,
                         modules: vec![module("a"), module("b")],
                         connect_ms: 3,
+                        remarks: Vec::new(),
                     }),
                     ..answer()
                 },
@@ -96,7 +105,9 @@ fn a_device_is_checked_and_its_modules_are_fetched() {
                     let text = if name == "a" { "import c { prefix c; }" } else { "" };
                     Answer { schemas: vec![schema(name, text)], ..answer() }
                 }
-                Question::TryEdit | Question::Exam(_) => panic!("not asked for"),
+                Question::TryEdit | Question::Exam(_) | Question::SchemaPiece { .. } => {
+                    panic!("not asked for")
+                }
             }
         })
         .await;
@@ -124,6 +135,63 @@ fn a_device_is_checked_and_its_modules_are_fetched() {
         intake.show("/v1/devices/nothing/check").await.is_problem(404, "not_found");
         // Region us has no queue here.
         send(intake.post("/v1/devices/sim-us-1/check", &json!({}))).await.is_problem(504, "no_answer");
+    });
+}
+
+#[test]
+fn large_module_is_put_together_from_the_pieces_of_any_worker() {
+    run(async |scope, intake| {
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        let worker = worker(scope, move |ask| {
+            let large = |comment: &str| {
+                let text = schema("big", "").text;
+                format!("{text}{}", format!("// {comment}\n").repeat(1_200_000 / (comment.len() + 4)))
+            };
+            let piece = |text: &str, from: usize| {
+                let mut room = 500_000;
+                let piece = Piece::cut(text, from, |c| {
+                    room -= c.len_utf8().min(room);
+                    room > 0
+                });
+                let piece = piece.unwrap();
+                SchemaPiece { name: "big".to_owned(), revision: Some("2026-01-01".to_owned()), piece }
+            };
+            match ask.question {
+                Question::Check => {
+                    let check = DeviceCheck {
+                        host_key: None,
+                        trusted: Some(true),
+                        capabilities: Vec::new(),
+                        method: None,
+                        clock: None,
+                        clock_skew_ms: None,
+                        modules: vec![module("big")],
+                        connect_ms: 1,
+                        remarks: Vec::new(),
+                    };
+                    Answer { check: Some(check), ..answer() }
+                }
+                Question::Schemas(_) => Answer { piece: Some(piece(&large("before"), 0)), ..answer() },
+                // The device was updated meanwhile: what has come of the text before is of no use.
+                Question::SchemaPiece { from, .. } => {
+                    count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    Answer { piece: Some(piece(&large("after, é"), from)), ..answer() }
+                }
+                Question::TryEdit | Question::Exam(_) => panic!("not asked for"),
+            }
+        })
+        .await;
+        let fetched =
+            send(intake.post("/v1/devices/sim-eu-1/check", &json!({"fetch_yang": true}))).await.body;
+        assert_eq!(fetched["schemas"], json!(["big@2026-01-01"]), "{fetched}");
+        let kept = scope.store.modules("sim").await.unwrap();
+        assert!(
+            kept[0].text.len() > 1_100_000 && kept[0].text.ends_with("// after, é\n"),
+            "{}",
+            kept[0].text.len()
+        );
+        assert!(!kept[0].text.contains("before"), "the pieces are of one text");
+        worker.abort();
     });
 }
 
@@ -161,6 +229,7 @@ fn modules_that_cannot_be_had_or_used_are_named() {
                     clock_skew_ms: None,
                     modules: names.map(module).to_vec(),
                     connect_ms: 1,
+                    remarks: Vec::new(),
                 };
                 Answer { check: Some(check), ..answer() }
             }

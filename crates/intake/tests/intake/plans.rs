@@ -155,3 +155,34 @@ fn what_would_be_invalid_is_told_as_the_scheduler_would() {
         dry_run(intake, &shared(20)).await;
     });
 }
+
+#[test]
+fn dry_run_of_a_repetition_names_the_order_that_submitting_finds() {
+    run(async |scope, intake| {
+        let body = with(eline(), json!({"external_id": "CRM-1"}));
+        let first = intake.order(&body).await;
+        let id = first["id"].as_str().unwrap();
+        // Its values of pools are its own by now, and would be refused to another.
+        let plan = dry_run(intake, &body).await;
+        assert_eq!(plan["repeats"], json!({"order": id, "state": "requested"}), "{plan}");
+        assert_eq!((&plan["devices"], &plan["empty"]), (&json!([]), &json!(true)));
+        let keyed =
+            |key: &str| intake.post("/v1/orders?dry_run=true", &eline()).header("Idempotency-Key", key);
+        assert!(send(keyed("k1")).await.body.get("repeats").is_none(), "another order");
+        let keyed_order = send(intake.post("/v1/orders", &eline()).header("Idempotency-Key", "k1")).await;
+        assert_eq!(send(keyed("k1")).await.body["repeats"]["order"], keyed_order.body["id"]);
+
+        let other = with(body.clone(), json!({"description": "other"}));
+        send(intake.post("/v1/orders?dry_run=true", &other)).await.is_problem(409, "key_reused");
+
+        // An Invalid order is corrected: what submitting makes, and whether it may.
+        scope.execute(&format!("UPDATE orders SET state = 'invalid' WHERE id = '{id}'")).await;
+        assert_eq!(dry_run(intake, &body).await["repeats"]["state"], "invalid");
+        scope.execute(&format!("DELETE FROM resources WHERE '{id}' = ANY (orders)")).await;
+        let plan = dry_run(intake, &other).await;
+        assert_eq!((&plan["corrects"], plan.get("repeats")), (&json!(id), None), "{plan}");
+        assert_eq!(scope.count("orders").await, 2, "nothing was stored");
+        let corrected = intake.order(&other).await;
+        assert_eq!(corrected["derived_from"], id);
+    });
+}

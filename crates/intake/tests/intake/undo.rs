@@ -80,6 +80,29 @@ fn undo_of_a_provision_is_a_decommission() {
 }
 
 #[test]
+fn completed_order_shows_what_rests_on_it() {
+    run(async |scope, intake| {
+        let (order, service) = provisioned(scope, intake).await;
+        let shown = async |order: &Value| {
+            intake.show(&format!("/v1/orders/{}", id(order))).await.body["undo"].clone()
+        };
+        let before = shown(&order).await;
+        assert_eq!(
+            (&before["possible"], &before["kind"]),
+            (&json!(true), &json!("decommission")),
+            "{before}"
+        );
+        let modify = modified(scope, intake, &service, 9000).await;
+        let after = shown(&order).await;
+        assert_eq!((&after["possible"], &after["later"]), (&json!(false), &json!([modify["id"]])), "{after}");
+        let last = shown(&modify).await;
+        assert_eq!((&last["kind"], &last["as_of"]), (&json!("modify"), &order["id"]), "{last}");
+        let open = intake.order(&json!({"kind": "redeploy", "service_id": service})).await;
+        assert_eq!(shown(&open).await, Value::Null, "it is not Completed");
+    });
+}
+
+#[test]
 fn undo_of_a_modify_restores_attributes_endpoints_and_version() {
     run(async |scope, intake| {
         let (order, service) = provisioned(scope, intake).await;

@@ -8,6 +8,7 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{AlgorithmKind, Preferred, cipher, kex, mac};
 use thiserror::Error;
 
+use super::offers::Offers;
 use super::{PinnedHostKey, Target};
 use crate::clean;
 
@@ -185,7 +186,7 @@ pub struct NoCommonAlgorithm {
     pub theirs: String,
     /// What this side offers.
     pub ours: String,
-    /// What the device offers that could be allowed.
+    /// All that has to be allowed for this device, what is allowed already included; empty: allowing more does not help.
     pub weak: Vec<WeakAlgorithm>,
     /// What to do.
     advice: String,
@@ -197,13 +198,7 @@ impl NoCommonAlgorithm {
             .into_iter()
             .filter(|weak| theirs.iter().any(|name| name == weak.name()))
             .collect();
-        let advice = match weak.is_empty() {
-            true => "update the SSH server of the device or enable one of these algorithms there".to_owned(),
-            false => format!(
-                "enable one of these on the device, or allow a weak algorithm for it explicitly (SSH algorithms of its platform: {})",
-                names(&weak)
-            ),
-        };
+        let advice = advice(&weak);
         let kind = match kind {
             AlgorithmKind::Kex => "key exchange algorithm",
             AlgorithmKind::Key => "host key algorithm",
@@ -212,6 +207,66 @@ impl NoCommonAlgorithm {
             AlgorithmKind::Mac => "message authentication algorithm",
         };
         Self { target: target.clone(), kind, theirs: list(theirs), ours: list(ours), weak, advice }
+    }
+
+    /// With all that the device would need, where its offers could be read: a negotiation ends at the first kind that
+    /// has nothing in common, and the others may be missing too.
+    pub(super) fn with_offers(mut self, allowed: &SshAlgorithms, offers: Option<&Offers>) -> Self {
+        let Some(offers) = offers else { return self };
+        let ours = preferred(allowed, None);
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<Vec<String>>();
+        let macs = match offers.ciphers.iter().any(|name| is_aead(name) && has(&ours.cipher, name)) {
+            // Such a cipher needs none.
+            true => Vec::new(),
+            false => offers.macs.clone(),
+        };
+        let kinds = [
+            (owned(ours.kex.iter().map(AsRef::as_ref).collect()), offers.exchanges.clone()),
+            (ours.key.iter().map(ToString::to_string).collect(), offers.keys.clone()),
+            (owned(ours.cipher.iter().map(AsRef::as_ref).collect()), offers.ciphers.clone()),
+            (owned(ours.mac.iter().map(AsRef::as_ref).collect()), macs),
+        ];
+        let missing = kinds
+            .iter()
+            .filter(|(ours, theirs)| !theirs.is_empty() && !theirs.iter().any(|name| ours.contains(name)));
+        let mut weak = allowed.extra.clone();
+        for (_, theirs) in missing {
+            let usable =
+                WeakAlgorithm::ALL.into_iter().filter(|weak| theirs.iter().any(|name| name == weak.name()));
+            let usable: Vec<WeakAlgorithm> = usable.collect();
+            if usable.is_empty() {
+                // Of one kind nothing can be allowed, so allowing the others helps nothing.
+                weak.clear();
+                break;
+            }
+            weak.extend(usable);
+        }
+        if !weak.is_empty() || !self.weak.is_empty() {
+            self.advice = advice(&weak);
+            self.weak = weak;
+        }
+        self
+    }
+}
+
+/// Whether a cipher authenticates what it encrypts.
+fn is_aead(name: &str) -> bool {
+    name.contains("gcm") || name.contains("poly1305")
+}
+
+fn has<T: AsRef<str>>(names: &[T], wanted: &str) -> bool {
+    names.iter().any(|name| name.as_ref() == wanted)
+}
+
+/// What to do where these would have to be allowed.
+fn advice(weak: &[WeakAlgorithm]) -> String {
+    match weak.is_empty() {
+        true => "update the SSH server of the device or enable one of these algorithms there".to_owned(),
+        false => format!(
+            "enable one of these on the device, or allow its weak algorithms explicitly (SSH algorithms of its \
+             platform: {})",
+            names(weak)
+        ),
     }
 }
 
@@ -262,6 +317,36 @@ mod tests {
         }
         let error = "diffie-hellman-group1-sha1".parse::<WeakAlgorithm>().unwrap_err().to_string();
         assert!(error.contains("group1-sha1") && error.contains("ssh-rsa, hmac-sha1"), "{error}");
+    }
+
+    #[test]
+    fn all_that_a_device_needs_is_named_at_once() {
+        let target = Target::new("192.0.2.1", 830);
+        let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let old = ["diffie-hellman-group14-sha1", "diffie-hellman-group-exchange-sha1"];
+        let mut offers = Offers {
+            exchanges: texts(&old),
+            keys: texts(&["ssh-rsa", "rsa-sha2-256"]),
+            ciphers: texts(&["aes128-cbc", "3des-cbc"]),
+            macs: texts(&["hmac-sha1", "hmac-md5"]),
+        };
+        let failed = |allowed: &[WeakAlgorithm], offers: &Offers| {
+            let allowed = SshAlgorithms { extra: allowed.to_vec() };
+            let error = NoCommonAlgorithm::new(&target, &AlgorithmKind::Kex, &[], &texts(&old));
+            error.with_offers(&allowed, Some(offers)).weak
+        };
+        use WeakAlgorithm::*;
+        let exchanges = [DiffieHellmanGroup14Sha1, DiffieHellmanGroupExchangeSha1];
+        assert_eq!(failed(&[], &offers), [&exchanges[..], &[Aes128Cbc, HmacSha1]].concat());
+        offers.ciphers.push("aes256-gcm@openssh.com".to_owned());
+        assert_eq!(failed(&[], &offers), exchanges, "a cipher that authenticates needs no code");
+        assert_eq!(
+            failed(&[SshRsa], &offers),
+            [&[SshRsa][..], &exchanges].concat(),
+            "with what is allowed already"
+        );
+        offers.keys = texts(&["ssh-dss"]);
+        assert_eq!(failed(&[], &offers), [], "nothing to allow would do");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::algorithms::{NoCommonAlgorithm, SshAlgorithms, preferred};
 use super::authenticate::authenticate;
 use super::handler::Handler;
 use super::host_key::{PinnedHostKey, PresentedHostKey};
+use super::offers;
 use super::{ConnectError, Credentials, Options, Phase, Session, Target};
 use crate::clean;
 use crate::session::{ClientSession, Event, ProtocolError};
@@ -130,12 +131,7 @@ async fn exchange_keys(
     }
 }
 
-pub(super) fn timed_out(
-    target: &Target,
-    phase: Phase,
-    limit: Duration,
-    said: Option<String>,
-) -> ConnectError {
+fn timed_out(target: &Target, phase: Phase, limit: Duration, said: Option<String>) -> ConnectError {
     let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     ConnectError::Timeout { target: target.clone(), phase, timeout_ms, said }
 }
@@ -223,7 +219,9 @@ async fn dial(
         }
         (Ok(_), None, _) => Err(unreachable(Phase::KeyExchange, "no host key presented".to_owned())),
         (Err(russh::Error::NoCommonAlgo { kind, ours, theirs }), _, _) => {
-            let error = NoCommonAlgorithm::new(target, &kind, &ours, &theirs);
+            let offered = offers::read(target).await;
+            let error = NoCommonAlgorithm::new(target, &kind, &ours, &theirs)
+                .with_offers(&options.algorithms, offered.as_ref());
             Err(ConnectError::NoCommonAlgorithm(Box::new(error)))
         }
         (Err(error), _, _) => {

@@ -12,7 +12,7 @@ use std::{
 use turnup_core::nodes::NodeFacts;
 use turnup_netconf::{
     model::child_path,
-    spelling::{Kind, Kinds, respelled},
+    spelling::{Kind, Kinds, is_address, normal, respelled},
     xml::{Element, Node},
 };
 use yang5::{
@@ -157,10 +157,11 @@ impl<'e> Walk<'_, 'e> {
     }
 
     fn value(&mut self, node: &DataNodeRef<'_>, schema: &SchemaNode<'_>, element: &'e Element, path: &str) {
-        let Some(canonical) = node.value_canonical() else { return };
+        let Some(mut canonical) = node.value_canonical() else { return };
         let text = element.text();
-        let Some(base) = schema.leaf_type().and_then(|leaf_type| base_of(&leaf_type)) else { return };
-        let kinds = match base {
+        let Some(leaf_type) = schema.leaf_type() else { return };
+        let Some(base) = base_of(&leaf_type) else { return };
+        let mut kinds = match base {
             DataValueType::Int8
             | DataValueType::Int16
             | DataValueType::Int32
@@ -181,6 +182,13 @@ impl<'e> Walk<'_, 'e> {
             DataValueType::Union => self.asked(schema, element, &canonical, true),
             _ => Kind::Exact.into(),
         };
+        if kinds == Kinds::from(Kind::Exact)
+            && is_address_type(&leaf_type)
+            && let Some(normal) = self.normal_address(schema, element)
+        {
+            kinds = Kind::Address.into();
+            canonical = normal;
+        }
         if kinds == Kinds::from(Kind::Exact) {
             if !self.exact.contains(path) {
                 self.exact.insert(path.to_owned());
@@ -258,6 +266,16 @@ impl<'e> Walk<'_, 'e> {
         found.into()
     }
 
+    /// The address that a value is, in its normal form; none if it is no address, or the type has no such value.
+    fn normal_address(&self, schema: &SchemaNode<'_>, leaf: &Element) -> Option<String> {
+        let normal = normal(leaf, Kind::Address.into());
+        if !is_address(&normal) {
+            return None;
+        }
+        let is_of_type = *normal == *leaf.raw_text() || self.canonical_of(schema, leaf, &normal).is_some();
+        is_of_type.then(|| normal.into_owned())
+    }
+
     /// What libyang makes of the leaf with another text.
     fn canonical_of(&self, schema: &SchemaNode<'_>, leaf: &Element, text: &str) -> Option<String> {
         let changed = leaf.sibling(leaf.name()).with_text(text);
@@ -286,6 +304,22 @@ fn base_of(leaf_type: &SchemaLeafType<'_>) -> Option<DataValueType> {
         DataValueType::LeafRef => leaf_type.leafref_real_type().and_then(|real| base_of(&real)),
         base => Some(base),
     }
+}
+
+/// Whether values of a type are IP addresses or prefixes by the name of its typedef. libyang has canonical forms for
+/// those of `ietf-inet-types` only; servers also normalise those of OpenConfig's and of vendors' modules, which are
+/// strings with patterns.
+fn is_address_type(leaf_type: &SchemaLeafType<'_>) -> bool {
+    let name = match leaf_type.leafref_real_type() {
+        Some(real) => real.typedef_name(),
+        None => leaf_type.typedef_name(),
+    };
+    name.is_some_and(|name| {
+        let name = name.to_ascii_lowercase();
+        let names_ip =
+            ["ipv4", "ipv6", "ip-", "ipaddr", "ipprefix"].iter().any(|part| name.starts_with(part));
+        names_ip && (name.contains("addr") || name.contains("prefix"))
+    })
 }
 
 /// Whether a canonical value is the name of an identity with its module.

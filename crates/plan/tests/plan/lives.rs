@@ -196,7 +196,7 @@ impl World {
     fn plan(&self, of: usize, kind: OrderKind, new: Option<Footprint>) -> Plan {
         let known = self.services.get(&of).cloned().unwrap_or_default();
         let exists = known.footprint.is_some() || !known.strays.is_empty();
-        let present = Present { footprint: known.footprint, strays: known.strays, uncertain: false };
+        let present = Present { footprint: known.footprint, strays: known.strays, ..Present::default() };
         let present = exists.then(|| (Self::name(), present)).into_iter().collect();
         let draft =
             Draft::new(kind, order(), id(of), present, new.into_iter().map(|f| (Self::name(), f)).collect());

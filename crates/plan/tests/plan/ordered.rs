@@ -37,7 +37,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 fn edit(old: &Footprint, new: &Footprint, whole: bool) -> Option<DeviceEdit> {
-    let change = Change { old: Some(old.clone()), new: Some(new.clone()), whole, strays: Vec::new() };
+    let change = Change { old: Some(old.clone()), new: Some(new.clone()), whole, ..Change::default() };
     change.edit(order(), &|_| false).map(|edit| edit.edit)
 }
 

@@ -19,7 +19,7 @@ fn footprint(ports: &str, unit: &[&str], owns: &[&str]) -> Footprint {
 }
 
 fn edit(old: &Footprint, new: Option<&Footprint>, whole: bool) -> DeviceEdit {
-    let change = Change { old: Some(old.clone()), new: new.cloned(), whole, strays: Vec::new() };
+    let change = Change { old: Some(old.clone()), new: new.cloned(), whole, ..Change::default() };
     change.edit(order(), &|_| false).unwrap().edit
 }
 

@@ -269,9 +269,11 @@ impl Device<'_> {
         }
     }
 
-    /// Whether an earlier worker or deployment may have left edits in the candidate.
+    /// Whether an earlier worker, stage or deployment may have left edits in the candidate. Servers exist whose
+    /// candidate keeps what was cancelled.
     pub(super) fn may_hold_residue(&self) -> bool {
         self.job.recovery
+            || self.job.stage == Stage::Undo
             || self.job.past_unknown
             || !self.lost_sessions.is_empty()
             || !self.asked.pending_tokens.is_empty()

@@ -17,8 +17,6 @@ use super::{
 };
 use crate::{ask::modules, classify::Step as Phase};
 
-/// How long a device may take to say what SSH algorithms it offers.
-const ALGORITHMS: Duration = Duration::from_secs(5);
 /// Sessions whose first request is sent right after hello.
 const FIRST_REQUESTS: usize = 4;
 /// Pauses between hello and first request that are tried, in milliseconds.
@@ -47,11 +45,11 @@ fn count(number: usize) -> Answer {
 
 /// What SSH algorithms the device offers.
 pub(super) async fn algorithms(examiner: &mut Examiner<'_>) -> Result<(), Halt> {
-    let offer = learn_algorithms(&examiner.work.target, ALGORITHMS)
+    let offer = learn_algorithms(&examiner.work.target)
         .await
-        .map_err(|error| Halt::Unknown(error.to_string()))?;
+        .ok_or_else(|| Halt::unknown("the device does not tell its algorithms"))?;
     let weak = offer.weak_needed().into_iter().map(|weak| weak.name().to_owned()).collect();
-    examiner.found_with(Probe::SshKeyExchange, Answer::List(offer.key_exchange), offer.version);
+    examiner.found(Probe::SshKeyExchange, Answer::List(offer.key_exchange));
     examiner.found(Probe::SshHostKeys, Answer::List(offer.host_keys));
     examiner.found(Probe::SshWeak, Answer::List(weak));
     Ok(())

@@ -9,6 +9,7 @@ use turnup_core::{
     lifecycle::DeploymentEvent,
     message::DeviceWork,
     name::{CredentialRef, PlatformName},
+    piece::Assembly,
 };
 use turnup_device_sim::{
     Profile,
@@ -144,6 +145,32 @@ async fn yang_texts_come_in_order_and_what_is_missing_is_named() {
     let wanted = vec![("turnup-sim".to_owned(), None)];
     let answer = ask(&lab, device(&lab, 1), Question::Schemas(wanted)).await;
     assert_eq!(classes(&answer), [FailureClass::Unreachable]);
+}
+
+#[tokio::test]
+async fn yang_text_that_no_answer_carries_comes_in_pieces() {
+    let lab = Lab::start(1).await;
+    lab.behave(1, Behaviour { yang_comment_bytes: 1_200_000, ..Behaviour::default() }).await;
+    let name = || "turnup-sim".to_owned();
+    let first = ask(&lab, device(&lab, 1), Question::Schemas(vec![(name(), None)])).await;
+    assert_eq!((first.schemas.as_slice(), first.failures.as_slice()), (&[][..], &[][..]));
+    let first = first.piece.unwrap();
+    assert_eq!(first.name, "turnup-sim");
+    let mut assembly = Assembly::new(first.piece).unwrap();
+    let mut count = 1;
+    while let Some(from) = assembly.next() {
+        let question = Question::SchemaPiece { name: name(), revision: None, from };
+        let next = ask(&lab, device(&lab, 1), question).await.piece.unwrap();
+        assembly.add(next.piece).unwrap();
+        count += 1;
+    }
+    let text = assembly.finish().unwrap();
+    assert!(text.len() > 1_200_000 && text.starts_with("module turnup-sim"), "{} bytes", text.len());
+    assert!((2..=4).contains(&count), "{count} pieces");
+
+    let beyond = Question::SchemaPiece { name: name(), revision: None, from: 9_000_000 };
+    let answer = ask(&lab, device(&lab, 1), beyond).await;
+    assert!(answer.piece.is_none() && answer.failures[0].path.as_deref() == Some("turnup-sim"), "{answer:?}");
 }
 
 fn fault(operation: &str, act: Act) -> Behaviour {

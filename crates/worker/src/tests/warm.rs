@@ -306,16 +306,18 @@ async fn sessions_are_looked_after_while_nobody_uses_them() {
     lab.deploy(&lab.deployment(&[1], "one")).await;
     let hang = Behaviour { faults: vec![Fault::before("*", Act::Hang)], ..Behaviour::default() };
     lab.behave(1, hang).await;
+    let device = lab.device(1);
     let asked = async {
-        while lab.shared.pool.len() > 0 {
+        while device.requests_by_fault() == [0] {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
+    // The only request is the keep-alive's.
     tokio::select! {
         () = lab.shared.pool.tend() => {}
         asked = tokio::time::timeout(SECONDS, asked) => asked.unwrap(),
     }
-    // A keep-alive takes the session out of the pool before it sends its request, so that may not have hung yet.
+    assert_eq!(lab.shared.pool.len(), 0, "a session that is being asked is not handed out");
     lab.behave(1, Behaviour::default()).await;
     // Found out by the keep-alive and not by who uses it next.
     let report = lab.deploy(&lab.deployment(&[1], "two")).await;

@@ -40,6 +40,9 @@ pub(super) fn lines(answer: &Value, device: &Value, paint: Paint) -> Vec<String>
         out.push(field("connecting", format!("{took} ms")));
     }
     out.extend(clock(check, paint));
+    for remark in items(&check["remarks"]) {
+        out.push(field("remark", paint.notable(&text(Some(remark)))));
+    }
     out.extend(modules(check));
     let schemas = items(&answer["schemas"]);
     if !schemas.is_empty() {
@@ -134,6 +137,7 @@ mod tests {
                 "host_key": "SHA256:abc", "trusted": true, "method": "confirmed-commit:1.1", "connect_ms": 12,
                 "capabilities": ["urn:ietf:params:netconf:base:1.1", "urn:x?module=x&revision=2020-01-01"],
                 "clock": "2030-01-01T00:00:00Z", "clock_skew_ms": -6500,
+                "remarks": ["only the candidate is locked"],
                 "modules": [{"name": "x", "revision": "2020-01-01", "namespace": "urn:x"}, {"name": "y", "revision": null}],
             },
         })
@@ -153,6 +157,7 @@ mod tests {
                 "method       confirmed-commit:1.1",
                 "connecting   12 ms",
                 "clock        2030-01-01T00:00:00Z, 6.500 s behind the worker's",
+                "remark       only the candidate is locked",
                 "YANG         2 modules: x@2020-01-01, y",
                 "capabilities",
                 "  urn:ietf:params:netconf:base:1.1",

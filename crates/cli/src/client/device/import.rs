@@ -1,9 +1,6 @@
 //! `turnup device import`: devices from lists and from NetBox.
 
 mod apply;
-mod netbox;
-mod own;
-mod rows;
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +10,9 @@ use std::{
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use turnup_files::{Delimiter, Fault, Syntax};
+use turnup_import::{Defaults, Read, Row, netbox, own};
 
-use self::{
-    apply::{Step, compare},
-    rows::{Read, Row},
-};
+use self::apply::{Step, compare};
 use crate::{
     client::{
         http::{Api, query},
@@ -49,7 +44,7 @@ pub(crate) struct Import {
     /// What separates the cells of CSV, such as ';' or tab; else what the heading line has most
     #[arg(long)]
     delimiter: Option<Delimiter>,
-    /// Import what can be used though other entries can't
+    /// Import what can be used though other entries can't; these are named, and the exit code is 1
     #[arg(long)]
     skip_bad: bool,
     /// Change devices that are in the inventory with other values; without it they are named and left alone
@@ -58,32 +53,6 @@ pub(crate) struct Import {
     /// Say what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// What devices get that their entry doesn't say.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Defaults {
-    /// Region of the devices that the file gives none; of devices from NetBox, of all
-    #[arg(long, conflicts_with = "region_from")]
-    region: Option<String>,
-    /// NetBox's field that becomes the region: site, location, region, tenant, custom_fields.NAME …
-    #[arg(long, value_name = "FIELD")]
-    region_from: Option<String>,
-    /// Region for what --region-from reads, such as ams1=eu-west,fra2=eu-west; then each value must be named
-    #[arg(long, value_name = "FROM=REGION,…", value_delimiter = ',', requires = "region_from")]
-    region_map: Vec<String>,
-    /// Platform of the devices that the file gives none; of devices from NetBox, of those not in --platform-map
-    #[arg(long)]
-    platform: Option<String>,
-    /// Platform for NetBox's platform (slug or name), such as junos=mx,ios-xr=xr
-    #[arg(long, value_name = "NETBOX=PLATFORM,…", value_delimiter = ',')]
-    platform_map: Vec<String>,
-    /// Name of the credentials in the workers' configuration, for devices that the file gives none
-    #[arg(long)]
-    credential: Option<String>,
-    /// NETCONF's port, for devices that the file gives none [default: 830]
-    #[arg(long)]
-    port: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -153,6 +122,11 @@ pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<()
     let steps: Vec<(&Row, Step)> =
         read.rows.iter().map(|row| (row, compare(&row.device, present.get(row.name())))).collect();
     let refused = carry_out(api, format, import, &steps).await?;
+    let steps: Vec<(&Row, Step)> = steps
+        .into_iter()
+        .map(|(row, step)| (row, if refused.contains_key(row.name()) { Step::Refused } else { step }))
+        .collect();
+    let (refused, bad): (Vec<Value>, usize) = (refused.into_values().collect(), read.bad.len());
     if format == Output::Json {
         let devices: Vec<Value> = steps.iter().map(|(row, step)| apply::json(row, step)).collect();
         print_json(&json!({
@@ -162,15 +136,24 @@ pub(super) async fn run(api: &Api, format: Output, import: &Import) -> Result<()
     } else {
         line(apply::summary(&steps, import.update, import.dry_run, read.bad.len(), read.skipped.len()));
     }
-    if refused.is_empty() {
-        return Ok(());
+    match (refused.len(), bad) {
+        (0, 0) => Ok(()),
+        (0, bad) => {
+            Err(Failure::Failed(format!("{} can't be used and {} left out", entries(bad), were(bad))))
+        }
+        (count, 0) => Err(Failure::Failed(format!("{} {} refused", counted(count, "device"), were(count)))),
+        (count, bad) => Err(Failure::Failed(format!(
+            "{} {} refused, and {} can't be used and {} left out",
+            counted(count, "device"),
+            were(count),
+            entries(bad),
+            were(bad)
+        ))),
     }
-    Err(Failure::Failed(format!("{} refused", counted_were(refused.len()))))
 }
 
-/// How many devices were …
-fn counted_were(count: usize) -> String {
-    format!("{} {}", counted(count, "device"), if count == 1 { "was" } else { "were" })
+const fn were(count: usize) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 fn entries(count: usize) -> String {
@@ -198,19 +181,18 @@ async fn present(api: &Api, rows: &[Row]) -> Result<BTreeMap<String, Value>, Fai
     Ok(found)
 }
 
-/// Adds and changes; gives what the intake refused of the new ones.
+/// Adds and changes; gives what the intake refused, by the device's name.
 async fn carry_out(
     api: &Api,
     format: Output,
     import: &Import,
     steps: &[(&Row, Step)],
-) -> Result<Vec<Value>, Failure> {
-    let mut refused = Vec::new();
-    if format == Output::Table {
-        for said in steps.iter().filter_map(|(row, step)| apply::said(row, step, import.update)) {
-            line(said);
-        }
-    }
+) -> Result<BTreeMap<String, Value>, Failure> {
+    let mut refused = BTreeMap::new();
+    let say = |row: &Row, step: &Step| {
+        let said = apply::said(row, step, import.update).filter(|_| format == Output::Table);
+        said.into_iter().for_each(line);
+    };
     let new: Vec<&Row> = steps.iter().filter(|(_, step)| *step == Step::Add).map(|(row, _)| *row).collect();
     for some in new.chunks(MAX_AT_ONCE) {
         let body: Vec<Value> = some.iter().map(|row| row.device.clone()).collect();
@@ -228,21 +210,28 @@ async fn carry_out(
                 let why = result.pointer("/problem/detail");
                 line(format!("refused   {}: {}", text(result.get("name")), text(why)));
             }
-            refused.push(result.clone());
+            refused.insert(text(result.get("name")), result.clone());
+        }
+        for row in some.iter().filter(|row| !refused.contains_key(row.name())) {
+            say(row, &Step::Add);
         }
     }
     for (row, step) in steps {
+        if matches!(step, Step::Change(_)) && !import.update {
+            say(row, step);
+        }
         if let (Step::Change(changes), true) = (step, import.update) {
             let dry_run = if import.dry_run { "?dry_run=true" } else { "" };
             let path = format!("{}{dry_run}", super::path(row.name()));
             match api.patch(&path, &apply::patch(changes)).await {
-                Ok(_) => {}
+                Ok(_) => say(row, step),
                 // The others may be good.
                 Err(Failure::Problem(problem)) if matches!(problem.status, 404 | 409 | 422) => {
                     if format == Output::Table {
                         line(format!("refused   {}: {}", row.name(), describe(&problem)));
                     }
-                    refused.push(json!({"name": row.name(), "status": problem.status, "problem": problem}));
+                    let result = json!({"name": row.name(), "status": problem.status, "problem": problem});
+                    refused.insert(row.name().to_owned(), result);
                 }
                 Err(failure) => return Err(failure),
             }
@@ -261,6 +250,9 @@ fn parse(text: &str, file: &Path, import: &Import) -> Result<Read, Vec<Fault>> {
     {
         return Err(whole(fault));
     }
+    if let Some(fault) = netbox::unknown_headings(&document.headings, &own::FIELDS) {
+        return Err(whole(fault));
+    }
     let is_netbox = match import.format {
         Form::Netbox => true,
         Form::Csv | Form::Yaml | Form::Json => false,
@@ -269,12 +261,11 @@ fn parse(text: &str, file: &Path, import: &Import) -> Result<Read, Vec<Fault>> {
     let mut read = if is_netbox {
         netbox::headings_are_unique(&document.headings).map_err(whole)?;
         let rules = netbox::Rules::new(&import.defaults, import.all).map_err(whole)?;
-        netbox::read(&rows::entries(&document, &netbox::types()), &rules)
+        netbox::read(&turnup_import::entries(&document, &netbox::types()), &rules)
     } else {
-        own::read(&rows::entries(&document, &own::types()), &import.defaults)
+        own::read(&turnup_import::entries(&document, &own::types()), &import.defaults)
     };
-    let entries = document.items.len();
-    read.pages.extend(document.page.map(|page| (page, entries)));
+    read.add_page(document);
     read.in_file(&input::name_of(file));
     Ok(read)
 }

@@ -9,7 +9,10 @@ use std::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
-use turnup_core::{order::field_types, problem::Problem};
+use turnup_core::{
+    order::field_types,
+    problem::{Fault, Problem},
+};
 use turnup_files::{Content, Delimiter, Node, typing::typed};
 
 use crate::{
@@ -33,6 +36,8 @@ pub(super) struct FileOrder {
     pub(super) line: u32,
     /// What it says, as the intake takes it.
     pub(super) order: Value,
+    /// Why the service that it names was not found.
+    unresolved: Option<Problem>,
     tree: Node,
     headings: Arc<[String]>,
 }
@@ -98,6 +103,7 @@ pub(super) async fn read(
             file: Arc::clone(&file),
             line: item.line,
             order: Value::Null,
+            unresolved: None,
             tree: item.tree,
             headings: Arc::clone(&headings),
         }));
@@ -106,11 +112,61 @@ pub(super) async fn read(
         empty.push("nothing was ordered".to_owned());
         return Err(Failure::Failed(empty.join("\n")));
     }
+    let services = resolved(api, &orders).await?;
+    for order in &mut orders {
+        let Some(named) = named_service(&order.tree) else { continue };
+        match services.get(&named) {
+            Some(Ok(id)) => set_service(&mut order.tree, id),
+            Some(Err(problem)) => order.unresolved = Some(problem.clone()),
+            None => {}
+        }
+    }
     let schemas = Schemas::load(api, orders.iter().map(|order| &order.tree)).await?;
     for order in &mut orders {
         order.order = value(&order.tree, schemas.of(&order.tree));
     }
     Ok((orders, empty))
+}
+
+/// The field `service_id`, if it is there and is no whole id.
+fn named_service(tree: &Node) -> Option<String> {
+    let named = tree.get("service_id")?.text()?;
+    uuid::Uuid::parse_str(&named).is_err().then_some(named)
+}
+
+/// The ids of the services that orders name by the beginning of an id or an external id, as commands take them; or why
+/// one is not found.
+async fn resolved(
+    api: &Api,
+    orders: &[FileOrder],
+) -> Result<BTreeMap<String, Result<String, Problem>>, Failure> {
+    let named: BTreeSet<String> = orders.iter().filter_map(|order| named_service(&order.tree)).collect();
+    stream::iter(named)
+        .map(|named| async move {
+            match api.resolve("services", &named).await {
+                Ok(id) => Ok((named, Ok(id))),
+                Err(Failure::Problem(problem)) if matches!(problem.status, 404 | 409 | 422) => {
+                    let fault = Fault::new("/service_id", problem.code.as_str(), problem.detail.as_str());
+                    Ok((named, Err(Problem::invalid(vec![fault]))))
+                }
+                Err(Failure::Refused(ambiguous)) => {
+                    let fault = Fault::new("/service_id", "ambiguous_id", ambiguous);
+                    Ok((named, Err(Problem::invalid(vec![fault]))))
+                }
+                Err(failure) => Err(failure),
+            }
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// Puts the whole id in the place of what the file says.
+fn set_service(tree: &mut Node, id: &str) {
+    let Content::Map(entries) = &mut tree.content else { return };
+    if let Some(entry) = entries.iter_mut().find(|entry| entry.key == "service_id") {
+        entry.value = Node::new(entry.line, Content::Text(id.to_owned()));
+    }
 }
 
 /// What the attributes of orders are by their definitions.
@@ -286,8 +342,15 @@ fn value(tree: &Node, schema: Option<&Schema>) -> Value {
         .into()
 }
 
+/// For each order what keeps it from being submitted at all, if something does: the service that it names is not
+/// found, or an earlier one has its external id.
+pub(super) fn faults(orders: &[FileOrder]) -> Vec<Option<Problem>> {
+    let unresolved = orders.iter().map(|order| order.unresolved.clone());
+    unresolved.zip(twins(orders)).map(|(unresolved, twin)| unresolved.or(twin)).collect()
+}
+
 /// For each order the earlier one with the same external id, if there is one.
-pub(super) fn twins(orders: &[FileOrder]) -> Vec<Option<Problem>> {
+fn twins(orders: &[FileOrder]) -> Vec<Option<Problem>> {
     let mut first: HashMap<&str, &FileOrder> = HashMap::new();
     orders
         .iter()
@@ -301,8 +364,7 @@ pub(super) fn twins(orders: &[FileOrder]) -> Vec<Option<Problem>> {
                 "the external id {id} is that of {}:{} too; one external id names one order",
                 before.file, before.line
             );
-            let fault =
-                turnup_core::problem::Fault::new("/external_id", "external_id_twice", detail.as_str());
+            let fault = Fault::new("/external_id", "external_id_twice", detail.as_str());
             let problem = Problem::new(409, "external_id_twice", "The external id is there twice", detail);
             Some(Problem { errors: vec![fault], ..problem })
         })
@@ -333,7 +395,6 @@ pub(super) fn keys(orders: &[FileOrder]) -> Vec<Option<String>> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use turnup_core::problem::Fault;
     use turnup_files::Syntax;
 
     fn schema() -> Schema {
@@ -358,6 +419,7 @@ mod tests {
                 file: "o".into(),
                 line: item.line,
                 order: value(&item.tree, schema),
+                unresolved: None,
                 tree: item.tree,
                 headings: Arc::clone(&headings),
             })

@@ -21,7 +21,8 @@ pub(crate) struct Modify {
     /// The service: its id, at least the first 8 characters of it, or its external id
     service: String,
     /// ATTRIBUTE=VALUE, for an endpoint's ROLE:ATTRIBUTE=VALUE or endpoints.0.attributes.ATTRIBUTE=VALUE, and
-    /// endpoints.0.device=NAME. The attribute's schema says whether 7 is a number or a text; lists and objects
+    /// endpoints.0.device=NAME. The attribute's schema says whether 7 is a number or a text, as in a cell of
+    /// CSV: a text is as it is written; where a number is allowed too, "7" in quotes is the text. Lists and objects
     /// are JSON; may be repeated
     #[arg(long, value_name = "ATTRIBUTE=VALUE")]
     set: Vec<String>,
@@ -61,7 +62,7 @@ pub(crate) async fn run(api: &Api, format: Format, paint: Paint, modify: &Modify
     }
     modify.deploy.add_to(&mut order);
     if modify.dry_run {
-        return plan_of(api, format, paint, &order, Source::Options, &modify.view).await;
+        return plan_of(api, format, paint, &order, None, Source::Options, &modify.view).await;
     }
     deploy(api, format, paint, order, &modify.deploy).await
 }
@@ -114,12 +115,8 @@ fn types(order: &Value, name: &str, schema: &Schema) -> Value {
     }
 }
 
-/// What is given for an attribute, by the schema of the object that has it.
+/// What is given for an attribute, by the schema of the object that has it: read as a cell of CSV is.
 fn value_of(key: &str, given: &str, types: &Value) -> Value {
-    // A JSON text is one for every schema.
-    if let Ok(text @ Value::String(_)) = turnup_files::json::read(given.as_bytes()) {
-        return text;
-    }
     let entry = Entry { line: 1, key: key.to_owned(), value: Node::new(1, Content::Cell(given.to_owned())) };
     let mut object = typed(&Node::new(1, Content::Map(vec![entry])), types);
     object[key].take()
@@ -239,7 +236,7 @@ mod tests {
             order,
             json!({
                 "kind": "modify", "service_id": "S",
-                "attributes": {"vc_id": 7, "mtu": 9000, "description": "7 bells", "tag": "5"},
+                "attributes": {"vc_id": 7, "mtu": 9000, "description": "7 bells", "tag": "\"5\""},
                 "endpoints": [
                     {"role": "a", "device": "pe1", "attributes": {"vlan": 101}},
                     {"role": "z", "device": "pe2", "attributes": {"vlan": "8"}},

@@ -32,7 +32,14 @@ pub(crate) fn lines(
     paint: Paint,
 ) -> Vec<String> {
     let mut out = vec![heading(plan)];
+    if let Some(repeated) = repeats(plan) {
+        out.push(paint.notable(&repeated));
+        return out;
+    }
     out.extend(when.map(str::to_owned));
+    if let Some(invalid) = plan["corrects"].as_str() {
+        out.push(format!("corrects order {invalid}, which is Invalid, and takes its external id"));
+    }
     for device in items(&plan["devices"]) {
         out.extend(of_device(device, xml, paint));
     }
@@ -56,6 +63,18 @@ fn heading(plan: &Value) -> String {
         out.push_str(&format!(", region {region}"));
     }
     out
+}
+
+/// What is said of a request that made an order before.
+fn repeats(plan: &Value) -> Option<String> {
+    let order = plan["repeats"]["order"].as_str()?;
+    let state = plan["repeats"]["state"].as_str()?;
+    let state =
+        state.parse::<OrderState>().map_or_else(|_| state.to_owned(), |state| state.title().to_owned());
+    Some(format!(
+        "was submitted before as order {order}, which is {state}: submitting it again makes no other order and changes \
+         nothing; 'turnup order show {order}' shows it"
+    ))
 }
 
 fn of_device(device: &Value, with_xml: bool, paint: Paint) -> Vec<String> {
@@ -295,6 +314,19 @@ mod tests {
                  is another. Write them into the order to ask for just these.",
             ]
         );
+    }
+
+    #[test]
+    fn repetition_and_correction_are_named() {
+        let repeated = json!({"kind": "provision", "definition": "eline", "devices": [], "empty": true, "hash": "",
+            "repeats": {"order": "O1", "state": "completed"}});
+        let out = lines(&repeated, Source::Options, Some("starts at once"), false, Paint::plain());
+        assert_eq!(out.len(), 2, "{out:?}");
+        assert!(out[1].starts_with("was submitted before as order O1, which is Completed: "), "{out:?}");
+        let mut plan = plan();
+        plan["corrects"] = json!("O0");
+        let out = lines(&plan, Source::Options, None, false, Paint::plain());
+        assert_eq!(out[1], "corrects order O0, which is Invalid, and takes its external id");
     }
 
     #[test]

@@ -45,9 +45,13 @@ pub(crate) enum Seen<'a> {
     Ended(&'a Value),
 }
 
-/// Follows one order until it has ended (or failed, or has no time), and gives it as it is then. Attempts that
-/// will be repeated are reported on standard error.
-pub(crate) async fn settled(api: &Api, id: &str) -> Result<Value, Failure> {
+/// Follows one order until it has ended (or failed, or has no time), and gives it as it is then. What it waits for, and
+/// attempts that will be repeated, are reported on standard error.
+pub(crate) async fn settled(api: &Api, order: &Value) -> Result<Value, Failure> {
+    let id = order["id"].as_str().unwrap_or_default();
+    note(one_line(order));
+    let explained = api.get(&format!("/v1/orders/{id}/explain")).await?;
+    note(text(explained.get("explanation")));
     let mut open = BTreeSet::from([id.to_owned()]);
     let tell = |seen: Seen<'_>| {
         if let Seen::Again(order) = seen {

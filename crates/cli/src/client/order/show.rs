@@ -57,9 +57,11 @@ pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
             ("corrects", "/derived_from"),
             ("corrected by", "/superseded_by"),
             ("undoes", "/undoes"),
+            ("rests on", "/rests_on"),
             ("legal now", "/actions"),
         ],
     );
+    out.extend(undo(order).map(|said| field("undo", said)));
     out.push(field("attributes", &order["attributes"]));
     for endpoint in items(&order["endpoints"]) {
         let attributes = endpoint.get("attributes").map(Value::to_string).unwrap_or_default();
@@ -87,6 +89,28 @@ pub(crate) fn lines(order: &Value, paint: Paint) -> Vec<String> {
         out.extend(of_deployment(deployment, paint));
     }
     out
+}
+
+/// What 'turnup order undo' would do with a Completed order, or why not.
+fn undo(order: &Value) -> Option<String> {
+    let undo = order.get("undo").filter(|undo| undo.is_object())?;
+    let id = text(order.get("id"));
+    let later: Vec<String> = items(&undo["later"]).iter().map(|id| text(Some(id))).collect();
+    Some(match (undo["possible"] == true, later.is_empty()) {
+        (true, _) => {
+            let content = undo["as_of"]
+                .as_str()
+                .map(|order| format!(" with what order {order} wanted"))
+                .unwrap_or_default();
+            format!("'turnup order undo {id}' makes a {} order{content}", text(undo.get("kind")))
+        }
+        (false, false) => format!(
+            "these later orders rest on it: {}; undo them first, the newest first, or take all back with 'turnup order \
+             undo {id} --to-before'",
+            later.join(", ")
+        ),
+        (false, true) => format!("not possible: {}", text(undo.get("detail"))),
+    })
 }
 
 /// Where an order that was tried again by itself is in its attempts, as `2 of 3, waited for`.
@@ -304,6 +328,21 @@ mod tests {
             json!({"id": "O", "state": "requested", "kind": "modify", "definition": "eline", "undoes": "P"});
         assert_eq!(one_line(&order), "O  Requested  modify eline  undoes P");
         assert!(lines(&order, Paint::plain()).contains(&"undoes       P".to_owned()));
+    }
+
+    #[test]
+    fn completed_order_says_what_rests_on_it_and_what_undo_would_do() {
+        let with =
+            |undo: Value| lines(&json!({"id": "O", "state": "completed", "undo": undo}), Paint::plain());
+        let last = with(json!({"possible": true, "kind": "modify", "as_of": "P", "later": []}));
+        let wanted = "undo         'turnup order undo O' makes a modify order with what order P wanted";
+        assert!(last.contains(&wanted.to_owned()), "{last:?}");
+        let earlier = with(json!({"possible": false, "detail": "d", "later": ["Q", "R"]})).join("\n");
+        assert!(earlier.contains("these later orders rest on it: Q, R;"), "{earlier}");
+        let audit = with(json!({"possible": false, "detail": "it changes nothing", "later": []})).join("\n");
+        assert!(audit.contains("undo         not possible: it changes nothing"), "{audit}");
+        let undoing = lines(&json!({"id": "O", "state": "scheduled", "rests_on": "N"}), Paint::plain());
+        assert!(undoing.contains(&"rests on     N".to_owned()), "{undoing:?}");
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(crate) async fn run(api: &Api, format: Format, paint: Paint, undo: &Undo) ->
         let plan = api.patient().post(&path, &undo.request()).await?;
         return show_plan(format, paint, &plan, Source::Options, None, &undo.view);
     }
-    let order = api.post(&path, &undo.request()).await?;
-    follow(api, format, paint, &order, undo.watch).await
+    let (created, order) = api.create(&path, &undo.request()).await?;
+    follow(api, format, paint, created, &order, undo.watch).await
 }
 
 impl Undo {

@@ -21,6 +21,8 @@ const TYPES: &str = r#"module types {
   identity big { base kind; }
   identity small { base kind; }
   typedef own-address { type inet:ipv6-address; }
+  typedef ipv6-address { type string { pattern '[0-9a-fA-F:]*'; } }
+  typedef ip-address { type union { type string { pattern '[0-9.]*'; } type ipv6-address; } }
   container c {
     leaf int8 { type int8; }
     leaf int64 { type int64; }
@@ -38,12 +40,14 @@ const TYPES: &str = r#"module types {
     leaf number-or-text { type union { type uint8; type string; } }
     leaf address { type inet:ip-address; }
     leaf own-address { type own-address; }
+    leaf vendor-address { type ip-address; }
     leaf prefix { type inet:ipv6-prefix; }
     leaf mac { type yang:mac-address; }
     leaf time { type yang:date-and-time; }
     container box { leaf on { type empty; } }
     container there { presence "there"; leaf on { type empty; } }
     list by-address { key "ip"; leaf ip { type inet:ipv6-address; } leaf note { type string; } }
+    list by-vendor-address { key "ip"; leaf ip { type ipv6-address; } }
     list by-name { key "name"; leaf name { type string; } leaf note { type string; } }
     list rule { key "name"; ordered-by user; leaf name { type string; } }
     leaf-list tag { type string; ordered-by user; }
@@ -234,6 +238,22 @@ fn footprints_hold_canonical_text() {
     // Stored and read again, it is the same without YANG.
     let stored = serde_json::to_value(&written).unwrap();
     assert_eq!(serde_json::from_value::<Footprint>(stored).unwrap(), written);
+}
+
+/// Modules of OpenConfig and of vendors have address types of their own, which are strings to libyang.
+#[test]
+fn addresses_are_known_by_the_names_of_their_types() {
+    let of = footprint("<vendor-address>2001:DB8:0::1</vendor-address>");
+    assert!(of.config().contains("<vendor-address>2001:db8::1</vendor-address>"), "{}", of.config());
+    assert!(same("vendor-address", "2001:DB8:0::1", "2001:db8::1"));
+    assert!(!same("vendor-address", "2001:DB8:0::1", "2001:db8::2"));
+    assert!(same("vendor-address", "192.0.2.1", "192.0.2.1"));
+    // The pattern has no dots, so this value keeps its spelling.
+    let mapped = footprint("<by-vendor-address><ip>::FFFF:C000:201</ip></by-vendor-address>");
+    assert!(mapped.config().contains("<ip>::FFFF:C000:201</ip>"), "{}", mapped.config());
+    let claims =
+        |ip: &str| footprint(&format!("<by-vendor-address><ip>{ip}</ip></by-vendor-address>")).owned_nodes();
+    assert_eq!(claims("2001:DB8:0::1"), claims("2001:db8::1"));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 use turnup_core::{inventory::normalized_address, problem::Problem};
+use turnup_import::Row;
 
-use super::rows::Row;
 use crate::{client::output::text, failure::Failure};
 
 /// What is to be done with a device.
@@ -15,6 +15,8 @@ pub(super) enum Step {
     Keep,
     /// It is there with other values: field, what it has, what the file says.
     Change(Vec<(String, Value, Value)>),
+    /// The intake refused it; nothing was done.
+    Refused,
 }
 
 /// Compares a device of the file with the inventory's. What the file doesn't say stays as it is.
@@ -57,7 +59,7 @@ pub(super) fn said(row: &Row, step: &Step, update: bool) -> Option<String> {
             text(device.get("platform")),
             text(device.get("address"))
         )),
-        Step::Keep => None,
+        Step::Keep | Step::Refused => None,
         Step::Change(changes) => {
             let changes: Vec<String> = changes
                 .iter()
@@ -75,6 +77,7 @@ pub(super) fn json(row: &Row, step: &Step) -> Value {
         Step::Add => ("new", Value::Null),
         Step::Keep => ("unchanged", Value::Null),
         Step::Change(changes) => ("differs", patch(changes)),
+        Step::Refused => ("refused", Value::Null),
     };
     json!({"place": row.place, "device": row.device, "step": word, "changes": changes})
 }
@@ -99,7 +102,8 @@ pub(super) fn summary(
             format!("{other} differ and were left alone (--update changes them)")
         });
     }
-    for (count, what) in [(left_out, "left out"), (bad, "bad")] {
+    let refused = count(|step| *step == Step::Refused);
+    for (count, what) in [(refused, "refused"), (left_out, "left out"), (bad, "bad")] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }

@@ -197,6 +197,10 @@ fn exports_of_a_desk_that_is_not_english_are_named() {
         ("Nom;Statut;Locataire;Site;Baie;Rôle;Fabricant;Type;Adresse IP", "French"),
         ("Nombre,Estado,Inquilino,Sitio,Rack,Rol,Fabricante,Tipo,Dirección IP", "Spanish"),
         ("Nome,Stato,Locatario,Sito,Rack,Ruolo,Produttore,Tipo,Indirizzo IP", "Italian"),
+        ("Имя;Статус;Арендатор;Площадка;Стойка;Роль;Производитель;Тип;IP-адрес", "Russian"),
+        ("Назва;Статус;Орендар;Сайт;Стійка;Роль;Виробник;Тип;IP-адреса", "Ukrainian"),
+        ("Статус,Роль,Тип", "Russian or Ukrainian"),
+        ("名称,状态,租户,站点,机柜,角色,制造商,类型,IP地址", "Chinese"),
     ] {
         for form in [Form::Auto, Form::Netbox] {
             let said =
@@ -207,6 +211,40 @@ fn exports_of_a_desk_that_is_not_english_are_named() {
     }
     let twice = fault("x.csv", "Name,name,primary_ip\na,b,192.0.2.1/32\n", &auto);
     assert!(twice.contains("\"Name\" and \"name\" name the same field"), "{twice}");
+}
+
+#[test]
+fn headings_in_a_language_that_is_not_known_are_named_once() {
+    for form in [Form::Auto, Form::Netbox, Form::Csv] {
+        let said = fault("x.csv", "Ainm;Stádas;Suíomh;Ról\npe1;Gníomhach;ams;pe\n", &import(form, &netbox()));
+        assert!(
+            said.starts_with("none of the headings is known (\"Ainm\", \"Stádas\", \"Suíomh\""),
+            "{said}"
+        );
+        assert!(said.contains("name, region, platform") && said.contains("set it to English"), "{said}");
+    }
+    // One known heading is enough for the faults of single fields.
+    let read = read("x.csv", "name;regoin\npe1;eu\n", &defaults());
+    assert!(bad(&read)[0].contains("did you mean \"region\"?"), "{:?}", read.bad);
+}
+
+#[test]
+fn a_page_that_is_given_twice_completes_nothing() {
+    let page = |ids: [u32; 2]| {
+        let device = |id: u32| {
+            json!({"id": id, "name": format!("pe{id}"), "platform": {"slug": "sim"},
+                   "primary_ip4": {"address": format!("192.0.2.{id}/32")}})
+        };
+        let text = json!({"count": 4, "next": "http://netbox.example/?offset=2", "results": ids.map(device)});
+        read("x.json", &text.to_string(), &netbox())
+    };
+    let missing = |pages: [Read; 2]| {
+        let mut all = Read::default();
+        pages.into_iter().for_each(|page| all.add(page));
+        all.missing_pages()
+    };
+    assert!(missing([page([1, 2]), page([1, 2])]).unwrap().starts_with("only 2 of 4 devices"));
+    assert_eq!(missing([page([1, 2]), page([3, 4])]), None);
 }
 
 #[test]

@@ -4,13 +4,12 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Map, Value, json};
-use turnup_core::name::RegionName;
+use turnup_core::{clean, name::RegionName};
 use turnup_files::{Content, Document};
 
-use super::{
-    Defaults,
+use crate::{
+    Defaults, Entry, Named, Read, Row,
     own::{check, complete, suggestion},
-    rows::{Entry, Named, Read, Row},
 };
 
 /// The statuses that NetBox has (dcim.Device.status), by value; in English its labels are the same words.
@@ -19,7 +18,7 @@ const STATUSES: [&str; 7] =
 
 /// Headings of the table of devices in other languages, as NetBox's translations have them: those that no
 /// other field of ours or NetBox's has.
-const FOREIGN: [(&str, &[&str]); 12] = [
+const FOREIGN: [(&str, &[&str]); 16] = [
     (
         "German",
         &[
@@ -74,20 +73,96 @@ const FOREIGN: [(&str, &[&str]); 12] = [
     ("Czech", &["název", "stav", "výrobce", "ip adresa", "platforma", "nájemce"]),
     ("Danish", &["navn", "rolle", "producent", "ip-adresse", "område"]),
     ("Turkish", &["isim", "ad", "durum", "üretici", "ip adresi", "rol"]),
-    ("Russian", &["имя", "название", "статус", "производитель", "ip-адрес", "роль", "тип"]),
+    (
+        "Russian",
+        &[
+            "имя",
+            "название",
+            "статус",
+            "арендатор",
+            "площадка",
+            "стойка",
+            "роль",
+            "производитель",
+            "тип",
+            "ip-адрес",
+            "платформа",
+            "описание",
+        ],
+    ),
+    (
+        "Ukrainian",
+        &[
+            "ім'я",
+            "ім’я",
+            "назва",
+            "статус",
+            "орендар",
+            "майданчик",
+            "стійка",
+            "роль",
+            "виробник",
+            "тип",
+            "ip-адреса",
+            "ip адреса",
+            "платформа",
+            "опис",
+        ],
+    ),
+    (
+        "Latvian",
+        &["nosaukums", "statuss", "nomnieks", "vieta", "loma", "ražotājs", "tips", "ip adrese", "apraksts"],
+    ),
+    (
+        "Chinese",
+        &[
+            "名称",
+            "状态",
+            "租户",
+            "站点",
+            "机柜",
+            "角色",
+            "厂商",
+            "制造商",
+            "类型",
+            "ip地址",
+            "ip 地址",
+            "平台",
+            "描述",
+        ],
+    ),
+    (
+        "Korean",
+        &[
+            "이름",
+            "상태",
+            "테넌트",
+            "사이트",
+            "랙",
+            "역할",
+            "제조사",
+            "제조업체",
+            "유형",
+            "ip 주소",
+            "플랫폼",
+            "설명",
+        ],
+    ),
     ("Japanese", &["名前", "ステータス", "メーカー", "ipアドレス", "ip アドレス", "ロール", "タイプ"]),
 ];
 
 /// Fields that only NetBox's devices have, among them headings of its table.
 const SIGNS: [&str; 7] =
     ["primary_ip", "primary_ip4", "primary_ip6", "ip_address", "ipv4_address", "device_type", "manufacturer"];
+/// Headings of NetBox's table of devices that are no field of ours, as names of fields.
+const ENGLISH: [&str; 7] = ["status", "tenant", "site", "location", "rack", "role", "type"];
 /// Where the address may stand: what NetBox itself prefers first.
 const ADDRESSES: [&str; 6] =
     ["primary_ip", "ip_address", "primary_ip4", "ipv4_address", "primary_ip6", "ipv6_address"];
 
 /// How devices of NetBox become ours.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     defaults: Defaults,
     regions: BTreeMap<String, String>,
     platforms: BTreeMap<String, String>,
@@ -96,7 +171,10 @@ pub(super) struct Rules {
 
 impl Rules {
     /// The rules of these options.
-    pub(super) fn new(defaults: &Defaults, all: bool) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// If no region is given, or a map can't be read.
+    pub fn new(defaults: &Defaults, all: bool) -> Result<Self, String> {
         if defaults.region.is_none() && defaults.region_from.is_none() {
             return Err(
                 "NetBox doesn't say in which region a device is; give --region, or --region-from site"
@@ -125,7 +203,7 @@ fn map(option: &str, pairs: &[String]) -> Result<BTreeMap<String, String>, Strin
 }
 
 /// Whether entries look like NetBox's.
-pub(super) fn is_likely(document: &Document) -> bool {
+pub fn is_likely(document: &Document) -> bool {
     let of_items = document.items.iter().take(100).flat_map(|item| match &item.tree.content {
         Content::Map(entries) => entries.as_slice(),
         _ => &[],
@@ -136,7 +214,7 @@ pub(super) fn is_likely(document: &Document) -> bool {
 }
 
 /// What is to be said of headings that are NetBox's in another language than English.
-pub(super) fn foreign_headings(headings: &[String]) -> Option<String> {
+pub fn foreign_headings(headings: &[String]) -> Option<String> {
     let given: Vec<String> = headings.iter().map(|heading| heading.trim().to_lowercase()).collect();
     let found = |words: &[&str]| -> Vec<&String> {
         headings
@@ -146,22 +224,51 @@ pub(super) fn foreign_headings(headings: &[String]) -> Option<String> {
             .map(|(h, _)| h)
             .collect()
     };
-    let (language, words) = FOREIGN
-        .iter()
-        .map(|(language, words)| (language, found(words)))
-        .rev()
-        .max_by_key(|(_, words)| words.len())
-        .filter(|(_, words)| words.len() >= 2)?;
-    let words: Vec<String> = words.into_iter().take(4).map(|word| format!("{word:?}")).collect();
+    let all: Vec<(&str, Vec<&String>)> =
+        FOREIGN.iter().map(|(language, words)| (*language, found(words))).collect();
+    let most = all.iter().map(|(_, words)| words.len()).max().filter(|most| *most >= 2)?;
+    let best: Vec<&(&str, Vec<&String>)> = all.iter().filter(|(_, words)| words.len() == most).collect();
+    let languages: Vec<&str> = best.iter().map(|(language, _)| *language).collect();
+    let (_, words) = best.first()?;
     Some(format!(
-        "the headings are {language} ({}): NetBox exports in the language of its user; set it to English in the \
-         user's preferences and export again, or give the JSON of its API (GET /api/dcim/devices/)",
-        words.join(", ")
+        "the headings are {} ({}): {IN_ENGLISH}",
+        languages.join(" or "),
+        quoted(words.iter().map(|word| word.as_str()))
     ))
 }
 
+/// What is to be said of headings none of which is known, whatever their language. `ours`: the fields of our own lists.
+pub fn unknown_headings(headings: &[String], ours: &[&str]) -> Option<String> {
+    let given: Vec<String> = headings.iter().map(|heading| normal(heading)).collect();
+    let is_known = |name: &String| {
+        let first = name.split('.').next().unwrap_or_default();
+        ours.contains(&first) || SIGNS.contains(&first) || ENGLISH.contains(&first)
+    };
+    if headings.is_empty() || given.iter().any(is_known) {
+        return None;
+    }
+    Some(format!(
+        "none of the headings is known ({}). A list of devices has the headings {}. An export from NetBox has Name, \
+         Status, Site, Platform, IP Address: {IN_ENGLISH}",
+        quoted(headings.iter().map(String::as_str)),
+        ours.join(", ")
+    ))
+}
+
+/// What is to be done about an export in another language.
+const IN_ENGLISH: &str = "NetBox exports in the language of its user; set it to English in the user's preferences and \
+                          export again, or give the JSON of its API (GET /api/dcim/devices/)";
+
+/// The first few texts, in quotes.
+fn quoted<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    texts.take(4).map(|text| format!("{:?}", clean::line(text, 40))).collect::<Vec<_>>().join(", ")
+}
+
 /// NetBox's headings are names of fields in any case: `Name` is `name`.
-pub(super) fn headings_are_unique(headings: &[String]) -> Result<(), String> {
+///
+/// # Errors
+/// Two headings that name one field.
+pub fn headings_are_unique(headings: &[String]) -> Result<(), String> {
     let mut first: BTreeMap<String, &str> = BTreeMap::new();
     for heading in headings.iter().filter(|heading| !heading.is_empty()) {
         if let Some(before) = first.insert(normal(heading), heading) {
@@ -172,12 +279,12 @@ pub(super) fn headings_are_unique(headings: &[String]) -> Result<(), String> {
 }
 
 /// The JSON Schema of an entry: what is no list or object is a text.
-pub(super) fn types() -> Value {
+pub fn types() -> Value {
     json!({"additionalProperties": {"type": ["string", "array", "object", "null"]}})
 }
 
 /// Reads devices.
-pub(super) fn read(entries: &[Entry], rules: &Rules) -> Read {
+pub fn read(entries: &[Entry], rules: &Rules) -> Read {
     let mut read = Read::default();
     for entry in entries {
         let place = entry.place.clone();

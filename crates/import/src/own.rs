@@ -3,18 +3,16 @@
 use serde_json::{Map, Value, json};
 use turnup_core::name::{CredentialRef, DeviceName, PlatformName, RegionName, near_misses};
 
-use super::{
-    Defaults,
-    rows::{Entry, Named, Read, Row},
-};
+use crate::{Defaults, Entry, Named, Read, Row};
 
-const FIELDS: [&str; 8] =
+/// The fields of a device.
+pub const FIELDS: [&str; 8] =
     ["name", "region", "platform", "address", "port", "host_key", "credential", "description"];
 /// Most characters of a suggested name.
 const MAX_NAME_CHARS: usize = 128;
 
 /// Reads devices; `defaults` give what an entry leaves out.
-pub(super) fn read(entries: &[Entry], defaults: &Defaults) -> Read {
+pub fn read(entries: &[Entry], defaults: &Defaults) -> Read {
     let mut read = Read::default();
     for entry in entries {
         let name = entry.value["name"].as_str().unwrap_or_default().to_owned();
@@ -60,12 +58,12 @@ fn as_number(value: &Value) -> Value {
 }
 
 /// The JSON Schema of an entry.
-pub(super) fn types() -> Value {
+pub fn types() -> Value {
     json!({"properties": {"port": {"type": "integer"}}, "additionalProperties": {"type": "string"}})
 }
 
 /// Puts in what is left out.
-pub(super) fn complete(device: &mut Map<String, Value>, defaults: &Defaults) {
+pub(crate) fn complete(device: &mut Map<String, Value>, defaults: &Defaults) {
     let texts = [
         ("region", &defaults.region),
         ("platform", &defaults.platform),
@@ -82,7 +80,7 @@ pub(super) fn complete(device: &mut Map<String, Value>, defaults: &Defaults) {
 }
 
 /// What the intake would refuse, as far as that can be told here, so that it is told with its line.
-pub(super) fn check(device: &Map<String, Value>) -> Vec<String> {
+pub(crate) fn check(device: &Map<String, Value>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut text = |field: &str, option: Option<&str>| -> Option<String> {
         match device.get(field) {
@@ -133,7 +131,7 @@ pub(super) fn check(device: &Map<String, Value>) -> Vec<String> {
 }
 
 /// Why a text is no device name, with one that would do.
-pub(super) fn bad_name(name: &str) -> Option<String> {
+pub(crate) fn bad_name(name: &str) -> Option<String> {
     let error = DeviceName::new(name).err()?;
     Some(match suggestion(name) {
         Some(suggestion) => format!("{error}; for example {suggestion}"),
@@ -142,7 +140,7 @@ pub(super) fn bad_name(name: &str) -> Option<String> {
 }
 
 /// A device name that is like the text.
-pub(super) fn suggestion(name: &str) -> Option<String> {
+pub(crate) fn suggestion(name: &str) -> Option<String> {
     let mut out = String::with_capacity(name.len());
     for c in name.trim().chars() {
         if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') {

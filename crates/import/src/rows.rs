@@ -1,21 +1,22 @@
 //! Entries of a list, where they stand, and what becomes of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
-use turnup_files::{Document, Page, typing::typed};
+use turnup_files::{Document, Item, Node, Page, typing::typed};
 
 /// An entry of a file.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     /// Where it stands, such as `line 4`.
-    pub(super) place: String,
-    pub(super) value: Value,
+    pub place: String,
+    /// What it says.
+    pub value: Value,
 }
 
 /// The entries of a file whose fields have the types of this JSON Schema.
-pub(super) fn entries(document: &Document, types: &Value) -> Vec<Entry> {
+pub fn entries(document: &Document, types: &Value) -> Vec<Entry> {
     document
         .items
         .iter()
@@ -25,26 +26,31 @@ pub(super) fn entries(document: &Document, types: &Value) -> Vec<Entry> {
 
 /// A device as the API takes it, and where it comes from.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) place: String,
-    pub(super) device: Value,
+pub struct Row {
+    /// Where its entry stands.
+    pub place: String,
+    /// The device.
+    pub device: Value,
 }
 
 impl Row {
-    pub(super) fn name(&self) -> &str {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
         self.device["name"].as_str().unwrap_or_default()
     }
 }
 
 /// Something that is said of an entry.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(super) struct Named {
+pub struct Named {
     /// File and place.
-    pub(super) place: String,
+    pub place: String,
     /// The device's name in the file; empty where it has none.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) name: String,
-    pub(super) reason: String,
+    pub name: String,
+    /// What is said.
+    pub reason: String,
 }
 
 impl std::fmt::Display for Named {
@@ -59,27 +65,40 @@ impl std::fmt::Display for Named {
 
 /// What was read.
 #[derive(Debug, Default)]
-pub(super) struct Read {
-    pub(super) rows: Vec<Row>,
+pub struct Read {
+    /// Devices that can be used.
+    pub rows: Vec<Row>,
     /// Entries that can't be used.
-    pub(super) bad: Vec<Named>,
+    pub bad: Vec<Named>,
     /// Entries that are not meant.
-    pub(super) skipped: Vec<Named>,
-    /// The pages of an API that the files are, each with its number of entries.
-    pub(super) pages: Vec<(Page, usize)>,
+    pub skipped: Vec<Named>,
+    /// The pages of an API that the files are, each with the ids of its entries; none: an entry without id.
+    pub pages: Vec<(Page, Vec<Option<String>>)>,
 }
 
 impl Read {
-    pub(super) fn add(&mut self, more: Self) {
+    /// Adds what was read of another file.
+    pub fn add(&mut self, more: Self) {
         self.rows.extend(more.rows);
         self.bad.extend(more.bad);
         self.skipped.extend(more.skipped);
         self.pages.extend(more.pages);
     }
 
+    /// Adds the page of an API that a document is, if it is one.
+    pub fn add_page(&mut self, document: Document) {
+        let id = |item: &Item| item.tree.get("id").and_then(Node::text);
+        let entries = document.items.iter().map(id).collect();
+        self.pages.extend(document.page.map(|page| (page, entries)));
+    }
+
     /// What is missing, if the files are pages of an API and not all of them.
-    pub(super) fn missing_pages(&self) -> Option<String> {
-        let here: usize = self.pages.iter().map(|(_, entries)| entries).sum();
+    #[must_use]
+    pub fn missing_pages(&self) -> Option<String> {
+        // A page that is given twice is one page.
+        let entries = || self.pages.iter().flat_map(|(_, entries)| entries);
+        let different: BTreeSet<&String> = entries().flatten().collect();
+        let here = different.len() + entries().filter(|id| id.is_none()).count();
         let count = self.pages.iter().filter_map(|(page, _)| page.count).max();
         let of = match count {
             Some(count) if (here as u64) < count => format!("{here} of {count} devices"),
@@ -95,7 +114,7 @@ impl Read {
     }
 
     /// Puts the file before every place.
-    pub(super) fn in_file(&mut self, file: &str) {
+    pub fn in_file(&mut self, file: &str) {
         let places = self.rows.iter_mut().map(|row| &mut row.place);
         let named = self.bad.iter_mut().chain(&mut self.skipped).map(|named| &mut named.place);
         for place in places.chain(named) {
@@ -104,7 +123,7 @@ impl Read {
     }
 
     /// One name is one device: the second entry with it is bad.
-    pub(super) fn refuse_twins(&mut self) {
+    pub fn refuse_twins(&mut self) {
         let mut first: HashMap<String, String> = HashMap::new();
         let bad = &mut self.bad;
         self.rows.retain(|row| match first.get(row.name()) {
