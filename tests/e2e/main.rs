@@ -14,6 +14,7 @@ mod cli;
 mod copies;
 mod devices;
 mod events;
+mod exams;
 mod failed_runs;
 mod files;
 mod groups;

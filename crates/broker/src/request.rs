@@ -98,7 +98,11 @@ impl Requester {
             reply_to: Some(REPLY_TO.to_owned()),
             persistent: false,
             mandatory: true,
-            ..message.with_expiration(deadline)
+            ..message
+        };
+        let message = match message.expiration_ms {
+            Some(_) => message,
+            None => message.with_expiration(deadline),
         };
         let message = Encoded::new(message)?;
         let (waiter, reply) = oneshot::channel();

@@ -1,10 +1,12 @@
 //! Questions about one device, from the intake to a worker of the device's region and back. They may be
-//! lost; who asks has a deadline and may ask again. None changes a device's configuration.
+//! lost; who asks has a deadline and may ask again. None changes a device's configuration for good: an exam works in a
+//! scratch of its own, under the device's lease, and takes back what it did.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    exam::{Exam, ExamReport},
     failure::Failure,
     message::{Body, DeviceWork},
     piece::Piece,
@@ -47,6 +49,8 @@ pub enum Question {
     },
     /// Lock, put the edits into the candidate, validate, discard.
     TryEdit,
+    /// Find out how it behaves. The asker holds the device's lease.
+    Exam(Box<Exam>),
 }
 
 /// The answer.
@@ -70,6 +74,9 @@ pub struct Answer {
     /// one that [`Question::SchemaPiece`] asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece: Option<SchemaPiece>,
+    /// What [`Question::Exam`] found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exam: Option<Box<ExamReport>>,
 }
 
 /// A piece of the text of a module.

@@ -54,6 +54,8 @@ pub struct Front {
     pub device: DeviceName,
     /// The order that holds it, or has asked earlier.
     pub order: OrderId,
+    /// A device exam holds it, and no order.
+    pub is_exam: bool,
     /// That order's state, where it is known, and since when.
     pub state: Option<(OrderState, Timestamp)>,
 }
@@ -168,7 +170,10 @@ fn scheduled(facts: &Facts<'_>, now: Timestamp) -> String {
 }
 
 fn front(front: &Front) -> String {
-    let Front { device, order, state } = front;
+    let Front { device, order, is_exam, state } = front;
+    if *is_exam {
+        return format!("{device}, which is under a device exam: that ends by itself");
+    }
     match state {
         Some((OrderState::InProgress, since)) => {
             format!("{device}, which order {order} holds since {}", time(*since))

@@ -32,8 +32,11 @@ pub struct Board {
 pub struct InFront {
     /// The device both want.
     pub device: DeviceName,
-    /// The order that holds it or has asked earlier.
+    /// The order that holds it or has asked earlier; of a device exam its id.
     pub order: OrderId,
+    /// A device exam holds it, and no order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_exam: bool,
 }
 
 /// The answer to one candidate.
@@ -104,7 +107,7 @@ pub fn admit_groups(candidates: &[Candidate], board: &Board, company: &mut dyn C
             .filter_map(|device| {
                 let holder = held.get(device).filter(|order| **order != candidate.order).copied();
                 let order = holder.or_else(|| queued(device))?;
-                Some(InFront { device: device.clone(), order })
+                Some(InFront { device: device.clone(), order, is_exam: false })
             })
             .collect();
         let first = if in_front.is_empty() {
@@ -172,9 +175,15 @@ mod tests {
         ];
         let answers = admit(&candidates, &Board::default());
         assert_eq!(answers[0], Admission::Start);
-        assert_eq!(answers[1], Admission::Wait(vec![InFront { device: device(2), order: order(1) }]));
+        assert_eq!(
+            answers[1],
+            Admission::Wait(vec![InFront { device: device(2), order: order(1), is_exam: false }])
+        );
         // 3 asked later than 2 for device 3, so it waits although the device is free.
-        assert_eq!(answers[2], Admission::Wait(vec![InFront { device: device(3), order: order(2) }]));
+        assert_eq!(
+            answers[2],
+            Admission::Wait(vec![InFront { device: device(3), order: order(2), is_exam: false }])
+        );
         assert_eq!(answers[3], Admission::Start);
     }
 
@@ -212,10 +221,15 @@ mod tests {
         let answers = admit_groups(&candidates, &board, &mut UpTo(10));
         assert_eq!(answers[..3], [Admission::Start, Admission::Join(0), Admission::Join(0)]);
         for (waiting, before, at) in [(3, 3, 3), (5, 99, 5)] {
-            let in_front = Admission::Wait(vec![InFront { device: device(at), order: order(before) }]);
+            let in_front =
+                Admission::Wait(vec![InFront { device: device(at), order: order(before), is_exam: false }]);
             match &answers[waiting] {
                 Admission::Wait(all) => {
-                    assert!(all.contains(&InFront { device: device(at), order: order(before) }))
+                    assert!(all.contains(&InFront {
+                        device: device(at),
+                        order: order(before),
+                        is_exam: false
+                    }))
                 }
                 other => panic!("{other:?} and not {in_front:?}"),
             }

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod delay;
 pub mod drift;
 pub mod event;
+pub mod exam;
 pub mod explain;
 pub mod failure;
 pub mod id;

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use self::error_rule::ErrorRule;
-use crate::{name::PlatformName, words::words};
+use crate::{exam::scratch::Scratch, name::PlatformName, words::words};
 
 /// Largest profile file in bytes.
 pub const MAX_BYTES: usize = 64 << 10;
@@ -171,6 +171,9 @@ pub struct Profile {
     /// What errors of the platform mean where the general rules are wrong; consulted first, in this order.
     #[serde(skip_serializing_if = "is_default")]
     pub error_rules: Vec<ErrorRule>,
+    /// Where the device exam works on devices of the platform. Does not travel with work.
+    #[serde(skip_serializing)]
+    pub exam: Option<Scratch>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -235,6 +238,9 @@ impl Profile {
             let known = WEAK_SSH_ALGORITHMS.join(", ");
             return Err(("ssh_algorithms", format!("{unknown:?} can't be allowed; give some of {known}")));
         }
+        if let Some(scratch) = &self.exam {
+            scratch.check().map_err(|(key, why)| (key, format!("of [exam] {why}")))?;
+        }
         match (self.startup == Startup::Rpc, self.save_rpc.trim().is_empty()) {
             (true, true) => Err(("startup", "\"rpc\" needs 'save_rpc', the content of <rpc>".to_owned())),
             (false, false) => Err(("save_rpc", "is only sent with startup = \"rpc\"".to_owned())),
@@ -287,7 +293,24 @@ impl Profiles {
     #[must_use]
     pub fn of(&self, platform: &PlatformName) -> Profile {
         let profile = self.by_platform.get(platform).cloned().unwrap_or_default();
-        Profile { title: String::new(), tried_on: String::new(), ..profile }
+        Profile { title: String::new(), tried_on: String::new(), exam: None, ..profile }
+    }
+
+    /// Where the device exam may work on devices of a platform: the scratch of its profile, then those of the models
+    /// that many platforms have. The exam takes the first that the device accepts.
+    #[must_use]
+    pub fn scratches(&self, platform: &PlatformName) -> Vec<Scratch> {
+        let names = [platform.as_str(), "ietf", "sim"];
+        let mut scratches: Vec<Scratch> = Vec::new();
+        for name in names {
+            let profile = self.by_platform.iter().find(|(known, _)| known.as_str() == name);
+            if let Some(scratch) = profile.and_then(|(_, profile)| profile.exam.as_ref())
+                && !scratches.iter().any(|known| known.create == scratch.create)
+            {
+                scratches.push(Scratch { name: name.to_owned(), ..scratch.clone() });
+            }
+        }
+        scratches
     }
 
     /// The profile of a platform as it was written.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use turnup_broker::{Broker, Outgoing, PublishError, RequestError, Requester};
 use turnup_core::{
     ask::{Answer, Ask, Question},
+    exam::Exam,
     message::{Body as _, DeviceEdit, DeviceWork},
     name::RegionName,
     profile::Profile,
@@ -14,6 +15,8 @@ use turnup_store::Device;
 
 /// Left of the deadline for the way there and back.
 const MARGIN: Duration = Duration::from_secs(1);
+/// An exam that no worker takes within this time is dropped.
+const EXAM_TAKEN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +66,30 @@ impl Asker {
         let timeout_ms = u64::try_from(of_worker.as_millis()).unwrap_or(u64::MAX);
         let ask = Ask { device, question, timeout_ms };
         let body = ask.encode().map_err(|error| Unanswered::Unreadable(error.to_string()))?;
+        self.send(region, Outgoing::new(self.exchange.as_str(), region.as_str(), body), within).await
+    }
+
+    /// Has `device` examined, and waits at most for `within`. The exam's own time is that of its options.
+    pub(crate) async fn examine(
+        &self,
+        region: &RegionName,
+        device: DeviceWork,
+        exam: Exam,
+        within: Duration,
+    ) -> Result<Answer, Unanswered> {
+        let timeout_ms = u64::from(exam.options.time_s) * 1_000;
+        let ask = Ask { device, question: Question::Exam(Box::new(exam)), timeout_ms };
+        let body = ask.encode().map_err(|error| Unanswered::Unreadable(error.to_string()))?;
         let question = Outgoing::new(self.exchange.as_str(), region.as_str(), body);
+        self.send(region, question.with_expiration(EXAM_TAKEN_WITHIN), within).await
+    }
+
+    async fn send(
+        &self,
+        region: &RegionName,
+        question: Outgoing,
+        within: Duration,
+    ) -> Result<Answer, Unanswered> {
         let reply = self.requester.request(question, within).await.map_err(|error| match error {
             RequestError::Timeout { after } => Unanswered::Late { region: region.clone(), after },
             RequestError::Publish(PublishError::Returned { .. }) => Unanswered::NoQueue(region.clone()),

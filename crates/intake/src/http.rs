@@ -10,6 +10,7 @@ mod deployments;
 mod devices;
 mod entrance;
 mod events;
+mod exam;
 mod explain;
 mod filter;
 mod fleet;

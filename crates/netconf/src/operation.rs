@@ -1,12 +1,13 @@
 //! Requests: the operations of RFC 6241 §7 and §8, and `get-schema` of RFC 6022.
 
 use crate::namespace;
-use crate::xml::Element;
+use crate::xml::{Attribute, Element};
 
 /// A request to be sent: the operation element with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     element: Element,
+    rpc_attributes: Vec<Attribute>,
 }
 
 /// A configuration datastore, RFC 6241 §5.1.
@@ -156,7 +157,23 @@ fn datastore(name: &str, datastore: Datastore) -> Element {
 impl Operation {
     /// Any operation, such as one of the device's own data model.
     pub fn new(element: Element) -> Self {
-        Self { element }
+        Self { element, rpc_attributes: Vec::new() }
+    }
+
+    /// With an attribute of `<rpc>` beside `message-id`, which the server repeats in its reply (RFC 6241 §4.1, §4.2).
+    #[must_use]
+    pub fn with_rpc_attribute(mut self, namespace: &str, name: &str, value: &str) -> Self {
+        self.rpc_attributes.push(Attribute {
+            namespace: namespace.into(),
+            name: name.into(),
+            value: value.into(),
+        });
+        self
+    }
+
+    /// Attributes of `<rpc>` beside `message-id`.
+    pub fn rpc_attributes(&self) -> &[Attribute] {
+        &self.rpc_attributes
     }
 
     /// The operation's local name, for logs.

@@ -8,6 +8,7 @@ mod authenticate;
 mod connect;
 mod handler;
 mod host_key;
+mod offer;
 mod offers;
 mod session;
 
@@ -20,6 +21,7 @@ use thiserror::Error;
 pub use algorithms::{NoCommonAlgorithm, SshAlgorithms, WeakAlgorithm, WeakAlgorithmError};
 pub use connect::{connect, learn_host_key, verify_host_key};
 pub use host_key::{HostKeyError, PinnedHostKey, PresentedHostKey};
+pub use offer::{AlgorithmOffer, learn_algorithms};
 pub use session::{Cause, RpcFailure, Session};
 
 use crate::session::ProtocolError;

@@ -24,6 +24,7 @@ pub(crate) async fn run(context: &Context, lease: &RelayLease) -> Result<(), Sto
         tokio::select! {
             _ = sweep.tick() => {
                 find_lost(context).await?;
+                end_exams(context).await?;
                 tell_doubts(context).await?;
             }
             _ = release.tick() => { lease.release_later(Timestamp::now(), ROUND).await?; }
@@ -67,6 +68,18 @@ async fn find_lost(context: &Context) -> Result<(), StoreError> {
             waiting = swept.waiting,
             deployments = swept.deployments,
             "work that had not moved was sent again"
+        );
+    }
+    Ok(())
+}
+
+/// Ends the leases of device exams whose intake or worker has died.
+async fn end_exams(context: &Context) -> Result<(), StoreError> {
+    let devices = context.store.expire_exams(Timestamp::now(), ROUND).await?;
+    if !devices.is_empty() {
+        tracing::warn!(
+            ?devices,
+            "device exams did not end in time; the next deployment cancels what they left"
         );
     }
     Ok(())

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Forward-only migrations, in order. An applied one is never edited.
-pub(crate) const MIGRATIONS: [&str; 10] = [
+pub(crate) const MIGRATIONS: [&str; 11] = [
     include_str!("../migrations/0001_orders.sql"),
     include_str!("../migrations/0002_plans.sql"),
     include_str!("../migrations/0003_transcripts.sql"),
@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: [&str; 10] = [
     include_str!("../migrations/0008_pending_tokens.sql"),
     include_str!("../migrations/0009_undo.sql"),
     include_str!("../migrations/0010_ignored_modules.sql"),
+    include_str!("../migrations/0011_exams.sql"),
 ];
 
 /// The schema version that this release works with.

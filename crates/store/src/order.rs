@@ -267,7 +267,8 @@ impl Store {
             if view.state == OrderState::Scheduled {
                 for row in client.query(&waiting, &[&id.0]).await? {
                     let device = DeviceName::new(row.get::<_, String>(0))?;
-                    view.waiting_for.push(InFront { device, order: OrderId(row.get(1)) });
+                    let order = OrderId(row.get(1));
+                    view.waiting_for.push(InFront { device, order, is_exam: row.get(2) });
                 }
             }
             tx.rollback().await?;

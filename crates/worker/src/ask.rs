@@ -1,9 +1,9 @@
-//! Questions about single devices: what a device is, its YANG texts, whether it takes an edit. None changes
-//! its configuration, so an answer that gets lost costs nothing but the asker's patience.
+//! Questions about single devices: what a device is, its YANG texts, whether it takes an edit, how it behaves. None
+//! changes its configuration for good, so an answer that gets lost costs nothing but the asker's patience.
 
 mod check;
 mod clock;
-mod modules;
+pub(crate) mod modules;
 mod schemas;
 
 use std::{sync::Arc, time::Duration};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use turnup_broker::{Broker, ConsumeOptions, Consumer, Delivery, Outgoing, Publisher};
 use turnup_core::{
     ask::{Answer, Ask, Question},
+    exam::{Exam, TIME_S},
     failure::{Failure, FailureClass},
     id::DeploymentId,
     message::{Body as _, Claim, ClaimAnswer, Limits, Unreadable},
@@ -26,14 +27,17 @@ use turnup_core::{
 use crate::{
     currency::{Claims, Currency},
     device::{Device, Job, Needs, is_null},
+    exam,
     progress::Progress,
     secrets::Secrets,
-    serve::Shared,
+    serve::{MAX_EXAMS, Shared},
     work::Work,
 };
 
 /// No question takes longer, whatever its asker says.
 const LONGEST: Duration = Duration::from_secs(120);
+/// But for an exam: its longest time, and what it takes to begin.
+const LONGEST_EXAM: Duration = Duration::from_secs(*TIME_S.end() as u64 + 30);
 /// Time for an answer to get back.
 const WAY_BACK: Duration = Duration::from_millis(500);
 /// How long handing an answer to the broker may take.
@@ -77,9 +81,9 @@ async fn serve_region(
             next = next => next,
         };
         let Some((delivery, permit)) = next else { break };
-        let (shared, publisher) = (Arc::clone(shared), publisher.clone());
+        let (shared, publisher, shutdown) = (Arc::clone(shared), publisher.clone(), shutdown.clone());
         tasks.spawn(async move {
-            if let Err(reason) = respond(&shared, &publisher, &delivery).await {
+            if let Err(reason) = respond(&shared, &publisher, &delivery, &shutdown).await {
                 tracing::warn!(reason, "a question about a device was not answered; it may be asked again");
             }
             delivery.ack().await;
@@ -91,17 +95,26 @@ async fn serve_region(
 }
 
 /// Answers one question, unless its asker waits no longer.
-async fn respond(shared: &Shared, publisher: &Publisher, delivery: &Delivery) -> Result<(), String> {
+async fn respond(
+    shared: &Shared,
+    publisher: &Publisher,
+    delivery: &Delivery,
+    shutdown: &CancellationToken,
+) -> Result<(), String> {
     let ask = Ask::decode(&delivery.body).map_err(|error| error.to_string())?;
     let reply_to = delivery.reply_to.as_deref().ok_or("it names no queue for the answer")?;
-    let patience = Duration::from_millis(ask.timeout_ms).min(LONGEST);
+    let longest = if matches!(ask.question, Question::Exam(_)) { LONGEST_EXAM } else { LONGEST };
+    let patience = Duration::from_millis(ask.timeout_ms).min(longest);
     // By this clock alone: the broker has dropped what expired before, and the asker's clock may be wrong.
     let left = patience.saturating_sub(delivery.held()).saturating_sub(WAY_BACK.min(patience / 10));
     if left.is_zero() {
         return Err(format!("its asker waited {patience:?}, which is over"));
     }
     let began = Instant::now();
-    let answer = answer(shared, &ask, began + left).await;
+    let answer = match &ask.question {
+        Question::Exam(exam) => examine(shared, &ask, exam, began + left, shutdown).await,
+        _ => answer(shared, &ask, began + left).await,
+    };
     metrics::counter!("turnup_worker_asks_total", "question" => word(&ask.question)).increment(1);
     metrics::histogram!("turnup_worker_ask_seconds").record(began.elapsed().as_secs_f64());
     let body = encode(answer).map_err(|error| error.to_string())?;
@@ -115,6 +128,41 @@ const fn word(question: &Question) -> &'static str {
         Question::Schemas(_) => "schemas",
         Question::SchemaPiece { .. } => "schema_piece",
         Question::TryEdit => "try_edit",
+        Question::Exam(_) => "exam",
+    }
+}
+
+/// Runs an exam, unless as many are at work as the worker may.
+async fn examine(
+    shared: &Shared,
+    ask: &Ask,
+    exam: &Exam,
+    by: Instant,
+    shutdown: &CancellationToken,
+) -> Answer {
+    let Ok(_permit) = shared.exams.try_acquire() else {
+        let text = format!("this worker is at {MAX_EXAMS} exams already: try again when one has ended");
+        let failure = Failure::new(FailureClass::Busy, "exam", text).at(ask.device.device.clone());
+        return nothing(shared, vec![failure]);
+    };
+    tracing::info!(device = %ask.device.device, exam = %exam.id, "device exam begins");
+    let answer = exam::answer(shared, ask, exam, by, shutdown).await;
+    let left = answer.exam.as_ref().map_or(0, |report| report.left.len());
+    tracing::info!(device = %ask.device.device, exam = %exam.id, left, "device exam has ended");
+    answer
+}
+
+/// An answer that holds nothing but failures.
+fn nothing(shared: &Shared, failures: Vec<Failure>) -> Answer {
+    let worker = shared.assignment.worker_name.clone();
+    Answer {
+        worker,
+        failures,
+        notes: Vec::new(),
+        check: None,
+        schemas: Vec::new(),
+        piece: None,
+        exam: None,
     }
 }
 
@@ -131,7 +179,7 @@ fn encode(mut answer: Answer) -> Result<Vec<u8>, Unreadable> {
         Err(Unreadable::TooLarge(bytes)) => {
             let text = format!("the answer has {bytes} bytes, which no message can carry");
             let failures = vec![Failure::new(FailureClass::BrokenPeer, "check", text)];
-            Answer { failures, check: None, schemas: Vec::new(), piece: None, ..answer }.encode()
+            Answer { failures, check: None, schemas: Vec::new(), piece: None, exam: None, ..answer }.encode()
         }
         result => result,
     }
@@ -139,14 +187,7 @@ fn encode(mut answer: Answer) -> Result<Vec<u8>, Unreadable> {
 
 /// Asks the device, until `by`.
 pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
-    let nothing = Answer {
-        worker: shared.assignment.worker_name.clone(),
-        failures: Vec::new(),
-        notes: Vec::new(),
-        check: None,
-        schemas: Vec::new(),
-        piece: None,
-    };
+    let nothing = nothing(shared, Vec::new());
     let secrets = Secrets::of_all(std::slice::from_ref(&ask.device));
     let failed = |failures: Vec<Failure>| {
         let failures = failures.into_iter().map(|failure| failure.at(ask.device.device.clone())).collect();
@@ -195,7 +236,9 @@ pub(crate) async fn answer(shared: &Shared, ask: &Ask, by: Instant) -> Answer {
     };
     let mut device = Device::new(&job, &ask.device, &work).needing(match ask.question {
         Question::TryEdit => Needs::Candidate,
-        Question::Check | Question::Schemas(_) | Question::SchemaPiece { .. } => Needs::Reading,
+        Question::Check | Question::Schemas(_) | Question::SchemaPiece { .. } | Question::Exam(_) => {
+            Needs::Reading
+        }
     });
     let asked = Box::pin(put(&ask.question, &mut device, &work, by, &nothing));
     // Every step has a deadline of its own; this is for what has none, such as the name server.
@@ -242,6 +285,8 @@ async fn put(
             device.try_edit(by).await?;
             Ok(Answer { notes: std::mem::take(&mut device.remarks), ..nothing })
         }
+        // Exams open sessions of their own, see `examine`.
+        Question::Exam(_) => Ok(nothing),
     }
 }
 
@@ -289,6 +334,7 @@ mod tests {
                 check: Some(check(modules)),
                 schemas,
                 piece: None,
+                exam: None,
             };
             Answer::decode(&encode(answer).unwrap()).unwrap()
         };

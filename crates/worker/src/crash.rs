@@ -24,6 +24,11 @@ pub(crate) const AFTER_PART: &str = "worker.after_part";
 /// The report is published, the delivery not yet acknowledged.
 pub(crate) const AFTER_REPORT: &str = "worker.after_report";
 
+/// An exam has found its scratch and has committed nothing yet.
+pub(crate) const EXAM_PREPARED: &str = "worker.exam_prepared";
+/// An exam holds a confirmed commit; the n-th passage is its n-th commit.
+pub(crate) const EXAM_COMMITTED: &str = "worker.exam_committed";
+
 /// Whether devices are to be confirmed one after the other, which the point between the first and the
 /// second needs.
 pub(crate) fn confirms_one_by_one() -> bool {

@@ -7,7 +7,7 @@
 //! orders of a group are guilty); `device` (one device's part), `drive` (all devices' phases);
 //! `pool` (warm sessions), `room` (how much at once);
 //! `deploy` (one delivery), `serve` (all of them), `outbound` (reports). `transcript`: what was said, for people. Audits: `audit` (pure),
-//! `device::look`. Questions about devices: `ask`.
+//! `device::look`. Questions about devices: `ask`; `exam`: how a device behaves.
 //!
 //! Architecture invariants:
 //! - In force on all devices or on none. Where that can't be had any more, because a device fell silent
@@ -19,7 +19,7 @@
 //!   worker's attempt the current one. After every wait the attempt is checked again.
 //! - The edit isn't sent before the locks are held; a session in doubt is closed and never used again.
 //! - Audits and questions change nothing: audits only read, and an edit that is tried out is discarded under
-//!   the candidate's lock or with the session.
+//!   the candidate's lock or with the session. An exam works in a scratch and takes back what it did.
 //! - Secrets are resolved here, by reference, and are in no message, log or error. What looks like one in what is
 //!   said to a device is masked before it is kept.
 
@@ -35,6 +35,7 @@ mod deploy;
 mod device;
 mod drive;
 mod error;
+mod exam;
 mod lacks;
 mod ledger;
 mod nodes;

@@ -124,7 +124,8 @@ impl Collector {
         if !edit.nodes.has_secrets() {
             return;
         }
-        for config in [&edit.edit, &edit.inverse] {
+        let whole = edit.whole.iter().flat_map(|whole| std::iter::once(&whole.before).chain(&whole.rewrite));
+        for config in [&edit.edit, &edit.inverse].into_iter().chain(whole) {
             self.config(config, &edit.nodes);
         }
         for condition in [&edit.after, &edit.before] {

@@ -41,6 +41,9 @@ const OUTBOUND: usize = 1_024;
 /// How long the last reports may take when the worker ends.
 const LAST_REPORTS: Duration = Duration::from_secs(10);
 
+/// Exams at once: each holds up to sixteen sessions with its device.
+pub(crate) const MAX_EXAMS: usize = 2;
+
 /// What all deployments of a worker share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -49,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) room: Room,
     pub(crate) secret_names: SecretNames,
+    /// Exams that may begin.
+    pub(crate) exams: Semaphore,
     in_flight: AtomicUsize,
 }
 
@@ -59,7 +64,8 @@ impl Shared {
         let pool = Pool::new(settings.max_warm_sessions, idle, keep_alive);
         let room = Room::new(&settings);
         let secret_names = SecretNames::new(&settings.secret_names);
-        Self { settings, assignment, pool, room, secret_names, in_flight: AtomicUsize::new(0) }
+        let exams = Semaphore::new(MAX_EXAMS);
+        Self { settings, assignment, pool, room, secret_names, exams, in_flight: AtomicUsize::new(0) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `turnup device …`
 
 mod check;
+mod exam;
 mod import;
 
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub(crate) enum DeviceCommand {
         #[arg(long)]
         last: bool,
     },
+    /// Find out how a device behaves, by some eighty probes in a scratch of its configuration, and which profile fits it
+    Exam(Box<exam::Exam>),
     /// Read the host key that a device presents and pin it: compare the fingerprint first
     Trust {
         name: String,
@@ -227,6 +230,7 @@ pub(crate) async fn run(
             }
             run_check(api, format, paint, &name, &question, last).await
         }
+        DeviceCommand::Exam(exam) => exam::run(api, format, paint, &exam).await,
         DeviceCommand::Remove { name } => api.delete(&path(&name)).await,
     }
 }

@@ -48,6 +48,11 @@ impl Api {
         Self { timeout: PATIENT, ..self.clone() }
     }
 
+    /// The same, for calls that take so long.
+    pub(crate) fn waiting(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
         let mut request = self
             .http

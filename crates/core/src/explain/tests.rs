@@ -91,7 +91,7 @@ fn scheduled() {
     );
     let late = explain(&order_of(vec![]), at(60));
     assert!(late.contains("60 s ago") && late.contains("the scheduler is behind"), "{late}");
-    let front = |device: &str, state| Front { device: name(device), order: order(7), state };
+    let front = |device: &str, state| Front { device: name(device), order: order(7), is_exam: false, state };
     let waiting = order_of(vec![
         front("pe1", Some((OrderState::InProgress, at(-60)))),
         front("pe2", Some((OrderState::Scheduled, at(-60)))),

@@ -24,6 +24,7 @@ use turnup_core::{order::MAX_BODY_BYTES, problem::Problem};
 use super::{
     answer::Refusal,
     call::{Call, Content},
+    exam,
     query::Query,
     table::{Access, Lasts, Route, Takes},
 };
@@ -140,6 +141,7 @@ fn limit(settings: &Settings, lasts: Lasts) -> Duration {
         Lasts::Short => database,
         Lasts::Devices => database + device,
         Lasts::Schemas => database + device + ms(settings.schemas_timeout_ms),
+        Lasts::Exam => database * 2 + exam::LONGEST,
     }
 }
 

@@ -107,14 +107,16 @@ async fn fronts(call: &Call, order: &OrderView) -> Result<Vec<Front>, Refusal> {
     let mut known: HashMap<OrderId, (OrderState, Timestamp)> = HashMap::new();
     let mut fronts = Vec::with_capacity(order.waiting_for.len());
     for front in &order.waiting_for {
-        if known.len() < MOST_FRONTS
+        if !front.is_exam
+            && known.len() < MOST_FRONTS
             && !known.contains_key(&front.order)
             && let Some(other) = call.app.store.order(front.order).await?
         {
             known.insert(front.order, (other.state, other.updated_at));
         }
         let state = known.get(&front.order).copied();
-        fronts.push(Front { device: front.device.clone(), order: front.order, state });
+        let (device, order, is_exam) = (front.device.clone(), front.order, front.is_exam);
+        fronts.push(Front { device, order, is_exam, state });
     }
     Ok(fronts)
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use turnup_core::{
     audit::{AuditPart, ConfigAudit},
+    exam::{MAX_IDLE_S, MAX_SESSIONS, TIME_S, USUAL_SESSIONS, USUAL_TIME_S},
     inventory::MAX_ADDRESS_BYTES,
     lifecycle::{AuditState, DeploymentState, OrderState, ServiceState},
     message::{InForce, Stage},
@@ -94,7 +95,7 @@ fn of_orders() -> Value {
         "description": or_null("string"), "requester": text, "derived_from": or_null("string"), "superseded_by": or_null("string"),
         "state": {"enum": OrderState::ALL}, "schedule_revision": number, "scheduled_for": maybe_time,
         "generation": number, "retry": retry, "sequence": number, "errors": list(any_object.clone()),
-        "waiting_for": list(object(json!({"device": text, "order": id}))),
+        "waiting_for": list(object(json!({"device": text, "order": id, "is_exam": {"type": "boolean"}}))),
         "created_at": time, "updated_at": time, "actions": list(text.clone()),
     }));
     // Left out in lists.
@@ -304,6 +305,42 @@ fn of_devices() -> Value {
                 "ignore_modules": {"type": "array", "maxItems": 200, "items": text, "description": "With fetch_yang: leave these modules, and what needs them, out of the platform's set; stored until they are used again"},
                 "use_modules": {"type": "array", "maxItems": 200, "items": text, "description": "With fetch_yang: take the decision to leave these modules out back"}},
         },
+        "ExamRequest": {
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "candidate_only": {"type": "boolean", "default": false, "description": "Commit nothing, and never edit running"},
+                "careful": {"type": "boolean", "default": false, "description": "Leave out what could harm a badly behaved server"},
+                "dangerous": {"type": "boolean", "default": false, "description": "Also try what is known to harm servers that behave as this one does"},
+                "idle_s": {"type": "integer", "minimum": 0, "maximum": MAX_IDLE_S, "default": 0, "description": "Watch an idle session for so many seconds"},
+                "sessions": {"type": "integer", "minimum": 1, "maximum": MAX_SESSIONS, "default": USUAL_SESSIONS, "description": "Most sessions at once"},
+                "time_s": {"type": "integer", "minimum": TIME_S.start(), "maximum": TIME_S.end(), "default": USUAL_TIME_S, "description": "How long the exam may take, in seconds"},
+                "scratch": {
+                    "type": "object", "additionalProperties": false, "required": ["entry", "create", "changed"],
+                    "description": "Where the exam works; without it, the scratch of the device's platform",
+                    "properties": {
+                        "name": {"type": "string"},
+                        "entry": {"type": "string", "description": "Path of a list entry by local names, with slashes"},
+                        "keys": {"type": "integer", "minimum": 0, "maximum": 255, "description": "How many of its first leaves are its keys; 0 and 1: one"},
+                        "create": {"type": "string", "description": "XML of the entry; one of its values has the text turnup-exam"},
+                        "changed": {"type": "string", "description": "The same with at least one other value"},
+                        "respelled": {"type": "string", "description": "The same with values in other spellings"},
+                        "invalid": {"type": "string", "description": "The same with a value that its type forbids"},
+                        "incomplete": {"type": "string", "description": "The same without something mandatory"},
+                        "secret": {"type": "string", "description": "The same with a secret as its last leaf"},
+                        "ordered": {"type": "string", "description": "The same with entries of a list ordered by the user as its last children"},
+                        "default_leaf": {"type": "string", "description": "A leaf of the entry that has a default and is not in 'create'"},
+                    },
+                },
+            },
+        },
+        "Exam": object(json!({
+            "device": text, "platform": text, "at": time, "worker": text, "exam": text,
+            "failures": list(any_object.clone()), "scratch": or_null("string"), "findings": list(any_object.clone()),
+            "deviations": list(any_object.clone()), "profile": text, "keys": list(any_object.clone()),
+            "differences": list(any_object.clone()), "left": list(text.clone()),
+            "is_clean": {"type": "boolean"}, "running_compared": {"type": "boolean"}, "stopped": or_null("string"),
+            "took_ms": or_null("integer"),
+        })),
         "Check": object(json!({
             "same_host_key": list(text.clone()), "device": text, "at": time, "worker": text, "check": or_null("object"),
             "failures": list(any_object.clone()), "schemas": list(text.clone()),

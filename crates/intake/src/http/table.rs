@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use turnup_core::policy::Permission;
 
 use super::{
-    answer::Answer, bulk, call::Call, catalogue, check, deployments, devices, events, explain, fleet, orders,
-    plan, services, system, undo,
+    answer::Answer, bulk, call::Call, catalogue, check, deployments, devices, events, exam, explain, fleet,
+    orders, plan, services, system, undo,
 };
 
 /// Who may use a route.
@@ -59,6 +59,8 @@ pub(crate) enum Lasts {
     Devices,
     /// As long as it takes to fetch a device's YANG modules.
     Schemas,
+    /// As long as a device exam takes.
+    Exam,
 }
 
 /// A handler: takes a request that has passed the entrance.
@@ -358,6 +360,17 @@ pub(crate) fn routes(metrics_open: bool) -> Vec<Route> {
             Gives::Json("Check"),
             handler!(check::last),
         ),
+        Route {
+            takes: Takes::MaybeJson("ExamRequest"),
+            lasts: Lasts::Exam,
+            ..post(
+                "/v1/devices/{name}/exam",
+                device_write,
+                "Find out how a device behaves, in a scratch of its configuration",
+                Gives::Json("Exam"),
+                handler!(exam::exam),
+            )
+        },
         get(
             "/v1/definitions",
             read,
@@ -488,6 +501,7 @@ mod tests {
              DELETE /v1/devices/{name} device_write\n\
              POST /v1/devices/{name}/check device_write\n\
              GET /v1/devices/{name}/check device_read\n\
+             POST /v1/devices/{name}/exam device_write\n\
              GET /v1/definitions read\n\
              POST /v1/definitions definition_write\n\
              GET /v1/definitions/{name} read\n\

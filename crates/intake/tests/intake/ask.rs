@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use turnup_core::{
     ask::{Answer, Ask, DeviceCheck, Module, Question, SchemaPiece, SchemaText},
+    exam::{Answer as Found, ExamReport, Finding, Probe},
     failure::{Failure, FailureClass},
     message::Body as _,
     piece::Piece,
@@ -57,6 +58,7 @@ fn answer() -> Answer {
         check: None,
         schemas: Vec::new(),
         piece: None,
+        exam: None,
     }
 }
 
@@ -104,7 +106,9 @@ fn a_device_is_checked_and_its_modules_are_fetched() {
                     let text = if name == "a" { "import c { prefix c; }" } else { "" };
                     Answer { schemas: vec![schema(name, text)], ..answer() }
                 }
-                Question::TryEdit | Question::SchemaPiece { .. } => panic!("not asked for"),
+                Question::TryEdit | Question::Exam(_) | Question::SchemaPiece { .. } => {
+                    panic!("not asked for")
+                }
             }
         })
         .await;
@@ -174,7 +178,7 @@ fn large_module_is_put_together_from_the_pieces_of_any_worker() {
                     count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     Answer { piece: Some(piece(&large("after, é"), from)), ..answer() }
                 }
-                Question::TryEdit => panic!("not asked for"),
+                Question::TryEdit | Question::Exam(_) => panic!("not asked for"),
             }
         })
         .await;
@@ -396,5 +400,59 @@ fn the_last_audit_is_shown_with_what_to_do() {
             .show("/v1/services/01890000-0000-7000-8000-000000000000/audit")
             .await
             .is_problem(404, "not_found");
+    });
+}
+
+#[test]
+fn exam_holds_the_device_and_says_what_follows_from_it() {
+    run(async |scope, intake| {
+        let worker = worker(scope, |ask| {
+            let Question::Exam(exam) = &ask.question else { panic!("{ask:?}") };
+            assert_eq!((exam.scratches[0].name.as_str(), exam.options.careful), ("sim", true));
+            assert!(ask.device.epoch > 0 && ask.device.pending_tokens.is_empty(), "{:?}", ask.device);
+            let finding = Finding { probe: Probe::LockRunning, answer: Found::No, remark: None };
+            let report = ExamReport {
+                scratch: Some("sim /interfaces/interface".to_owned()),
+                findings: vec![finding],
+                left: Vec::new(),
+                is_clean: true,
+                tokens_cancelled: true,
+                running_compared: true,
+                stopped: None,
+                took_ms: 12,
+            };
+            Answer { exam: Some(Box::new(report)), ..answer() }
+        })
+        .await;
+        let path = "/v1/devices/sim-eu-1/exam";
+        let answer = send(intake.post(path, &json!({"careful": true}))).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.body["differences"][0]["key"], "locks", "{}", answer.body);
+        assert_eq!(answer.body["deviations"][0]["section"], "RFC 6241 §7.5");
+        assert!(
+            answer.body["profile"].as_str().unwrap().contains("locks = \"candidate\""),
+            "{}",
+            answer.body
+        );
+        let document = turnup_intake::openapi();
+        let fields = document["components"]["schemas"]["Exam"]["properties"].as_object().unwrap();
+        assert!(answer.body.as_object().unwrap().keys().eq(fields.keys()), "{}", answer.body);
+        assert_eq!(
+            send(intake.post(path, &json!({"careful": true}))).await.status,
+            200,
+            "the lease was given back"
+        );
+        worker.abort();
+
+        let refused = async |body: Value| send(intake.post(path, &body)).await;
+        refused(json!({"time_s": 5})).await.has_fault("/time_s", "bad_value");
+        refused(json!({"tim_s": 5})).await.has_fault("/tim_s", "unknown_field");
+        refused(json!({"careful": true, "dangerous": true})).await.has_fault("/dangerous", "bad_value");
+        refused(json!({"scratch": {"entry": "a/b"}})).await.has_fault("/scratch/create", "bad_value");
+        send(intake.post("/v1/devices/nothing/exam", &json!({}))).await.is_problem(404, "not_found");
+        // Region us has no queue here; its device is free again.
+        for _ in 0..2 {
+            send(intake.post("/v1/devices/sim-us-1/exam", &json!({}))).await.is_problem(504, "no_answer");
+        }
     });
 }

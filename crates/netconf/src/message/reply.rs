@@ -110,6 +110,17 @@ impl Reply {
         self.attributes.iter().find(own).map(|attribute| &*attribute.value)
     }
 
+    /// The value of an attribute with this namespace.
+    pub fn attribute_ns(&self, namespace: &str, name: &str) -> Option<&str> {
+        let named = |attribute: &&Attribute| &*attribute.namespace == namespace && &*attribute.name == name;
+        self.attributes.iter().find(named).map(|attribute| &*attribute.value)
+    }
+
+    /// How many of [`Reply::errors`] stand inside of another element than `rpc-reply`.
+    pub fn errors_inside(&self) -> usize {
+        self.inside
+    }
+
     /// The number of the request that this answers; servers may leave it out if they couldn't read it.
     pub fn message_id(&self) -> Option<&str> {
         message_id(&self.attributes)

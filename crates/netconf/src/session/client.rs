@@ -8,7 +8,7 @@ use crate::capability::{BASE_1_0, BASE_1_1, Capabilities};
 use crate::framing::{Decoder, Framing};
 use crate::message::{Hello, Message, Reply};
 use crate::operation::Operation;
-use crate::xml::{Element, Limits};
+use crate::xml::{Attribute, Element, Limits};
 
 /// What happened in a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +173,11 @@ impl ClientSession {
         text.push_str(crate::namespace::BASE);
         text.push_str("\" message-id=\"");
         text.push_str(&message_id.to_string());
-        text.push_str("\">");
+        text.push('"');
+        for (at, attribute) in operation.rpc_attributes().iter().enumerate() {
+            write_rpc_attribute(at, attribute, &mut text);
+        }
+        text.push('>');
         operation.element().write_xml(&mut text);
         text.push_str("</rpc>");
         self.decoder.framing().encode(text.as_bytes(), out);
@@ -198,6 +202,22 @@ impl ClientSession {
     /// Requests that wait for their answers.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+/// Appends an attribute of `<rpc>`; `at`: its place, from which its prefix is made.
+fn write_rpc_attribute(at: usize, attribute: &Attribute, text: &mut String) {
+    let name = &attribute.name;
+    // The value of an attribute is written as an element's would be, quotes included.
+    let escaped = |value: &str| {
+        value.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\n', "&#10;")
+    };
+    let value = escaped(&attribute.value);
+    if attribute.namespace.is_empty() {
+        text.push_str(&format!(" {name}=\"{value}\""));
+    } else {
+        let namespace = escaped(&attribute.namespace);
+        text.push_str(&format!(" xmlns:a{at}=\"{namespace}\" a{at}:{name}=\"{value}\""));
     }
 }
 

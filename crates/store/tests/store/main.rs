@@ -10,6 +10,7 @@ mod costs;
 mod devices;
 mod doubts;
 mod events;
+mod exams;
 mod groups;
 mod library;
 mod lives;

@@ -86,7 +86,7 @@ async fn all_devices_or_none_and_first_come_first_served() {
     let first = start(store, &batch).await;
     assert_eq!(first.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ids[0]]);
     let waits = async |n: usize| store.order(ids[n]).await.unwrap().unwrap().waiting_for;
-    let front = |device: &str, n: usize| InFront { device: name(device), order: ids[n] };
+    let front = |device: &str, n: usize| InFront { device: name(device), order: ids[n], is_exam: false };
     assert_eq!(waits(1).await, [front("d1", 0)]);
     assert_eq!(waits(2).await, [front("d2", 1)]);
     assert_eq!(waits(3).await, [front("d3", 2)]);

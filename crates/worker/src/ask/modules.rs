@@ -13,7 +13,7 @@ use turnup_netconf::{
 
 use crate::{audit::cut, device::Device};
 
-const LIBRARY: &str = "urn:ietf:params:xml:ns:yang:ietf-yang-library";
+pub(crate) const LIBRARY: &str = "urn:ietf:params:xml:ns:yang:ietf-yang-library";
 const LIBRARY_1_0: &str = "urn:ietf:params:netconf:capability:yang-library:1.0";
 const LIBRARY_1_1: &str = "urn:ietf:params:netconf:capability:yang-library:1.1";
 /// Most modules told.
@@ -106,7 +106,7 @@ fn entry(element: &Element, name: &str, revision: &str) -> Module {
 }
 
 /// Either form of the library: `modules-state/module`, or the modules of every `module-set`.
-fn of_library(data: &Element) -> Vec<Module> {
+pub(crate) fn of_library(data: &Element) -> Vec<Module> {
     let modules = |holder: &Element| -> Vec<Module> {
         let entries =
             holder.children().filter(|child| matches!(child.name(), "module" | "import-only-module"));
@@ -128,7 +128,7 @@ fn of_library(data: &Element) -> Vec<Module> {
 }
 
 /// The schemas that can be had as YANG.
-fn of_monitoring(data: &Element) -> Vec<Module> {
+pub(crate) fn of_monitoring(data: &Element) -> Vec<Module> {
     let schemas = data.child(MONITORING, "netconf-state").and_then(|state| state.own_child("schemas"));
     let schemas = schemas.map(|schemas| schemas.children().filter(|child| child.name() == "schema"));
     let is_yang = |schema: &&Element| {

@@ -109,6 +109,11 @@ impl Real {
         Some(Self { base, port, shared, scheduler, told: Told::default(), held: AtomicBool::new(true) })
     }
 
+    /// What the worker's deployments and exams share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(super) fn credentials(&self) -> Credentials {
         let read = |file: &str| std::fs::read_to_string(self.base.join(file)).unwrap();
         Credentials::private_key(read("user").trim(), SecretString::from(read("client")))
