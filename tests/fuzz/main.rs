@@ -11,6 +11,7 @@
     reason = "a test that can't go on fails where it stands"
 )]
 
+#[allow(unreachable_pub, reason = "a crate of its own for cargo-fuzz")]
 #[path = "../../fuzz/src/lib.rs"]
 mod bodies;
 

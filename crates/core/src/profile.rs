@@ -112,6 +112,19 @@ words!(
 );
 
 words!(
+    /// How entries of a list `ordered-by user` are moved (RFC 7950 §7.8.6).
+    #[derive(Default)]
+    ListMoves, "way of moving list entries" {
+        /// By the attributes `yang:insert` and `yang:key` (or `yang:value`).
+        #[default]
+        ByKey = "by_key" / "by yang:insert and yang:key",
+        /// The entries are removed and made again in their order, in one candidate: servers exist that refuse
+        /// `yang:key`.
+        Recreate = "recreate" / "entries removed and made again",
+    }
+);
+
+words!(
     /// How a change is kept over a reboot.
     #[derive(Default)]
     Startup, "startup handling" {
@@ -159,6 +172,9 @@ pub struct Profile {
     /// something.
     #[serde(skip_serializing_if = "is_default")]
     pub discard_before_edit: bool,
+    /// How list entries are moved.
+    #[serde(skip_serializing_if = "is_default")]
+    pub list_moves: ListMoves,
     /// With [`Startup::Rpc`]: the content of `<rpc>`, one element.
     #[serde(skip_serializing_if = "is_default")]
     pub save_rpc: String,

@@ -155,15 +155,7 @@ async fn examine(
 /// An answer that holds nothing but failures.
 fn nothing(shared: &Shared, failures: Vec<Failure>) -> Answer {
     let worker = shared.assignment.worker_name.clone();
-    Answer {
-        worker,
-        failures,
-        notes: Vec::new(),
-        check: None,
-        schemas: Vec::new(),
-        piece: None,
-        exam: None,
-    }
+    Answer { worker, failures, notes: Vec::new(), check: None, schemas: Vec::new(), piece: None, exam: None }
 }
 
 /// The answer as a message. One that is too large goes without what is said twice in it.

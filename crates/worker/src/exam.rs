@@ -75,6 +75,7 @@ pub(crate) async fn answer(
     Reply {
         worker: shared.assignment.worker_name.clone(),
         failures,
+        notes: Vec::new(),
         check: None,
         schemas: Vec::new(),
         piece: None,

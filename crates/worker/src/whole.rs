@@ -10,7 +10,7 @@ use turnup_core::{
 };
 use turnup_netconf::{
     compare::{self, Difference, Owned},
-    model::{child_path, entry_keys},
+    model::{Model as _, child_path, entry_keys},
     namespace,
     xml::Element,
 };
@@ -87,6 +87,12 @@ impl Whole {
     /// together with others stays rewritten, as they want it like that as well.
     pub(crate) fn restore(&self, found: &Element, nodes: &Nodes) -> Vec<Element> {
         restored(&self.rewrite, Some(found), nodes, "")
+    }
+
+    /// The removal of the entries of ordered lists that `config` writes anew and the device has.
+    pub(crate) fn ordered_entries_removed(config: &[Element], data: &Element, nodes: &Nodes) -> Vec<Element> {
+        let removed = config.iter().filter_map(|node| entries_removed(node, data, nodes, ""));
+        removed.collect()
     }
 
     /// What is left of an inverse edit beside [`Self::restore`].
@@ -213,6 +219,35 @@ fn outside(inverse: &Element, rewrite: &Element, nodes: &Nodes, path: &str) -> V
         }
     }
     left
+}
+
+fn entries_removed(node: &Element, parent: &Element, nodes: &Nodes, path: &str) -> Option<Element> {
+    let operation = node.attribute_ns(namespace::BASE, "operation");
+    if matches!(operation, Some("remove" | "delete")) {
+        return None;
+    }
+    let here = child_path(path, node.name());
+    let found = parent.children().find(|candidate| compare::is_same_node(nodes, &here, candidate, node))?;
+    if nodes.is_ordered(&here) {
+        let mut gone = if node.is_leaf() { node.clone() } else { shell(node, nodes, &here) };
+        let insert: Vec<(String, String)> = gone
+            .attributes()
+            .iter()
+            .map(|attribute| (attribute.namespace.to_string(), attribute.name.to_string()))
+            .collect();
+        insert.iter().for_each(|(namespace, name)| drop(gone.remove_attribute_ns(namespace, name)));
+        gone.set_attribute_ns(namespace::BASE, "operation", "remove");
+        return Some(gone);
+    }
+    let inside: Vec<Element> =
+        node.children().filter_map(|child| entries_removed(child, found, nodes, &here)).collect();
+    let around = shell(node, nodes, &here);
+    (!inside.is_empty()).then(|| around.with_children(inside))
+}
+
+/// Whether an edit moves entries of a list (RFC 7950 §7.8.6).
+pub(crate) fn moves_entries(edit: &Element) -> bool {
+    edit.attribute_ns(namespace::YANG, "insert").is_some() || edit.children().any(moves_entries)
 }
 
 /// The element with nothing but what identifies it.

@@ -18,14 +18,14 @@ use turnup_netconf::{
 };
 
 use crate::{
-    activate::activated,
+    activate::{activated, deactivated},
     base_1_0::without_remove,
     lacks::lacks,
     nodes::Nodes,
     read_mode::ReadOptions,
     secrets::Secrets,
     unite::{Of, unite},
-    whole::Whole,
+    whole::{Whole, moves_entries},
 };
 
 mod drift;
@@ -84,6 +84,8 @@ struct Goal {
     nodes: Nodes,
     /// All of the order's service, where drift is looked for.
     whole: Option<Whole>,
+    /// Whether the edit moves entries of a list.
+    moves_entries: bool,
 }
 
 #[derive(Debug)]
@@ -174,6 +176,39 @@ impl Work {
         let test = can.validate().then_some(TestOption::TestThenSet);
         let config = self.config(direction, repair);
         Operation::edit_config(self.edit_config(config, can, target, data, test))
+    }
+
+    /// The requests that put an edit into the candidate. Where lists are `recreated`, what the edit writes of them is
+    /// removed first.
+    pub(crate) fn candidate_edits(
+        &self,
+        (direction, repair): (Direction, Option<&Repair>),
+        can: &Capabilities,
+        data: &Element,
+    ) -> Vec<Operation> {
+        let recreated = repair.filter(|repair| repair.recreates_lists);
+        let removed = recreated.map_or_else(Vec::new, |_| {
+            Whole::ordered_entries_removed(self.config(direction, repair), data, &self.nodes)
+        });
+        let removal = (!removed.is_empty()).then(|| {
+            let test = can.validate().then_some(TestOption::TestThenSet);
+            Operation::edit_config(self.edit_config(&removed, can, Datastore::Candidate, data, test))
+        });
+        let edit = self.edit((direction, repair), can, Datastore::Candidate, data);
+        removal.into_iter().chain([edit]).collect()
+    }
+
+    /// Edits that move list entries, of services whose whole configuration is known: their places.
+    pub(crate) fn moving(&self) -> Vec<usize> {
+        let moving = |goal: &Goal| goal.moves_entries && goal.whole.is_some();
+        self.goals.iter().enumerate().filter(|(_, goal)| moving(goal)).map(|(place, _)| place).collect()
+    }
+
+    /// The first node that is deactivated on the device, stays so, and that the edit would change something in: path
+    /// and mark.
+    pub(crate) fn deactivated(&self, repair: Option<&Repair>, data: &Element) -> Option<(String, String)> {
+        let config = activated(self.config(Direction::Forward, repair), data, &self.nodes);
+        deactivated(&config, data, &self.nodes)
     }
 
     /// The `edit-config` that only tests the edit of running; for devices with `:validate:1.1`.
@@ -308,6 +343,7 @@ impl Goal {
             before: Wanted::new("condition before", edit, &edit.before)?,
             nodes: Nodes::new(&edit.keys, &facts),
             whole,
+            moves_entries: moves_entries(&fragment("edit", edit, &edit.edit)?),
         })
     }
 
@@ -437,7 +473,14 @@ mod tests {
         };
         let order = OrderId(uuid::Uuid::nil());
         let nodes = Nodes::default();
-        let goal = Goal { order, after: contains("100"), before: contains("0100"), nodes, whole: None };
+        let goal = Goal {
+            order,
+            after: contains("100"),
+            before: contains("0100"),
+            nodes,
+            whole: None,
+            moves_entries: false,
+        };
         let data =
             |text: &str| parse(&format!("<p xmlns=\"urn:a\"><description>{text}</description></p>")).unwrap();
         assert!(goal.is_as_before(&data("0100")));

@@ -200,9 +200,11 @@ mod tests {
                 let answer = turnup_core::ask::Answer {
                     worker: "w".repeat(100),
                     failures: Vec::new(),
+                    notes: Vec::new(),
                     check: None,
                     schemas: Vec::new(),
                     piece: Some(found.clone()),
+                    exam: None,
                 };
                 assert!(turnup_core::message::Body::encode(&answer).is_ok(), "{unit:?}");
                 from += found.piece.text.len();

@@ -8,6 +8,7 @@ use turnup_core::{
     drift::OnDrift,
     failure::{Detail, Failure, FailureClass},
     message::{InForce, Stage},
+    profile::ListMoves,
     transaction::Answer,
 };
 use turnup_netconf::{message::Reply, xml::Element};
@@ -51,7 +52,12 @@ impl Device<'_> {
         if !refused.is_empty() {
             return Err(refused);
         }
-        self.repair(drift, data)
+        let proceeds = drift.iter().any(|drift| drift.on_drift == OnDrift::Proceed);
+        self.repair(drift, data)?;
+        match self.work.deactivated(self.judged.repair.as_ref(), data).filter(|_| !proceeds) {
+            Some((path, mark)) => Err(vec![deactivated(&path, &mark)]),
+            None => Ok(()),
+        }
     }
 
     /// Looks for drift that is repaired along. What another worker had repaired may have gone back with the rest.
@@ -65,8 +71,13 @@ impl Device<'_> {
     }
 
     fn repair(&mut self, drift: Vec<Drift>, data: &Element) -> Result<(), Vec<Failure>> {
-        let repaired: Vec<usize> =
+        let mut repaired: Vec<usize> =
             drift.iter().filter(|drift| drift.on_drift == OnDrift::Repair).map(|drift| drift.place).collect();
+        if self.asked.profile.list_moves == ListMoves::Recreate && self.has_candidate() {
+            repaired.extend(
+                self.work.moving().into_iter().filter(|place| !repaired.contains(place)).collect::<Vec<_>>(),
+            );
+        }
         self.judged.repair = None;
         if !repaired.is_empty() {
             let repair = self.work.repair(self.asked, &repaired, data).map_err(|error| {
@@ -156,6 +167,16 @@ fn summary(drift: &Drift) -> String {
     let more = drift.found.len() - first.len().min(drift.found.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     shorten(&format!("{}{more}", first.join("; ")))
+}
+
+fn deactivated(path: &str, mark: &str) -> Failure {
+    let text = format!(
+        "{path} is deactivated on the device ({mark}), so the change would not be in force there, and the order was not \
+         begun: activate it there"
+    );
+    let mut failure = Failure::new(FailureClass::Invalid, DRIFT, shorten(&text));
+    failure.path = Some(shorten(path));
+    failure
 }
 
 fn refusal(drift: &Drift) -> Failure {

@@ -371,10 +371,10 @@ impl Device<'_> {
         if self.work.changes_nothing(direction, repair) {
             return Ok(());
         }
-        let edit = self.work.edit((direction, repair), &can, Datastore::Candidate, data);
+        let edits = self.work.candidate_edits((direction, repair), &can, data);
         let discards = self.asked.profile.discard_before_edit || self.may_hold_residue();
         let discard = discards.then(Operation::discard_changes);
-        let asks: Vec<Operation> = discard.into_iter().chain([edit]).collect();
+        let asks: Vec<Operation> = discard.into_iter().chain(edits).collect();
         match self.send(Step::Edit.name(), &asks, by).await {
             Err(failure) => Err(vec![classify::of_silence(Step::Edit, &failure)]),
             Ok(replies) if replies.iter().all(|reply| classify::is_accepted(Step::Edit, reply)) => Ok(()),

@@ -2,9 +2,11 @@
 
 use turnup_core::{
     audit::{AuditWork, ConfigAudit, ConfigWork, Drift},
+    drift::{OnDrift, WholeService},
     lifecycle::DeploymentEvent,
     message::{Condition, Deployment, InForce, Purpose},
     nodes::NodeFacts,
+    profile::ListMoves,
 };
 
 use super::{
@@ -45,7 +47,7 @@ async fn netconfd_that_hides_defaults_is_provisioned_and_in_sync() {
 }
 
 #[tokio::test]
-async fn netconfd_shows_the_order_of_entries_and_refuses_relative_moves() {
+async fn netconfd_refuses_relative_moves_and_its_profile_has_entries_made_again() {
     let yang = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/yang");
     let Some(real) =
         Real::start_with("", &[("YANG", yang), ("MODULES", "iana-if-type ietf-interfaces rules")])
@@ -117,4 +119,28 @@ async fn netconfd_shows_the_order_of_entries_and_refuses_relative_moves() {
         report.devices.iter().flat_map(|device| &device.failures).find(|failure| failure.error_tag.is_some());
     assert_eq!(failure.unwrap().error_tag.as_deref(), Some("bad-attribute"), "{report:#?}");
     assert_eq!(drifts(&old).await, []);
+
+    let anew = |names: &[&str]| {
+        let replace = "xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" nc:operation=\"replace\"";
+        let entry = |name: &&str| format!("<entry {replace}><name>{name}</name></entry>");
+        let tag = |name: &&str| format!("<tag {replace}>{name}</tag>");
+        acl(&names.iter().map(entry).chain(names.iter().map(tag)).collect::<String>())
+    };
+    let mut modify = modify;
+    for work in &mut modify.devices {
+        work.profile.list_moves = ListMoves::Recreate;
+        work.edits[0].whole = Some(Box::new(WholeService {
+            before: entries(&old),
+            rewrite: Some(anew(&new)),
+            owned: vec![
+                "/acl/entry[name='deny-all']".to_owned(),
+                "/acl/entry[name='permit-mgmt']".to_owned(),
+            ],
+            inside: NodeFacts::default(),
+            on_drift: OnDrift::Refuse,
+        }));
+    }
+    let report = real.run(&modify, false).await;
+    assert_eq!(report.event, DeploymentEvent::Committed, "{report:#?}");
+    assert_eq!(drifts(&new).await, []);
 }

@@ -65,6 +65,7 @@ fn edit_of(order: OrderId, old: Option<&str>, new: &str, nodes: NodeFacts) -> De
         keys: BTreeMap::from([("user".to_owned(), vec!["name".to_owned()])]),
         nodes,
         joint: Vec::new(),
+        whole: None,
     }
 }
 
