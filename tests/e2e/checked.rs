@@ -81,7 +81,23 @@ async fn order_that_does_not_work_is_undone_with_the_evidence() {
     z.edit_running(&interface(true)).unwrap();
     let answer = cluster.api.post(&format!("/v1/orders/{id}/schedule"), &json!({})).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    cluster.order_in(&id, "completed").await;
+    let done = cluster.order_in(&id, "completed").await;
+    // The checks that let it pass are the service's audit.
+    let service = done["service_id"].as_str().unwrap();
+    let shown = cluster.api.get(&format!("/v1/services/{service}")).await.body;
+    assert_eq!(
+        (&shown["audit_state"], &shown["config_audit"]),
+        (&json!("up"), &json!("not_audited")),
+        "{shown}"
+    );
+    let audit = cluster.api.get(&format!("/v1/services/{service}/audit")).await.body;
+    assert_eq!(audit["order"], json!(id), "{audit}");
+    let devices = audit["devices"].as_array().unwrap();
+    let passed =
+        |device: &Value| device["checks"].as_array().unwrap().iter().all(|check| check["passed"] == true);
+    assert!(devices.len() == 2 && devices.iter().all(passed), "{audit:#}");
+    let events = cluster.api.get("/v1/events?type=dev.turnup.service.audited.v1").await.body;
+    assert_eq!(events["items"].as_array().unwrap().len(), 1, "{events}");
     invariants::history_is_lawful(&cluster).await;
     invariants::network_is_as_recorded(&cluster).await;
 }

@@ -13,6 +13,7 @@ mod checked;
 mod cli;
 mod copies;
 mod devices;
+mod drift;
 mod events;
 mod exams;
 mod failed_runs;

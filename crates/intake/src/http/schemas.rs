@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use turnup_core::{
     audit::{AuditPart, ConfigAudit},
+    drift::OnDrift,
     exam::{MAX_IDLE_S, MAX_SESSIONS, TIME_S, USUAL_SESSIONS, USUAL_TIME_S},
     inventory::MAX_ADDRESS_BYTES,
     lifecycle::{AuditState, DeploymentState, OrderState, ServiceState},
@@ -465,6 +466,9 @@ fn definition() -> Value {
         "name": text, "version": number, "title": text, "description": text, "attributes": any_object,
         "endpoints": list(any_object.clone()), "same_device": {"type": "boolean"}, "platforms": list(text.clone()),
         "versions": list(number.clone()),
+        "drift": object(json!({
+            "found": {"enum": OnDrift::ALL}, "untouched_devices": {"type": "boolean"},
+        })),
     }));
     // Left out where there is nothing.
     definition["properties"]["resources"] = json!({"type": "object", "additionalProperties": text});

@@ -351,7 +351,7 @@ fn every_device_tries_its_part_of_a_plan() {
         let tried = &plan.body["on_device"];
         assert_eq!(
             tried[0],
-            json!({"device": "sim-eu-1", "ok": true, "worker": "w1", "failures": []}),
+            json!({"device": "sim-eu-1", "ok": true, "worker": "w1", "failures": [], "notes": []}),
             "{}",
             plan.body
         );

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use turnup_core::{
     audit::AuditWork,
+    drift::{OnDrift, WholeService},
     id::{OrderId, ServiceId},
     lifecycle::OrderState,
     message::{Condition, DeviceEdit},
@@ -197,4 +198,55 @@ fn a_part_leaves_room_for_its_stage() {
     let refused = of(&["w1", "e1"], &most).unwrap_err();
     assert!(refused[0].message.contains("region east"), "{refused:?}");
     assert!(refused[0].message.contains("one order per region"), "{refused:?}");
+}
+
+#[test]
+fn what_yang_says_inside_of_owned_nodes_travels_once_per_device() {
+    let judged = |default: &str| DeviceEdit {
+        whole: Some(Box::new(WholeService {
+            before: String::new(),
+            rewrite: None,
+            owned: Vec::new(),
+            inside: NodeFacts {
+                defaults: [(format!("a/{default}"), "1".to_owned())].into(),
+                ..NodeFacts::default()
+            },
+            on_drift: OnDrift::Repair,
+        })),
+        ..edit("<x/>")
+    };
+    let mut one = parts(&["w1"], &[], "");
+    one.edits.insert(name("w1"), judged("b"));
+    let mut other = parts(&["w1"], &[], "");
+    other.edits.insert(name("w1"), judged("c"));
+    let devices = HashMap::from([(name("w1"), device("w1"))]);
+    let (epochs, pending_tokens, profiles) = (HashMap::new(), HashMap::new(), Profiles::default());
+    let field =
+        Field { devices: &devices, epochs: &epochs, pending_tokens: &pending_tokens, profiles: &profiles };
+    let due = due(&["w1"]);
+    let starts = deployments(&[(&due, &one), (&due, &other)], &field, &Limits::default()).unwrap();
+    let message = Part::decode(&starts[0].message).unwrap().deployment;
+    let work = &message.devices[0];
+    assert_eq!(work.inside.defaults.keys().collect::<Vec<_>>(), ["a/b", "a/c"]);
+    assert!(work.edits.iter().all(|edit| edit.whole.as_ref().unwrap().inside.is_empty()));
+}
+
+#[test]
+fn order_that_fits_into_no_message_is_told_its_size_and_why() {
+    let mut parts = parts(&["w1"], &["w1"], &"x".repeat(MAX_BYTES / 2));
+    let edit = parts.edits.get_mut(&name("w1")).unwrap();
+    edit.whole = Some(Box::new(WholeService {
+        before: "x".repeat(MAX_BYTES / 2),
+        rewrite: None,
+        owned: Vec::new(),
+        inside: NodeFacts::default(),
+        on_drift: OnDrift::Refuse,
+    }));
+    let refused = begun(&["w1"], &parts).unwrap_err();
+    let message = &refused[0].message;
+    assert!(
+        message.contains("on 1 devices in region west") && message.contains("to find drift"),
+        "{message}"
+    );
+    assert!(message.contains("at most 1048576"), "{message}");
 }

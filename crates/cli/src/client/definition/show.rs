@@ -26,6 +26,13 @@ pub(super) fn lines(definition: &Value) -> Vec<String> {
         let every = jiff::SignedDuration::from_secs(i64::try_from(every).unwrap_or(i64::MAX));
         out.push(field("audited", format!("every {every:#}")));
     }
+    if let Some(found) = definition["drift"]["found"].as_str() {
+        let reach = match definition["drift"]["untouched_devices"] == true {
+            true => "looked for on all devices of the service",
+            false => "looked for on devices that change",
+        };
+        out.push(field("drift", format!("{found}, {reach}")));
+    }
     if let Some(retry) = definition["retry"].as_object() {
         let said: Vec<String> = retry.iter().map(|(key, value)| format!("{key} {value}")).collect();
         out.push(field("retry", said.join(", ")));
@@ -122,6 +129,7 @@ mod tests {
                 "customer": {"type": "string", "maxLength": 20},
             }, "required": ["customer"]},
             "resources": {"vc_id": "vc-ids"}, "audit_every_s": 21600, "retry": {"attempts": 5},
+            "drift": {"found": "repair", "untouched_devices": true},
             "endpoints": [
                 {"role": "a", "title": "First end", "min": 1, "max": 1, "attributes": {"properties": {}}},
                 {"role": "z", "title": "Others", "min": 1, "max": 8, "attributes": {}},
@@ -131,6 +139,7 @@ mod tests {
         for wanted in [
             "versions     1, 2",
             "audited      every 6h",
+            "drift        repair, looked for on all devices of the service",
             "retry        attempts 5",
             "else from pool vc-ids",
             "else 1500",
