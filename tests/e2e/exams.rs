@@ -37,7 +37,8 @@ async fn exam_says_what_a_device_does_and_writes_its_profile() {
     assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
     assert!(out.contains("RFC 6241 §7.9: a killed session goes on working"), "{out}");
     assert!(out.contains("running is as before"), "{out}");
-    assert!(!profile.exists(), "a check that fails writes nothing");
+    let derived = std::fs::read_to_string(&profile).unwrap();
+    assert!(derived.contains("\ndiscard_before_edit = true\n"), "{derived}");
     let shown = cluster.command(&["device", "exam", DEVICE, "--profile", "--careful"]);
     assert!(shown.contains("\ndiscard_before_edit = true\n"), "{shown}");
     assert_untouched(&cluster);

@@ -81,7 +81,7 @@ const RULES: &[Rule] = &[
         "RFC 6241 §8.6.4.1",
         "validate followed by commit answers ok and changes nothing",
     ),
-    rule(Probe::TestOnly, "RFC 6241 §8.6.4.2", "test-only changes the candidate"),
+    rule(Probe::TestOnly, "RFC 6241 §8.6.5.1", "test-only changes the candidate"),
     rule(
         Probe::RollbackOnError,
         "RFC 6241 §8.5",

@@ -9,7 +9,7 @@ use turnup_core::{
     ask::Answer as Told,
     event,
     exam::{
-        Exam, ExamOptions, ExamReport, Findings, TIME_S,
+        Exam, ExamOptions, ExamReport, Finding, Findings, TIME_S,
         deviation::deviations,
         scratch::Scratch,
         verdict::{differences, profile_of, to_toml},
@@ -153,6 +153,13 @@ async fn give_back(app: &App, device: &Device, exam: &Exam, is_clean: bool, toke
     }
 }
 
+/// A finding with the question that it answers.
+fn shown(finding: &Finding) -> Value {
+    let mut value = json!(finding);
+    value["question"] = json!(finding.probe.title());
+    value
+}
+
 /// What the answer of a worker means for the device and its profile.
 fn result(device: &Device, exam: &Exam, profile: &Profile, told: &Told, at: Timestamp) -> Value {
     let at = event::time(at);
@@ -167,7 +174,7 @@ fn result(device: &Device, exam: &Exam, profile: &Profile, told: &Told, at: Time
         "device": device.name, "platform": device.platform, "at": at, "worker": told.worker, "exam": exam.id,
         "failures": told.failures,
         "scratch": report.and_then(|report| report.scratch.as_deref()),
-        "findings": list,
+        "findings": list.iter().map(shown).collect::<Vec<_>>(),
         "deviations": deviations(&findings),
         "profile": to_toml(&derived, &title, &tried_on),
         "keys": derived.keys,

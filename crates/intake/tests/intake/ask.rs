@@ -429,6 +429,7 @@ fn exam_holds_the_device_and_says_what_follows_from_it() {
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(answer.body["differences"][0]["key"], "locks", "{}", answer.body);
         assert_eq!(answer.body["deviations"][0]["section"], "RFC 6241 §7.5");
+        assert_eq!(answer.body["findings"][0]["question"], "Can running be locked?");
         assert!(
             answer.body["profile"].as_str().unwrap().contains("locks = \"candidate\""),
             "{}",

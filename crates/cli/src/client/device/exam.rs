@@ -23,7 +23,7 @@ use crate::{
 const WIDTH: usize = 80;
 /// Columns of the probe's name and of its result.
 const NAME: usize = 23;
-const RESULT: usize = 22;
+const RESULT: usize = 23;
 /// Largest scratch file, in bytes.
 const MAX_SCRATCH_BYTES: u64 = 256 << 10;
 /// Beyond the exam's own time.
@@ -96,7 +96,7 @@ pub(super) async fn run(api: &Api, format: Format, paint: Paint, exam: &Exam) ->
         (Format::Table, true) => print(&profile.lines().map(str::to_owned).collect::<Vec<_>>()),
         (Format::Table, false) => print(&lines(&answer, paint)),
     }
-    verdict(exam, &answer)?;
+    has_ended_well(exam, &answer)?;
     if let Some(file) = &exam.write {
         std::fs::write(file, profile)
             .map_err(|error| Failure::Failed(format!("{} can't be written: {error}", file.display())))?;
@@ -105,11 +105,11 @@ pub(super) async fn run(api: &Api, format: Format, paint: Paint, exam: &Exam) ->
             file.display()
         ));
     }
-    Ok(())
+    checked(exam, &answer)
 }
 
-/// Whether the command has failed.
-fn verdict(exam: &Exam, answer: &Value) -> Result<(), Failure> {
+/// Whether the device was examined, and is as it was before.
+fn has_ended_well(exam: &Exam, answer: &Value) -> Result<(), Failure> {
     let name = &exam.name;
     if let Some(failure) = items(&answer["failures"]).first() {
         let why = format!("{name} was not examined: {}", order::failure(failure));
@@ -119,15 +119,22 @@ fn verdict(exam: &Exam, answer: &Value) -> Result<(), Failure> {
             _ => Failure::Failed(why),
         });
     }
-    if answer["is_clean"] != json!(true) {
-        return Err(Failure::Failed(format!("{name} is not as it was before the exam")));
+    match answer["is_clean"] == json!(true) {
+        true => Ok(()),
+        false => Err(Failure::Failed(format!("{name} is not as it was before the exam"))),
     }
+}
+
+/// With `--check`: whether the profile in use fits the device.
+fn checked(exam: &Exam, answer: &Value) -> Result<(), Failure> {
     let keys: Vec<String> =
         items(&answer["differences"]).iter().map(|difference| text(difference.get("key"))).collect();
     match exam.check && !keys.is_empty() {
-        true => {
-            Err(Failure::Failed(format!("the profile in use is wrong for {name} in {}", keys.join(", "))))
-        }
+        true => Err(Failure::Failed(format!(
+            "the profile in use is wrong for {} in {}",
+            exam.name,
+            keys.join(", ")
+        ))),
         false => Ok(()),
     }
 }
@@ -333,7 +340,7 @@ mod tests {
             "is_clean": true, "running_compared": true, "stopped": null, "took_ms": 41_250, "profile": "title = \"x\"\n",
             "findings": [
                 {"probe": "lock-running", "result": "no", "remark": "operation-not-supported"},
-                {"probe": "timer-unit", "result": "number", "value": 60},
+                {"probe": "timer-unit", "question": "In which unit?", "result": "number", "value": 60},
                 {"probe": "lock-candidate-other", "result": "refused", "value": {"tag": "lock-denied", "session_id": 4, "errors": 1}},
                 {"probe": "confirm-wrong", "result": "not_tried", "value": "it confirms what is not pending, and servers of that kind may empty running (--dangerous)"},
                 {"probe": "ssh-host-keys", "result": "list", "value": ["ssh-ed25519", "rsa-sha2-512"]},
@@ -352,11 +359,11 @@ mod tests {
             "device       pe1 (platform acme)\n\
              scratch      acme /interfaces/interface\n\
              \n\
-             lock-running            no                     operation-not-supported\n\
+             lock-running            no                      operation-not-supported\n\
              timer-unit              60 s\n\
-             lock-candidate-other    lock-denied            session-id 4\n\
-             confirm-wrong           not tried              it confirms what is not pending,…\n\
-             ssh-host-keys           2                      ssh-ed25519, rsa-sha2-512\n\
+             lock-candidate-other    lock-denied             session-id 4\n\
+             confirm-wrong           not tried               it confirms what is not pending…\n\
+             ssh-host-keys           2                       ssh-ed25519, rsa-sha2-512\n\
              \n\
              1 deviation from the RFCs\n  \
              RFC 6241 §7.5: running can't be locked\n\
@@ -395,16 +402,16 @@ mod tests {
 
     #[test]
     fn wrong_profile_fails_only_a_check() {
-        assert!(verdict(&exam(false), &answer()).is_ok());
-        let failure = verdict(&exam(true), &answer()).unwrap_err();
+        assert!(has_ended_well(&exam(true), &answer()).is_ok() && checked(&exam(false), &answer()).is_ok());
+        let failure = checked(&exam(true), &answer()).unwrap_err();
         assert_eq!(failure.exit_code(), 1);
         assert_eq!(failure.to_string(), "the profile in use is wrong for pe1 in locks");
         let mut dirty = answer();
         dirty["is_clean"] = json!(false);
-        assert_eq!(verdict(&exam(false), &dirty).unwrap_err().exit_code(), 1);
+        assert_eq!(has_ended_well(&exam(false), &dirty).unwrap_err().exit_code(), 1);
         let mut busy = answer();
         busy["failures"] = json!([{"class": "busy", "phase": "exam", "message": "locked", "device": "pe1"}]);
-        assert_eq!(verdict(&exam(false), &busy).unwrap_err().exit_code(), 3);
+        assert_eq!(has_ended_well(&exam(false), &busy).unwrap_err().exit_code(), 3);
     }
 
     #[test]
