@@ -225,6 +225,26 @@ async fn a_service_is_changed_audited_repaired_and_removed() {
     assert!(done.contains("Completed"), "{done}");
     let config = cluster.command(&["service", "config", &service, "--device", "sim-eu-west-1"]);
     assert!(config.contains("<mtu>9000</mtu>") && config.contains("<vlan-id>111</vlan-id>"), "{config}");
+    // The references of commands count in filters, subjects and files too.
+    for reference in ["CRM-1001", "external:CRM-1001", &service[..35], &service] {
+        let orders = cluster.command(&["order", "list", "--service-id", reference]);
+        assert_eq!(orders.lines().count(), 3, "a heading and two orders: {orders}");
+        assert!(cluster.command(&["service", "list", "--external-id", "CRM-1001"]).contains(&service));
+        assert!(
+            cluster
+                .command(&["events", "--subject", &format!("orders/{}", "CRM-1001")])
+                .contains("completed")
+        );
+        let file = cluster.dir.join("again.json");
+        std::fs::write(&file, json!({"kind": "redeploy", "service_id": reference}).to_string()).unwrap();
+        let dry = cluster.command(&["order", "submit", &file.display().to_string(), "--dry-run"]);
+        assert!(dry.contains(&format!("service {service}")), "{dry}");
+    }
+    assert!(cluster.command(&["events", "--subject", "CRM-1001"]).contains("order."));
+    let file = cluster.dir.join("nothing.json");
+    std::fs::write(&file, json!({"kind": "redeploy", "service_id": "CRM-none"}).to_string()).unwrap();
+    let (code, out, _) = cluster.try_command(&["order", "submit", &file.display().to_string()]);
+    assert!(code == 1 && out.contains("/service_id: ") && out.contains("CRM-none"), "{code} {out}");
     let (code, _, err) = cluster.try_command(&["order", "modify", &service, "--set", "b:vlan=1"]);
     assert_eq!(code, 2, "{err}");
 

@@ -11,7 +11,7 @@
     reason = "a test that can't go on fails where it stands"
 )]
 
-#[allow(unreachable_pub, reason = "a crate of its own for cargo-fuzz")]
+#[allow(unreachable_pub, reason = "it is the library of the fuzz targets too")]
 #[path = "../../fuzz/src/lib.rs"]
 mod bodies;
 

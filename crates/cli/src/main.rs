@@ -35,7 +35,7 @@ use failure::Failure;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Turns up network services: orders in, device configuration out, everyone told what became of it.
+/// Turns up network services: orders in, device configuration out, events of what became of it.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 refused (state, rights), 4 can't reach a server.
 #[derive(Debug, Parser)]

@@ -401,7 +401,7 @@ fn advice(facts: &Facts<'_>) -> String {
                 if of_class.len() == 1 { "answers" } else { "answer" }
             )
         }
-        FailureClass::Busy => format!("schedule it again when nobody else is at work on {devices}"),
+        FailureClass::Busy => format!("schedule it again when no other client is at work on {devices}"),
         FailureClass::Distrusted => format!(
             "put the host key ('turnup device trust') or the login of {devices} right, then schedule it again"
         ),

@@ -108,7 +108,7 @@ async fn settle_once(app: &App, batch: Vec<Delivery>) -> Vec<Delivery> {
     }
     let told = if rejections.is_empty() { Ok(()) } else { app.store.log(&rejections).await };
     if let Err(error) = &told {
-        tracing::warn!(%error, orders = rejections.len(), "refused orders could not be told as events");
+        tracing::warn!(%error, orders = rejections.len(), "events of refused orders could not be stored");
     }
     let told_later = matches!(told, Err(StoreError::Away(_) | StoreError::Version { .. }));
 

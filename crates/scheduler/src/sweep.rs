@@ -95,7 +95,10 @@ async fn tell_doubts(context: &Context) -> Result<(), StoreError> {
     let told = context.store.tell_doubts(now - SignedDuration::from_secs(patience), now, ROUND).await?;
     if told > 0 {
         metrics::counter!("turnup_deployments_long_in_doubt_total").increment(told);
-        tracing::warn!(deployments = told, "deployments are in doubt for long; their orders have told so");
+        tracing::warn!(
+            deployments = told,
+            "deployments have been in doubt for long; published order.in_doubt events"
+        );
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ fn transcript_lines(transcript: &Value) -> Vec<String> {
         let state = transcript["state"].as_str().and_then(|word| word.parse::<DeploymentState>().ok());
         return vec![match state {
             Some(DeploymentState::Committed) => {
-                "the deployment succeeded, and of such no transcript is kept unless the worker is told so \
+                "the deployment succeeded, and a worker keeps no transcript of such unless it is configured to \
                  (worker.transcripts = \"all\")"
             }
             Some(state) if !state.is_final() => {

@@ -48,7 +48,7 @@ pub(crate) enum OrderCommand {
         /// Follow it until it has ended
         #[arg(long)]
         watch: bool,
-        /// With --watch: also while it has no time, until somebody gives it one
+        /// With --watch: also while it has no time, until it is given one
         #[arg(long, requires = "watch")]
         wait: bool,
     },

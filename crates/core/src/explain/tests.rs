@@ -259,7 +259,7 @@ fn failed_deploy_in_every_class() {
     for (class, wanted) in [
         (
             FailureClass::Busy,
-            "pe4 was busy (lock: said); schedule it again when nobody else is at work on pe4.",
+            "pe4 was busy (lock: said); schedule it again when no other client is at work on pe4.",
         ),
         (
             FailureClass::Unreachable,

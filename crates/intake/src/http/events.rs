@@ -86,10 +86,7 @@ async fn subject(call: &Call) -> Result<Option<String>, Refusal> {
         }
     };
     let (plural, _) = given.split_once('/').unwrap_or_default();
-    let id = resolve::named(call, of.0, of.1).await.map_err(|Refusal(problem)| match problem.status {
-        404 | 409 => Problem::unreadable(format!("query parameter subject: {}", problem.detail)).into(),
-        _ => Refusal(problem),
-    })?;
+    let id = resolve::meant(call, of.0, "subject", of.1).await?;
     Ok(Some(format!("{plural}/{id}")))
 }
 

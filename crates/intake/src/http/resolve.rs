@@ -47,13 +47,19 @@ const fn word(of: IdOf) -> &'static str {
 /// The id that a query parameter names in the same way; none: it is not there. An id is taken as it is.
 pub(super) async fn in_query(call: &Call, of: IdOf, name: &str) -> Result<Option<Uuid>, Refusal> {
     let Some(given) = call.query.text(name)? else { return Ok(None) };
-    let found = match named(call, of, &given).await {
-        Err(Refusal(problem)) if of == IdOf::Service && matches!(problem.status, 404) => {
-            removed(call, &given).await?.ok_or(Refusal(problem))
+    meant(call, of, name, &given).await.map(Some)
+}
+
+/// The id that `given`, a part of the query parameter `name`, names. Of a service that was removed its orders and events
+/// are still there, and its external id finds them.
+pub(super) async fn meant(call: &Call, of: IdOf, name: &str, given: &str) -> Result<Uuid, Refusal> {
+    let found = match named(call, of, given).await {
+        Err(Refusal(problem)) if of == IdOf::Service && problem.status == 404 => {
+            removed(call, given).await?.ok_or(Refusal(problem))
         }
         found => found,
     };
-    found.map(Some).map_err(|Refusal(problem)| match problem.status {
+    found.map_err(|Refusal(problem)| match problem.status {
         404 | 409 => {
             let detail = format!("query parameter {name}: {}", problem.detail);
             Problem { errors: problem.errors, ..Problem::unreadable(detail) }.into()
@@ -78,7 +84,7 @@ async fn resolve(call: &Call, of: IdOf) -> Result<Uuid, Refusal> {
 }
 
 /// The id that `given` names. Nothing may have it.
-pub(super) async fn named(call: &Call, of: IdOf, given: &str) -> Result<Uuid, Refusal> {
+async fn named(call: &Call, of: IdOf, given: &str) -> Result<Uuid, Refusal> {
     if let Ok(id) = Uuid::parse_str(given) {
         return Ok(id);
     }

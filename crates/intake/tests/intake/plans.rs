@@ -176,7 +176,7 @@ fn dry_run_of_a_repetition_names_the_order_that_submitting_finds() {
         send(intake.post("/v1/orders?dry_run=true", &other)).await.is_problem(409, "key_reused");
 
         // An Invalid order is corrected: what submitting makes, and whether it may.
-        scope.execute(&format!("UPDATE orders SET state = 'invalid' WHERE id = '{id}'")).await;
+        scope.execute(&format!("UPDATE orders SET state = 'invalid', errors = '[{{\"class\": \"invalid\", \"phase\": \"plan\", \"message\": \"no\"}}]', generation = 1 WHERE id = '{id}'")).await;
         assert_eq!(dry_run(intake, &body).await["repeats"]["state"], "invalid");
         scope.execute(&format!("DELETE FROM resources WHERE '{id}' = ANY (orders)")).await;
         let plan = dry_run(intake, &other).await;

@@ -103,6 +103,46 @@ fn completed_order_shows_what_rests_on_it() {
 }
 
 #[test]
+fn filters_take_the_references_that_paths_take() {
+    run(async |scope, intake| {
+        let (order, service) = provisioned(scope, intake).await;
+        let count = async |path: String| {
+            let found = intake.show(&path).await;
+            assert_eq!(found.status, 200, "{path}: {}", found.body);
+            found.body["items"].as_array().unwrap().len()
+        };
+        for reference in [service.as_str(), &service[..35], "external:CRM-1"] {
+            assert_eq!(count(format!("/v1/orders?service_id={reference}")).await, 1, "{reference}");
+            let subject = format!("/v1/events?subject=services/{reference}");
+            assert_eq!(count(subject).await, 0, "no event of the service itself: {reference}");
+        }
+        for reference in [id(&order), &id(&order)[..35], "external:CRM-1"] {
+            assert_eq!(count(format!("/v1/orders?undoes={reference}")).await, 0, "{reference}");
+            assert!(count(format!("/v1/events?subject=orders/{reference}")).await >= 1, "{reference}");
+        }
+        assert_eq!(count("/v1/services?external_id=CRM-1".to_owned()).await, 1);
+        assert_eq!(count("/v1/services?external_id=CRM-2".to_owned()).await, 0);
+        for bad in [
+            "/v1/orders?service_id=CRM-1",
+            "/v1/orders?undoes=external:none",
+            "/v1/events?subject=orders/none",
+            "/v1/events?subject=CRM-1",
+        ] {
+            let refused = intake.show(bad).await;
+            refused.is_problem(400, "unreadable");
+            assert!(
+                refused.body["detail"].as_str().unwrap().starts_with("query parameter "),
+                "{}",
+                refused.body
+            );
+        }
+        // The orders of a service that was removed are found by its external id all the same.
+        decommissioned(scope, intake, &service).await;
+        assert_eq!(count("/v1/orders?service_id=external:CRM-1".to_owned()).await, 2);
+    });
+}
+
+#[test]
 fn undo_of_a_modify_restores_attributes_endpoints_and_version() {
     run(async |scope, intake| {
         let (order, service) = provisioned(scope, intake).await;

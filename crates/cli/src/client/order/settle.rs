@@ -195,7 +195,7 @@ impl Tally {
             Seen::Ended(order) if order["state"] == OrderState::Completed.word() => self.completed += 1,
             Seen::Ended(order) => {
                 let error = &order["errors"][0];
-                let reason = error["message"].as_str().unwrap_or("no reason is told").to_owned();
+                let reason = error["message"].as_str().unwrap_or("no reason is given").to_owned();
                 let (count, devices) = self.others.entry((title(order), reason)).or_default();
                 *count += 1;
                 devices.extend(error["device"].as_str().map(str::to_owned));
@@ -231,7 +231,7 @@ impl Tally {
         if let Some(first) = self.idle.first() {
             out.push(format!(
                 "  without a time nothing happens to an order; 'turnup order schedule {first}' gives it one, --at now \
-                 gives one to all of a file, --wait waits for somebody to do so"
+                 gives one to all of a file, --wait follows them until they are given one"
             ));
         }
         out
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(tally.incomplete(), 4);
         let lines = tally.lines(2);
         assert_eq!(lines[0], "1 completed, 1 cancelled, 2 failed deploy, 1 without a time, 2 refused");
-        assert_eq!(lines[1], "  1 Cancelled: no reason is told");
+        assert_eq!(lines[1], "  1 Cancelled: no reason is given");
         assert_eq!(lines[2], "  2 Failed Deploy: pe1, pe2: connection refused");
         assert!(lines[3].contains("turnup order schedule O5"), "{lines:?}");
     }

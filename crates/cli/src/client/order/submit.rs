@@ -49,7 +49,7 @@ pub(crate) struct Submit {
     /// Wait until every order has ended; exit code 1 if one did not complete
     #[arg(long)]
     watch: bool,
-    /// With --watch: also for orders that have no time, until somebody gives them one
+    /// With --watch: also for orders that have no time, until they are given one
     #[arg(long, requires = "watch")]
     wait: bool,
     /// Check and plan only; store nothing
