@@ -99,6 +99,8 @@ struct Line {
     id: SessionId,
     busy: bool,
     hung_up: bool,
+    /// The network, the client's process or its patience has ended it before its work was over.
+    lost: bool,
 }
 
 /// A device.
@@ -289,7 +291,10 @@ impl Network {
         let id = SessionId { boot: device.boot.get(), number };
         device.data.borrow_mut().open_session(id);
         device.owners.borrow_mut().insert(number, owner);
-        device.lines.borrow_mut().insert(number, Line { owner, id, busy: false, hung_up: false });
+        device
+            .lines
+            .borrow_mut()
+            .insert(number, Line { owner, id, busy: false, hung_up: false, lost: false });
         Ok(number)
     }
 
@@ -305,9 +310,7 @@ impl Network {
                     // RFC 6241 §8.3.5.2 discards what the holder of the candidate's lock has edited.
                     let device = &network.devices[at];
                     let holds_candidate = device.data.borrow().holds().candidate_lock == Some(session);
-                    if line.busy || holds_candidate {
-                        device.residue_is_excused.set(true);
-                    }
+                    line.lost |= line.busy || holds_candidate;
                     !line.busy
                 }
                 None => false,
@@ -320,13 +323,18 @@ impl Network {
 
     /// The network or the client's process has ended a session before its work was over.
     fn lose(&self, at: usize, session: u32, after: Ms) {
-        self.devices[at].residue_is_excused.set(true);
+        if let Some(line) = self.devices[at].lines.borrow_mut().get_mut(&session) {
+            line.lost = true;
+        }
         self.hang_up(at, session, after);
     }
 
     fn end(&self, at: usize, session: u32) {
         let device = &self.devices[at];
         let Some(line) = device.lines.borrow_mut().remove(&session) else { return };
+        if line.lost {
+            device.residue_is_excused.set(true);
+        }
         let rollback = device.data.borrow().plan_session_end(line.id);
         if let Some(rollback) = rollback {
             device.apply(self.world.now(), rollback);
@@ -489,8 +497,11 @@ impl Network {
             Ask::Unlock(store) => done(device.data.borrow_mut().unlock(id, store)),
             Ask::Read(service) => Reply::Data(device.value(service)),
             Ask::Discard => {
-                device.residue_is_excused.set(false);
-                done(device.data.borrow_mut().discard_changes(id))
+                let discarded = device.data.borrow_mut().discard_changes(id);
+                if discarded.is_ok() {
+                    device.residue_is_excused.set(false);
+                }
+                done(discarded)
             }
             Ask::Edit(_) if device.refuses.get() => Reply::Errors(vec![refusal(ErrorTag::InvalidValue)]),
             Ask::Edit(config) => {

@@ -470,7 +470,8 @@ impl<'a> Link<'a> {
     }
 
     async fn hold(&mut self) -> Answer {
-        self.let_go(self.unlocks(), self.attempt.total_by).await;
+        let give_back = if self.profile().discard_before_edit { self.give_back() } else { self.unlocks() };
+        self.let_go(give_back, self.attempt.total_by).await;
         Answer::Done
     }
 

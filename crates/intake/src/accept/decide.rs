@@ -168,13 +168,16 @@ fn as_it_is(
     })
 }
 
+/// Attributes and endpoints.
+type Content = (Map<String, Value>, Vec<Endpoint>);
+
 /// What the order wants, with the service's own values where a secret is masked: a client that changes something else
 /// sends back what it was shown.
 fn unmasked(
     request: &OrderRequest,
     service: Option<&ServiceView>,
     definition: &Definition,
-) -> Result<(Map<String, Value>, Vec<Endpoint>), Vec<Fault>> {
+) -> Result<Content, Vec<Fault>> {
     let (mut attributes, mut endpoints) = (request.attributes.clone(), request.endpoints.clone());
     let secrets = definition.secrets(&attributes, &endpoints);
     if secrets.is_empty() {

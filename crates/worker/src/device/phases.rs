@@ -475,8 +475,10 @@ impl Device<'_> {
 
     /// Lets go of the locks. The commit stays pending, as it belongs to no session (RFC 6241 §8.4.5.1).
     async fn hold(&mut self) -> Answer {
-        let unlocks = self.unlocks();
-        self.let_go(&unlocks, self.job.total_by).await;
+        // Should the timer have rolled back by now, some candidates hold the change again.
+        let give_back =
+            if self.asked.profile.discard_before_edit { self.give_back() } else { self.unlocks() };
+        self.let_go(&give_back, self.job.total_by).await;
         Answer::Done
     }
 

@@ -15,7 +15,7 @@ use turnup_core::{
     failure::FailureClass,
     message::DeviceWork,
     name::PlatformName,
-    profile::{Locks, Profile, Profiles, Startup},
+    profile::{ListMoves, Locks, Profile, Profiles, Startup},
 };
 use turnup_device_sim::{
     Personality,
@@ -112,7 +112,8 @@ fn sections(findings: &Findings) -> Vec<(Probe, &'static str)> {
 /// hello may be longer than what was seen to be needed.
 fn assert_profile(name: &str, findings: &Findings, profile: &Profile) {
     let derived = profile_of(findings).profile;
-    let comparable = |profile: &Profile| Profile { settle_ms: 0, ..profile.clone() };
+    let comparable =
+        |profile: &Profile| Profile { settle_ms: 0, list_moves: ListMoves::default(), ..profile.clone() };
     assert_eq!(comparable(&derived), comparable(profile), "{name}");
     assert!(derived.settle_ms <= profile.settle_ms.max(20), "{name}: {}", derived.settle_ms);
     let settled = Profile { settle_ms: profile.settle_ms.max(derived.settle_ms), ..profile.clone() };
