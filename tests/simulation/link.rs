@@ -371,12 +371,14 @@ impl<'a> Link<'a> {
             asks.extend(locks.lock_requests());
             asks.push(Ask::Read(self.work.service));
             let replies = self.send(asks, by).await.map_err(|_| vec![silent("lock")])?;
-            self.tokens_cancelled |= !tokens.is_empty();
             let [replies @ .., Reply::Data(data)] = &replies[tokens.len()..] else {
                 return Err(vec![Failure::new(FailureClass::BrokenPeer, "lock", "answers are missing")]);
             };
             let dirty = match locks::judge(locks, replies, self.session.unwrap_or_default()) {
-                LockOutcome::Held => return Ok(*data),
+                LockOutcome::Held => {
+                    self.tokens_cancelled |= !tokens.is_empty();
+                    return Ok(*data);
+                }
                 LockOutcome::CandidateOnly => {
                     self.let_go(locks.held(replies), by).await;
                     self.locks = LockSet::Candidate;
@@ -539,7 +541,11 @@ impl<'a> Link<'a> {
         let by = self.attempt.total_by;
         if !committed {
             if self.session.is_some() && !self.clean {
-                self.let_go(self.give_back(), by).await;
+                if self.attempt.recovery {
+                    self.cancel_here(had_new, by).await;
+                } else {
+                    self.let_go(self.give_back(), by).await;
+                }
             }
             return Answer::Done;
         }

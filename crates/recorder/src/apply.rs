@@ -83,9 +83,9 @@ pub fn apply<S: std::hash::BuildHasher>(
             },
         );
         if state.is_final() {
-            settled
-                .tokens
-                .extend(report.devices.iter().filter_map(|device| tokens(report.deployment, device)));
+            settled.tokens.extend(
+                report.devices.iter().filter_map(|device| tokens(report.deployment, report.attempt, device)),
+            );
         }
         if state.is_final() && current.part.is_none() {
             for order in &report.orders {
@@ -122,12 +122,14 @@ fn keep_found(devices: &mut [DeviceReport], earlier: &[DeviceReport]) {
     }
 }
 
-/// What an ended deployment has left of pending commits at a device (RFC 6241 §8.4): where it isn't known which
-/// configuration is in force, its own may be pending.
-fn tokens(deployment: DeploymentId, device: &DeviceReport) -> Option<TokenChange> {
+/// What an ended deployment has left of pending commits at a device (RFC 6241 §8.4): its own may be pending where it
+/// isn't known which configuration is in force, and where it isn't in force but the worker of an earlier attempt, which
+/// holds the device's locks, may still commit.
+fn tokens(deployment: DeploymentId, attempt: i32, device: &DeviceReport) -> Option<TokenChange> {
     let has_tokens = matches!(device.guarantee, None | Some(Guarantee::ConfirmedCommit11));
     let is_unknown = matches!(device.in_force, InForce::Unknown | InForce::Provisional);
-    let pending = (has_tokens && is_unknown).then_some(deployment);
+    let may_follow = attempt > 1 && device.in_force == InForce::Old;
+    let pending = (has_tokens && (is_unknown || may_follow)).then_some(deployment);
     let change = TokenChange { device: device.device.clone(), pending, cleared: device.tokens_cancelled };
     (change.pending.is_some() || change.cleared).then_some(change)
 }

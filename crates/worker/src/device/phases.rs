@@ -259,12 +259,14 @@ impl Device<'_> {
                 Err(failure) => return Err(vec![classify::of_silence(Step::Lock, &failure)]),
             };
             let cancelled = replies.drain(..tokens.len().min(replies.len())).collect::<Vec<_>>();
-            self.note_cancelled(&tokens, &cancelled);
+            let settled = self.note_cancelled(&tokens, &cancelled);
             let Some(read) = replies.pop() else { return Err(vec![answers_missing(Step::Lock)]) };
             let own_session = self.session.as_ref().map(Session::session_id).unwrap_or_default();
             let (dirty, failures) =
                 match locks::judge(locks, &replies, own_session, &self.asked.profile.error_rules) {
                     LockOutcome::Held => {
+                        // Without the lock another worker may commit after the cancel.
+                        self.tokens_cancelled |= settled;
                         match classify::required_data(Step::Check, read, &self.asked.profile.error_rules) {
                             Ok(data) => return Ok(data),
                             Err(failures) => {
@@ -325,20 +327,21 @@ impl Device<'_> {
         }
     }
 
-    /// Notes which commits of earlier deployments were still pending. A refusal settles it as well, as a device refuses
-    /// what it does not know; unless another session is in the way.
-    fn note_cancelled(&mut self, tokens: &[String], replies: &[Reply]) {
+    /// Notes which commits of earlier deployments were still pending; whether all are settled. A refusal settles one as
+    /// well, as a device refuses what it does not know; unless another session is in the way.
+    fn note_cancelled(&mut self, tokens: &[String], replies: &[Reply]) -> bool {
         if tokens.is_empty() {
-            return;
+            return false;
         }
         let is_busy = |reply: &Reply| {
             let failures = classify::of_reply_by(&self.asked.profile.error_rules, Step::Undo, reply);
             reply.is_error() && failures.iter().any(|failure| failure.class == FailureClass::Busy)
         };
-        self.tokens_cancelled = !replies.iter().any(is_busy);
+        let settled = !replies.iter().any(is_busy);
         for (token, _) in tokens.iter().zip(replies).filter(|(_, reply)| reply.is_ok()) {
             self.remark(format!("the commit of deployment {token} was still pending and has been cancelled"));
         }
+        settled
     }
 
     /// Sends requests that give locks and edits back; the session is clean if all were carried out.
@@ -664,6 +667,17 @@ impl Device<'_> {
     async fn undo(&mut self, committed: bool, had_new: bool) -> Answer {
         let by = self.job.total_by;
         if !committed {
+            if self.job.recovery && self.is_persistent() && self.session.is_some() && !self.clean {
+                // The worker of an earlier attempt may have committed before these locks were held.
+                let requests = self.cancel_and_release();
+                if let Ok(replies) = self.send(Step::Undo.name(), &requests.operations, by).await {
+                    self.clean = requests.unlocks.iter().all(|at| replies.get(*at).is_some_and(Reply::is_ok));
+                    if !self.clean {
+                        self.drop_session();
+                    }
+                }
+                return Answer::Done;
+            }
             // Nothing of ours can be in force. What is in the candidate goes with the session.
             if self.session.is_some() && !self.clean {
                 let give_back = self.give_back();
