@@ -427,6 +427,23 @@ async fn secret_that_is_rewritten_is_found_and_not_told() {
     assert!(!serde_json::to_string(&report).unwrap().contains("hunter2"));
 }
 
+/// Devices that change running at once, or commit for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn device_without_confirmed_commits_is_never_changed() {
+    for kind in [turnup_device_sim::Profile::WritableRunning, turnup_device_sim::Profile::Candidate] {
+        let lab = lab_of(Personality::DEFAULT, Profile::default()).await;
+        lab.behave(1, Behaviour { profile: kind, ..Behaviour::default() }).await;
+        let report = report(ask(&lab, device(&lab), exam_of("sim", ExamOptions::default())).await);
+        assert!(report.is_clean, "{kind:?}: {report:#?}");
+        let changes: usize = lab.simulator.journal().unwrap().iter().map(|record| record.changes.len()).sum();
+        assert_eq!(changes, 0, "{kind:?}");
+        let findings = Findings::new(&report.findings);
+        assert_eq!(findings.is(Probe::LockRunning), Some(true), "{kind:?}");
+        assert!(matches!(findings.get(Probe::TimerRollsBack), Some(Answer::NotTried(_))), "{kind:?}");
+        lab.assert_clean(1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn session_limit_is_counted() {
     let lab = lab_of(Personality::DEFAULT, Profile::default()).await;
