@@ -130,9 +130,9 @@ async fn secret_is_sent_and_shown_nowhere() {
     let file = cluster.dir.join("order.json");
     std::fs::write(&file, order.to_string()).unwrap();
     let file = file.to_str().unwrap().to_owned();
-    for more in [&["--xml"][..], &[]] {
+    for planned in [["order", "plan", &file, "--xml"], ["order", "submit", &file, "--dry-run"]] {
         for format in ["table", "json"] {
-            let arguments = [&["--output", format, "order", "submit", &file, "--dry-run"][..], more].concat();
+            let arguments = [&["--output", format][..], &planned].concat();
             let (code, out) = shown.command(&cluster, &arguments);
             assert_eq!(code, 0, "{out}");
         }

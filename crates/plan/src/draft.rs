@@ -139,7 +139,10 @@ impl Draft {
                 known.insert(device.clone());
             }
             let whole = uncertain || kind == OrderKind::Redeploy;
-            devices.insert(device, Change { old, strays, new, whole, unknown: !is_known, judging: None });
+            devices.insert(
+                device,
+                Change { old, strays, new, whole, unknown: uncertain && !is_known, judging: None },
+            );
         }
         for (device, footprint) in wanted {
             devices.insert(device, Change { new: Some(footprint), ..Change::default() });

@@ -106,6 +106,7 @@ fn completed_order_shows_what_rests_on_it() {
 fn filters_take_the_references_that_paths_take() {
     run(async |scope, intake| {
         let (order, service) = provisioned(scope, intake).await;
+        scope.number_events().await;
         let count = async |path: String| {
             let found = intake.show(&path).await;
             assert_eq!(found.status, 200, "{path}: {}", found.body);
