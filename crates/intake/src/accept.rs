@@ -52,7 +52,7 @@ impl Outcome {
 pub(crate) enum Rehearsal {
     /// It would store a new order.
     New {
-        request: OrderRequest,
+        request: Box<OrderRequest>,
         wanted: Box<Wanted>,
         /// The Invalid order that the new one would correct.
         corrects: Option<OrderId>,
@@ -167,7 +167,7 @@ impl Acceptor {
             Some(Accepted::Correctable(id)) => Some(id),
             _ => None,
         };
-        Ok(Rehearsal::New { request, wanted: Box::new(wanted), corrects })
+        Ok(Rehearsal::New { request: Box::new(request), wanted: Box::new(wanted), corrects })
     }
 
     /// What the order that has the requester's key or external id makes of a request with this digest; none: there is

@@ -51,7 +51,8 @@ pub(super) async fn check(call: Call) -> Answer {
             return Err(Problem::invalid(vec![fault]).into());
         }
     };
-    if !fetch && !(ignore.is_empty() && use_again.is_empty()) {
+    let decides = !ignore.is_empty() || !use_again.is_empty();
+    if decides && !fetch {
         let detail = "goes with \"fetch_yang\": true, as it decides which modules are kept";
         let field = if ignore.is_empty() { "/use_modules" } else { "/ignore_modules" };
         return Err(Problem::invalid(vec![Fault::new(field, "not_allowed", detail)]).into());

@@ -154,7 +154,7 @@ pub(super) fn on_device(call: &Call) -> Result<bool, Problem> {
 /// The plan of an order that was not accepted: `?dry_run=true`.
 pub(super) async fn of_request(call: &Call, value: &Value, origin: &Origin, on_device: bool) -> Answer {
     let (request, mut wanted, corrects) = match call.app.acceptor.rehearse(value, origin).await? {
-        Rehearsal::New { request, wanted, corrects } => (request, *wanted, corrects),
+        Rehearsal::New { request, wanted, corrects } => (*request, *wanted, corrects),
         Rehearsal::Known(order) => return of_repetition(&order),
     };
     let kind = request.kind;
