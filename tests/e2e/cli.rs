@@ -354,12 +354,16 @@ async fn devices_come_from_lists_and_are_checked() {
     assert!(code == 1 && out.contains("1 new, 0 unchanged, 1 bad"), "{code} {out}");
     assert!(err.contains("1 entry can't be used and was left out"), "{err}");
     // What the intake would refuse is not new, in a dry run too.
-    let nowhere = cluster.dir.join("nowhere.csv");
-    std::fs::write(&nowhere, "name,region,platform,address\npe10,nowhere,sim,192.0.2.10\n").unwrap();
-    let (code, out, err) =
-        cluster.try_command(&["device", "import", &nowhere.display().to_string(), "--dry-run"]);
-    assert!(code == 1 && !out.contains("new       pe10"), "{code} {out}");
-    assert!(err.contains("nowhere"), "{err}");
+    let twin = cluster.dir.join("twin.csv");
+    std::fs::write(
+        &twin,
+        "name,region,platform,address\npe10,eu-west,sim,192.0.2.8\npe11,eu-west,sim,192.0.2.11\n",
+    )
+    .unwrap();
+    let (code, out, _) = cluster.try_command(&["device", "import", &twin.display().to_string(), "--dry-run"]);
+    assert!(code == 1 && out.contains("1 new, 0 unchanged, 1 refused"), "{code} {out}");
+    assert!(!out.contains("new       pe10") && out.contains("refused   pe10: "), "{out}");
+    assert!(out.contains("new       pe11"), "{out}");
 
     let device = &cluster.simulator.inventory()[0];
     let checked = cluster.command(&["device", "check", &device.name]);
