@@ -293,8 +293,10 @@ impl<'a> Link<'a> {
             || !self.work.pending_tokens.is_empty()
     }
 
-    fn pending_tokens(&self) -> &'a [String] {
-        if self.tokens_cancelled { &[] } else { &self.work.pending_tokens }
+    fn pending_tokens(&self) -> Vec<String> {
+        let earlier = self.work.pending_tokens.iter().filter(|_| !self.tokens_cancelled).cloned();
+        let may_have_own = self.attempt.recovery && self.committed_at.is_none();
+        earlier.chain(may_have_own.then(|| self.persist())).collect()
     }
 
     async fn let_go(&mut self, asks: Vec<Ask>, by: Ms) {
@@ -376,7 +378,7 @@ impl<'a> Link<'a> {
             };
             let dirty = match locks::judge(locks, replies, self.session.unwrap_or_default()) {
                 LockOutcome::Held => {
-                    self.tokens_cancelled |= !tokens.is_empty();
+                    self.tokens_cancelled |= !self.work.pending_tokens.is_empty();
                     return Ok(*data);
                 }
                 LockOutcome::CandidateOnly => {

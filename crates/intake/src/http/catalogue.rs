@@ -13,11 +13,12 @@ use turnup_core::{
     resource::PoolScope,
 };
 use turnup_plan::{Bundle, Catalogue, Definition, Mistake, Summary};
-use turnup_store::{NewDefinition, Published, ResourceFilter};
+use turnup_store::{IdOf, NewDefinition, Published, ResourceFilter};
 
 use super::{
     answer::{self, Answer, ok},
     call::Call,
+    resolve,
 };
 use crate::refusal;
 
@@ -187,7 +188,7 @@ pub(super) async fn pool(call: Call) -> Answer {
     let filter = ResourceFilter {
         pool: Some(call.parameter.clone()),
         scope,
-        service_id: query.parsed::<ServiceId>("service_id")?,
+        service_id: resolve::in_query(&call, IdOf::Service, "service_id").await?.map(ServiceId),
         limit: query.limit()?,
         after,
     };

@@ -266,7 +266,7 @@ impl Device<'_> {
                 match locks::judge(locks, &replies, own_session, &self.asked.profile.error_rules) {
                     LockOutcome::Held => {
                         // Without the lock another worker may commit after the cancel.
-                        self.tokens_cancelled |= settled;
+                        self.tokens_cancelled |= settled && !self.asked.pending_tokens.is_empty();
                         match classify::required_data(Step::Check, read, &self.asked.profile.error_rules) {
                             Ok(data) => return Ok(data),
                             Err(failures) => {
@@ -319,12 +319,16 @@ impl Device<'_> {
             || !self.asked.pending_tokens.is_empty()
     }
 
-    /// Tokens of earlier deployments that are still to be cancelled here.
+    /// Tokens that are still to be cancelled here: those of earlier deployments, and before this worker commits also its
+    /// own, where the worker of an earlier attempt may have committed. A second commit with the same token would leave
+    /// the first one's timer armed on some servers.
     fn pending_tokens(&self) -> Vec<String> {
-        match self.is_persistent() && !self.tokens_cancelled {
-            true => self.asked.pending_tokens.clone(),
-            false => Vec::new(),
+        if !self.is_persistent() {
+            return Vec::new();
         }
+        let earlier = self.asked.pending_tokens.iter().filter(|_| !self.tokens_cancelled);
+        let may_have_own = self.job.recovery && self.committed_at.is_none();
+        earlier.chain(may_have_own.then_some(&self.job.persist)).cloned().collect()
     }
 
     /// Notes which commits of earlier deployments were still pending; whether all are settled. A refusal settles one as
