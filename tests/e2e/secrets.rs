@@ -130,10 +130,9 @@ async fn secret_is_sent_and_shown_nowhere() {
     let file = cluster.dir.join("order.json");
     std::fs::write(&file, order.to_string()).unwrap();
     let file = file.to_str().unwrap().to_owned();
-    for planned in [["order", "plan", &file, "--xml"], ["order", "submit", &file, "--dry-run"]] {
+    for planned in [&["order", "submit", &file, "--dry-run"][..], &["order", "plan", &file, "--xml"]] {
         for format in ["table", "json"] {
-            let arguments = [&["--output", format][..], &planned].concat();
-            let (code, out) = shown.command(&cluster, &arguments);
+            let (code, out) = shown.command(&cluster, &[&["--output", format], planned].concat());
             assert_eq!(code, 0, "{out}");
         }
     }
@@ -158,7 +157,8 @@ async fn secret_is_sent_and_shown_nowhere() {
 
     // Another password is a change, and it is shown as one.
     let set = format!("password={SECOND}");
-    let (code, diff) = shown.command(&cluster, &["order", "modify", &service, "--set", &set, "--dry-run"]);
+    let planned = ["order", "modify", &service, "--set", &set, "--dry-run", "--xml"];
+    let (code, diff) = shown.command(&cluster, &planned);
     assert!(code == 0 && diff.contains("password: (secret, changed)"), "{diff}");
     let (code, out) = shown.command(&cluster, &["order", "modify", &service, "--set", &set, "--watch"]);
     assert_eq!(code, 0, "{out}");

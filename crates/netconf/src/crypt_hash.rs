@@ -32,6 +32,12 @@ pub fn may_be(found: &str, wanted: &str) -> bool {
     }
 }
 
+/// Whether a text is a hash as `crypt-hash` has it, which a server keeps as it is when it is written.
+#[must_use]
+pub fn is_hash(text: &str) -> bool {
+    hash_of(text).is_some()
+}
+
 /// What a hash says of itself.
 #[derive(Debug, PartialEq, Eq)]
 struct Hash {

@@ -107,16 +107,11 @@ impl Ending {
         for report in &mut self.devices {
             report.failures.iter_mut().for_each(|failure| secrets.failure(failure));
             report.remarks.iter_mut().for_each(|remark| secrets.clean(remark));
-            if let Some(audit) = &mut report.audit {
-                audit.checks.iter_mut().for_each(|check| secrets.clean(&mut check.evidence));
-                for difference in &mut audit.differences {
-                    let values = [&mut difference.wanted, &mut difference.found];
-                    values.into_iter().flatten().for_each(|value| secrets.clean(value));
-                }
-            }
+            report.audit.iter_mut().for_each(|audit| clean_audit(audit, secrets));
         }
         for report in &mut self.orders {
             report.failures.iter_mut().for_each(|failure| secrets.failure(failure));
+            report.audits.values_mut().for_each(|audit| clean_audit(audit, secrets));
         }
         self
     }
@@ -375,6 +370,14 @@ fn shorten(report: &mut DeviceReport, (differences, bytes): (usize, usize)) {
     shorten_failures(&mut report.failures, bytes);
     if let Some(audit) = &mut report.audit {
         shorten_audit(audit, (differences, bytes));
+    }
+}
+
+fn clean_audit(audit: &mut DeviceAudit, secrets: &Redactor) {
+    audit.checks.iter_mut().for_each(|check| secrets.clean(&mut check.evidence));
+    for difference in &mut audit.differences {
+        let values = [&mut difference.wanted, &mut difference.found];
+        values.into_iter().flatten().for_each(|value| secrets.clean(value));
     }
 }
 

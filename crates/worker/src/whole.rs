@@ -10,7 +10,8 @@ use turnup_core::{
 };
 use turnup_netconf::{
     compare::{self, Difference, Owned},
-    model::{Model as _, child_path, entry_keys},
+    crypt_hash,
+    model::{Disclosure, Model as _, child_path, entry_keys},
     namespace,
     xml::Element,
 };
@@ -86,7 +87,7 @@ impl Whole {
     /// The edit that puts what the service owns back to what was `found` before it was rewritten. What it holds
     /// together with others stays rewritten, as they want it like that as well.
     pub(crate) fn restore(&self, found: &Element, nodes: &Nodes) -> Vec<Element> {
-        restored(&self.rewrite, Some(found), nodes, "")
+        restored(&self.rewrite, (Some(found), Some(&self.before)), nodes, "")
     }
 
     /// The removal of the entries of ordered lists that `config` writes anew and the device has.
@@ -158,16 +159,26 @@ fn has_operation(element: &Element) -> bool {
     element.attribute_ns(namespace::BASE, "operation").is_some()
 }
 
-/// Only the children of the elements are looked at, which are at `path`.
-fn restored(rewrite: &Element, found: Option<&Element>, nodes: &Nodes, path: &str) -> Vec<Element> {
+/// Only the children of the elements are looked at, which are at `path`. `found` and `before`: what the device has
+/// shown, and what turnup knows of it.
+fn restored(
+    rewrite: &Element,
+    (found, before): (Option<&Element>, Option<&Element>),
+    nodes: &Nodes,
+    path: &str,
+) -> Vec<Element> {
     let mut edit = Vec::new();
     for node in rewrite.children() {
         let here = child_path(path, node.name());
-        let there =
-            found.and_then(|found| found.children().find(|it| compare::is_same_node(nodes, &here, it, node)));
+        let in_it = |around: Option<&'_ Element>| -> Option<Element> {
+            let mut nodes_in = around?.children();
+            nodes_in.find(|it| compare::is_same_node(nodes, &here, it, node)).cloned()
+        };
+        let (there, known) = (in_it(found), in_it(before));
         if has_operation(node) {
             let is_removal = node.attribute_ns(namespace::BASE, "operation") != Some("replace");
-            let restored = match there.and_then(without_defaults) {
+            let shown = there.as_ref().and_then(without_defaults);
+            let restored = match with_known_secrets(shown, known.as_ref(), nodes, &here) {
                 Some(mut was) => {
                     was.set_attribute_ns(namespace::BASE, "operation", "replace");
                     was
@@ -181,7 +192,7 @@ fn restored(rewrite: &Element, found: Option<&Element>, nodes: &Nodes, path: &st
             };
             edit.push(restored);
         } else {
-            let inside = restored(node, there, nodes, &here);
+            let inside = restored(node, (there.as_ref(), known.as_ref()), nodes, &here);
             if !inside.is_empty() {
                 let mut around = shell(node, nodes, &here);
                 inside.into_iter().for_each(|child| around.push(child));
@@ -190,6 +201,47 @@ fn restored(rewrite: &Element, found: Option<&Element>, nodes: &Nodes, path: &st
         }
     }
     edit
+}
+
+/// What a device has shown, with the secrets that turnup knows in place of those shown: what it shows of one is `****` or
+/// a form that can't be written back, unless it is a hash (RFC 7317). None: nothing is left.
+fn with_known_secrets(
+    shown: Option<Element>,
+    known: Option<&Element>,
+    nodes: &Nodes,
+    path: &str,
+) -> Option<Element> {
+    let disclosure = nodes.disclosure(path);
+    let is_leaf = shown.as_ref().or(known).is_some_and(Element::is_leaf);
+    if is_leaf && disclosure.is_secret() {
+        return match shown {
+            Some(shown) if crypt_hash::is_hash(&shown.text()) => Some(shown),
+            Some(_) => known.cloned(),
+            None => known.filter(|_| disclosure == Disclosure::WriteOnly).cloned(),
+        };
+    }
+    let mut shown = shown?;
+    if shown.is_leaf() || !nodes.may_differ() {
+        return Some(shown);
+    }
+    let twin = |child: &Element, here: &str| {
+        let mut known = known?.children();
+        known.find(|it| compare::is_same_node(nodes, here, it, child))
+    };
+    let mut inside: Vec<Element> = Vec::new();
+    for child in shown.children() {
+        let here = child_path(path, child.name());
+        inside.extend(with_known_secrets(Some(child.clone()), twin(child, &here), nodes, &here));
+    }
+    for hidden in known.into_iter().flat_map(Element::children) {
+        let here = child_path(path, hidden.name());
+        let is_shown = shown.children().any(|it| compare::is_same_node(nodes, &here, it, hidden));
+        if !is_shown {
+            inside.extend(with_known_secrets(None, Some(hidden), nodes, &here));
+        }
+    }
+    shown.nodes_mut().clear();
+    Some(shown.with_children(inside))
 }
 
 /// The nodes of an inverse edit that do not lie in what `rewrite` replaces or removes.

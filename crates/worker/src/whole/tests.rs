@@ -123,3 +123,27 @@ fn repair_is_taken_back_to_what_was_found_and_nothing_else() {
     let rest: String = service.outside(&inverse, &nodes).iter().map(Element::to_xml).collect();
     assert!(!rest.contains("<k>1</k>") && rest.contains("<s>old</s>") && rest.contains("<q>1</q>"), "{rest}");
 }
+
+#[test]
+fn secret_is_put_back_as_it_was_ordered_and_not_as_it_is_shown() {
+    let whole = whole(
+        "<p><e><k>1</k><pw>$0$known</pw><pin>1234</pin><a>1</a></e></p>",
+        r#"<p><e nc:operation="replace"><k>1</k><pw>$0$new</pw><pin>5678</pin><a>2</a></e></p>"#,
+        &["/p/e[k='1']"],
+    );
+    let facts = NodeFacts {
+        secret: ["p/e/pw".to_owned()].into(),
+        write_only: ["p/e/pin".to_owned()].into(),
+        ..NodeFacts::default()
+    };
+    let hash = "$1$saltstri$YMyguxXMBpd2TEZ.vS/3q1";
+    for (shown, wanted) in [("****", "$0$known"), ("$9$abc", "$0$known"), (hash, hash)] {
+        let found = xml(&format!("<p><e><k>1</k><pw>{shown}</pw><a>7</a></e></p>"));
+        let back = whole.restore(&found, &nodes(facts.clone()));
+        let text = back.iter().map(Element::to_xml).collect::<String>();
+        assert!(text.contains(&format!("<pw>{wanted}</pw>")), "{shown}: {text}");
+        assert!(text.contains("<pin>1234</pin>") && text.contains("<a>7</a>"), "{shown}: {text}");
+    }
+    let plain = whole.restore(&xml("<p><e><k>1</k><pw>x</pw></e></p>"), &nodes(NodeFacts::default()));
+    assert!(plain[0].to_xml().contains("<pw>x</pw>"));
+}
