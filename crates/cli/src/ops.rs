@@ -22,6 +22,10 @@ const READY_DEADLINE: Duration = Duration::from_secs(3);
 pub(crate) fn logging(config: &Config) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&config.log.filter)
         .map_err(|error| Failure::Usage(format!("log.filter: {error}")))?;
+    // Below that it logs the values of statements, and so the secrets of services.
+    let database =
+        "tokio_postgres=warn".parse().map_err(|error| Failure::Usage(format!("log.filter: {error}")))?;
+    let filter = filter.add_directive(database);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -90,8 +90,12 @@ impl Whole {
         restored(&self.rewrite, (Some(found), Some(&self.before)), nodes, "")
     }
 
-    /// The removal of the entries of ordered lists that `config` writes anew and the device has.
-    pub(crate) fn ordered_entries_removed(config: &[Element], data: &Element, nodes: &Nodes) -> Vec<Element> {
+    /// The removal of the entries of ordered lists that `config` replaces and the device has.
+    pub(crate) fn replaced_entries_removed(
+        config: &[Element],
+        data: &Element,
+        nodes: &Nodes,
+    ) -> Vec<Element> {
         let removed = config.iter().filter_map(|node| entries_removed(node, data, nodes, ""));
         removed.collect()
     }
@@ -280,7 +284,7 @@ fn entries_removed(node: &Element, parent: &Element, nodes: &Nodes, path: &str) 
     }
     let here = child_path(path, node.name());
     let found = parent.children().find(|candidate| compare::is_same_node(nodes, &here, candidate, node))?;
-    if nodes.is_ordered(&here) {
+    if nodes.is_ordered(&here) && operation == Some("replace") {
         let mut gone = if node.is_leaf() { node.clone() } else { shell(node, nodes, &here) };
         let insert: Vec<(String, String)> = gone
             .attributes()
@@ -295,6 +299,17 @@ fn entries_removed(node: &Element, parent: &Element, nodes: &Nodes, path: &str) 
         node.children().filter_map(|child| entries_removed(child, found, nodes, &here)).collect();
     let around = shell(node, nodes, &here);
     (!inside.is_empty()).then(|| around.with_children(inside))
+}
+
+/// Takes the attributes of moves (RFC 7950 §7.8.6) from entries that an edit replaces: made anew, they have the order in
+/// which they are written.
+pub(crate) fn written_in_order(edit: &mut Element) {
+    if edit.attribute_ns(namespace::BASE, "operation") == Some("replace") {
+        for name in ["insert", "key", "value"] {
+            edit.remove_attribute_ns(namespace::YANG, name);
+        }
+    }
+    edit.children_mut().for_each(written_in_order);
 }
 
 /// Whether an edit moves entries of a list (RFC 7950 §7.8.6).

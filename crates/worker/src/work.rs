@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use turnup_core::{
     id::OrderId,
     message::{Condition, DeviceEdit, DeviceWork, InForce},
-    profile::WithDefaults,
+    profile::{ListMoves, WithDefaults},
 };
 use turnup_netconf::{
     capability::Capabilities,
@@ -25,7 +25,7 @@ use crate::{
     read_mode::ReadOptions,
     secrets::Secrets,
     unite::{Of, unite},
-    whole::{Whole, moves_entries},
+    whole::{Whole, moves_entries, written_in_order},
 };
 
 mod drift;
@@ -59,6 +59,8 @@ pub(crate) struct Work {
     pub(crate) with_defaults: WithDefaults,
     /// Weak SSH algorithms that the platform is allowed.
     pub(crate) algorithms: SshAlgorithms,
+    /// How list entries are moved.
+    list_moves: ListMoves,
     /// The platform's RPC that keeps running over a reboot, if it has one.
     pub(crate) save_rpc: Option<Element>,
     edit: Vec<Element>,
@@ -151,6 +153,7 @@ impl Work {
             target: Target::new(work.address.clone(), work.port),
             host_key,
             with_defaults: work.profile.with_defaults,
+            list_moves: work.profile.list_moves,
             algorithms,
             save_rpc,
             edit: forward,
@@ -178,24 +181,27 @@ impl Work {
         Operation::edit_config(self.edit_config(config, can, target, data, test))
     }
 
-    /// The requests that put an edit into the candidate. Where lists are `recreated`, what the edit writes of them is
-    /// removed first.
+    /// The requests that put an edit into the candidate. Where the profile has moved entries made again, entries that
+    /// the edit replaces are removed first, and written without `yang:insert`.
     pub(crate) fn candidate_edits(
         &self,
         (direction, repair): (Direction, Option<&Repair>),
         can: &Capabilities,
         data: &Element,
     ) -> Vec<Operation> {
-        let recreated = repair.filter(|repair| repair.recreates_lists);
-        let removed = recreated.map_or_else(Vec::new, |_| {
-            Whole::ordered_entries_removed(self.config(direction, repair), data, &self.nodes)
-        });
-        let removal = (!removed.is_empty()).then(|| {
-            let test = can.validate().then_some(TestOption::TestThenSet);
-            Operation::edit_config(self.edit_config(&removed, can, Datastore::Candidate, data, test))
-        });
-        let edit = self.edit((direction, repair), can, Datastore::Candidate, data);
-        removal.into_iter().chain([edit]).collect()
+        let mut config = self.config(direction, repair).to_vec();
+        let mut edits = Vec::with_capacity(2);
+        if self.list_moves == ListMoves::Recreate {
+            edits.push(Whole::replaced_entries_removed(&config, data, &self.nodes));
+            config.iter_mut().for_each(written_in_order);
+        }
+        edits.push(config);
+        let test = can.validate().then_some(TestOption::TestThenSet);
+        let edits = edits.iter().filter(|edit| !edit.is_empty());
+        let request = |edit: &Vec<Element>| {
+            Operation::edit_config(self.edit_config(edit, can, Datastore::Candidate, data, test))
+        };
+        edits.map(request).collect()
     }
 
     /// Edits that move list entries, of services whose whole configuration is known: their places.

@@ -122,9 +122,13 @@ async fn netconfd_refuses_relative_moves_and_its_profile_has_entries_made_again(
 
     let anew = |names: &[&str]| {
         let replace = "xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" nc:operation=\"replace\"";
-        let entry = |name: &&str| format!("<entry {replace}><name>{name}</name></entry>");
-        let tag = |name: &&str| format!("<tag {replace}>{name}</tag>");
-        acl(&names.iter().map(entry).chain(names.iter().map(tag)).collect::<String>())
+        let [first, last] = names else { panic!("two entries") };
+        let key = format!("{attributes} yang:key=\"[k:name='{first}']\"");
+        let value = format!("{attributes} yang:value=\"{first}\"");
+        acl(&format!(
+            "<entry {replace}><name>{first}</name></entry><entry {replace} {key}><name>{last}</name></entry>\
+             <tag {replace}>{first}</tag><tag {replace} {value}>{last}</tag>"
+        ))
     };
     let mut modify = modify;
     for work in &mut modify.devices {

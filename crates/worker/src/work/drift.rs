@@ -1,6 +1,6 @@
 //! Drift of the services of a device's edits: found, left or repaired along.
 
-use turnup_core::{drift::OnDrift, message::DeviceWork, profile::ListMoves};
+use turnup_core::{drift::OnDrift, message::DeviceWork};
 use turnup_netconf::xml::Element;
 
 use super::{BadWork, Goal, Work, fragment};
@@ -14,8 +14,6 @@ use crate::{
 pub(crate) struct Repair {
     pub(super) forward: Vec<Element>,
     pub(super) back: Vec<Element>,
-    /// Entries of ordered lists are removed before they are written.
-    pub(super) recreates_lists: bool,
 }
 
 impl Work {
@@ -104,7 +102,6 @@ impl Work {
         Ok(Repair {
             forward: unite(forward, &self.nodes, Of::Edits),
             back: unite(back, &self.nodes, Of::Edits),
-            recreates_lists: work.profile.list_moves == ListMoves::Recreate,
         })
     }
 }
