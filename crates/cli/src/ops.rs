@@ -18,17 +18,10 @@ use crate::{
 /// Longest wait for the broker or the database before a role says that it is not ready.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Whatever the filter says: at level debug these log the parameters of statements, and orders have secrets in them.
-const QUIET: [&str; 2] = ["tokio_postgres=warn", "tokio_postgres::query=warn"];
-
 /// Logging to standard error.
 pub(crate) fn logging(config: &Config) -> Result<(), Failure> {
-    let mut filter = EnvFilter::try_new(&config.log.filter)
+    let filter = EnvFilter::try_new(&config.log.filter)
         .map_err(|error| Failure::Usage(format!("log.filter: {error}")))?;
-    for quiet in QUIET {
-        let directive = quiet.parse().map_err(|error| Failure::Failed(format!("logging: {error}")))?;
-        filter = filter.add_directive(directive);
-    }
     // Below that it logs the values of statements, and so the secrets of services.
     let database =
         "tokio_postgres=warn".parse().map_err(|error| Failure::Usage(format!("log.filter: {error}")))?;
