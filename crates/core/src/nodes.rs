@@ -30,7 +30,7 @@ pub struct NodeFacts {
     /// Leaves and the values that they have if they are absent (RFC 7950 §7.6.1).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub defaults: BTreeMap<String, String>,
-    /// Secret nodes: a device may show another text than was sent, and nobody is shown what was sent. Here and in
+    /// Secret nodes: a device may show another text than was sent, and no output shows what was sent. Here and in
     /// the next two a node stands for all that is inside of it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secret: BTreeSet<String>,
@@ -61,7 +61,7 @@ impl NodeFacts {
         has(&self.opaque, path)
     }
 
-    /// Whether the value of the node at this path is shown to nobody.
+    /// Whether no output shows the value of the node at this path.
     #[must_use]
     pub fn is_secret(&self, path: &str) -> bool {
         has(&self.secret, path) || has(&self.write_only, path)

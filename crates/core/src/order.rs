@@ -149,7 +149,7 @@ pub struct OrderOptions {
     /// Of an order that takes another back: the last order that had changed the service when this one was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_on: Option<OrderId>,
-    /// JSON pointers of its secret values, which are shown to nobody.
+    /// JSON pointers of its secret values, which no output shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
 }

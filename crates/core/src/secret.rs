@@ -16,7 +16,7 @@ pub const WITHHELD: &str = "(text not shown: it may hold a secret of few charact
 
 /// A secret with fewer characters is a part of too many words to be looked for inside of them.
 const SHORTEST_INSIDE: usize = 4;
-/// So many characters of the beginning of a longer secret are masked like the whole: peers cut long values.
+/// Length of the beginning of a longer secret that is masked like the whole, in characters: peers cut long values.
 const PREFIX: usize = 8;
 
 /// Masks what stands at these JSON pointers of an order: `/attributes/…` and `/endpoints/<index>/attributes/…`.

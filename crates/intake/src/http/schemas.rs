@@ -312,7 +312,7 @@ fn of_devices() -> Value {
                 "candidate_only": {"type": "boolean", "default": false, "description": "Commit nothing, and never edit running"},
                 "careful": {"type": "boolean", "default": false, "description": "Leave out what could harm a badly behaved server"},
                 "dangerous": {"type": "boolean", "default": false, "description": "Also try what is known to harm servers that behave as this one does"},
-                "idle_s": {"type": "integer", "minimum": 0, "maximum": MAX_IDLE_S, "default": 0, "description": "Watch an idle session for so many seconds"},
+                "idle_s": {"type": "integer", "minimum": 0, "maximum": MAX_IDLE_S, "default": 0, "description": "Watch an idle session for this many seconds"},
                 "sessions": {"type": "integer", "minimum": 1, "maximum": MAX_SESSIONS, "default": USUAL_SESSIONS, "description": "Most sessions at once"},
                 "time_s": {"type": "integer", "minimum": TIME_S.start(), "maximum": TIME_S.end(), "default": USUAL_TIME_S, "description": "How long the exam may take, in seconds"},
                 "scratch": {

@@ -44,7 +44,7 @@ pub(crate) struct Exam {
     /// Also make the probes that are known to harm servers that behave as this one does
     #[arg(long)]
     dangerous: bool,
-    /// Watch an idle session for so many seconds
+    /// Watch an idle session for this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     idle: u32,
     /// Most sessions to open at once
@@ -301,7 +301,7 @@ fn unit(probe: Probe) -> &'static str {
     }
 }
 
-/// At most so many characters.
+/// Cuts a text to at most this many characters.
 fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
